@@ -1,0 +1,20 @@
+//! The time. One place reads the clock, so that tests can set it.
+
+use jiff::Timestamp;
+
+/// Now, to the second. `NIGHTSAFE_NOW` (RFC 3339) in the environment stands in for the clock in tests.
+pub fn now() -> Timestamp {
+    let now = std::env::var("NIGHTSAFE_NOW").ok().and_then(|text| text.parse().ok()).unwrap_or_else(Timestamp::now);
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// How long ago `then` was, in the largest fitting unit, as in "3 h" or "2 d"; "0 s" for the future.
+pub fn ago(then: Timestamp) -> String {
+    let seconds = now().as_second().saturating_sub(then.as_second()).max(0);
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

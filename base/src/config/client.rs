@@ -1,0 +1,320 @@
+//! `client.toml`: what a client backs up, to which nodes, and who can read it.
+//!
+//! The tables of modules (`[module.NAME]`) are kept as they stand; each module reads its own.
+
+use crate::error::{Error, Result};
+use crate::{Dataset, Name};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// A client's configuration, or that of a restorer, who needs `[[node]]` alone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientConfig {
+    version: i64,
+    /// This client's name; not needed for restoring.
+    pub name: Option<Name>,
+    /// Where pool, queues, keys and caches are. Default `/var/lib/nightsafe`.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// age recipients (`age1…`) that can open what this client sends; at least one is needed for archives.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+    /// Where control sockets of ssh are. Default: `run` in `state`, or a folder of the user's where that is too long.
+    pub runtime: Option<PathBuf>,
+    /// The client's own ssh key, which logs in to nodes and signs requests. Default: `id_ed25519` in `state`.
+    pub key: Option<PathBuf>,
+    /// Where packs wait for nodes.
+    #[serde(default)]
+    pub spool: Spool,
+    /// The nodes; the first is the default one.
+    #[serde(default, rename = "node")]
+    pub nodes: Vec<ClientNode>,
+    /// What is backed up.
+    #[serde(default, rename = "dataset")]
+    pub datasets: Vec<DatasetEntry>,
+    /// What `submit` may name without its being listed.
+    #[serde(default, rename = "allow")]
+    pub allow: Vec<AllowEntry>,
+    /// Settings of modules by their names.
+    #[serde(default)]
+    pub module: toml::Table,
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/nightsafe".into()
+}
+
+/// Settings of the export folder.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    /// The folder. Default: `export` in the state folder.
+    pub dir: Option<PathBuf>,
+}
+
+/// One node as the client sees it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientNode {
+    /// The node's name.
+    pub name: Name,
+    /// `user@host` or `user@host:port` of the gate.
+    pub ssh: SshAddress,
+    /// The node's host key, `ssh-ed25519 AAAA…`.
+    pub host_key: String,
+    /// The public key that signs receipts.
+    pub receipts_key: String,
+    /// How restores log in, where that differs from `ssh` and the client's own key.
+    pub restore: Option<RestoreLogin>,
+}
+
+/// A restorer's login.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreLogin {
+    /// `user@host[:port]` of the restorers' account. Default: the gate's.
+    pub ssh: Option<SshAddress>,
+    /// The ssh key to log in with.
+    pub key: PathBuf,
+}
+
+/// One dataset that is backed up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetEntry {
+    /// `module:path`.
+    pub address: Dataset,
+    /// Nodes that get it. Default: the default node.
+    #[serde(default)]
+    pub nodes: Vec<Name>,
+}
+
+/// A folder (or for databases `*`) whose datasets `submit` may name without their being listed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowEntry {
+    /// The module's name.
+    pub module: String,
+    /// An absolute folder, or `*`.
+    pub under: String,
+}
+
+/// `user@host` or `user@host:port`; IPv6 addresses in brackets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SshAddress {
+    /// The login name.
+    pub user: String,
+    /// The host's name or address, without brackets.
+    pub host: String,
+    /// The port, where it is not ssh's own choice.
+    pub port: Option<u16>,
+}
+
+impl std::str::FromStr for SshAddress {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::usage(format!("{text:?} is no ssh address")).hint("Write USER@HOST or USER@HOST:PORT.");
+        let (user, rest) = text.split_once('@').ok_or_else(wrong)?;
+        let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
+            let (host, tail) = rest.split_once(']').ok_or_else(wrong)?;
+            (host, tail.strip_prefix(':').or_else(|| tail.is_empty().then_some("")).ok_or_else(wrong)?)
+        } else {
+            rest.split_once(':').unwrap_or((rest, ""))
+        };
+        let port = if port.is_empty() { None } else { Some(port.parse().map_err(|_| wrong())?) };
+        let plain = |s: &str, more: &[u8]| {
+            !s.is_empty() && s.len() <= 255 && !s.starts_with('-') && s.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+        };
+        if !plain(user, b"._-") || !plain(host, b".-_:%") {
+            return Err(wrong());
+        }
+        Ok(Self { user: user.into(), host: host.into(), port })
+    }
+}
+
+impl TryFrom<String> for SshAddress {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl std::fmt::Display for SshAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}@[{}]", self.user, self.host)?;
+        } else {
+            write!(f, "{}@{}", self.user, self.host)?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl ClientConfig {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// Of kind usage, with file, line and field.
+    pub fn load(path: &Path) -> Result<Self> {
+        let config: Self = super::load(path)?;
+        config.check().map_err(|error| error.context(format!("{} is not usable", path.display())))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let _ = self.version;
+        if !self.state.is_absolute() {
+            return Err(Error::usage("state must be an absolute path"));
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if self.nodes[..i].iter().any(|other| other.name == node.name) {
+                return Err(Error::usage(format!("the node {} is there twice", node.name)));
+            }
+        }
+        for (i, entry) in self.datasets.iter().enumerate() {
+            if self.datasets[..i].iter().any(|other| other.address == entry.address) {
+                return Err(Error::usage(format!("the dataset {} is there twice", entry.address)));
+            }
+            if let Some(unknown) = entry.nodes.iter().find(|name| self.node(name).is_none()) {
+                return Err(Error::usage(format!("the dataset {} names the node {unknown}, for which there is no [[node]]", entry.address)));
+            }
+        }
+        for allow in &self.allow {
+            if allow.under != "*" {
+                Dataset::new(&allow.module, &allow.under).map_err(|e| e.context("an [[allow]] is wrong"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// This client's name.
+    ///
+    /// # Errors
+    /// Of kind usage when the configuration is a restorer's and has none.
+    pub fn client_name(&self) -> Result<&Name> {
+        self.name.as_ref().ok_or_else(|| Error::usage("the configuration has no name, so this machine sends no backups").hint("Write name = \"…\" as the node's administrator knows this machine."))
+    }
+
+    /// The node called `name`.
+    pub fn node(&self, name: &Name) -> Option<&ClientNode> {
+        self.nodes.iter().find(|node| node.name == *name)
+    }
+
+    /// Whether `submit` may name `dataset`: it is listed, or lies under an `[[allow]]`.
+    pub fn allows(&self, dataset: &Dataset) -> bool {
+        self.base_of(dataset).is_some()
+    }
+
+    /// The folder that the administrator allowed and below which `dataset` is opened without following links: for a
+    /// listed dataset its own path. `None` when it is not allowed.
+    pub fn base_of(&self, dataset: &Dataset) -> Option<&str> {
+        if let Some(entry) = self.datasets.iter().find(|entry| entry.address == *dataset) {
+            return Some(entry.address.path());
+        }
+        self.allow.iter().filter(|allow| allow.module == dataset.module()).find_map(|allow| {
+            let path = dataset.path();
+            let below = allow.under == "*"
+                || path == allow.under
+                || allow.under == "/" && path.starts_with('/')
+                || path.strip_prefix(allow.under.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            below.then_some(if allow.under == "*" { "/" } else { allow.under.as_str() })
+        })
+    }
+
+    /// The nodes that `dataset` goes to when `submit` names none.
+    pub fn nodes_of(&self, dataset: &Dataset) -> Vec<&ClientNode> {
+        let listed: Vec<_> = self
+            .datasets
+            .iter()
+            .filter(|entry| entry.address == *dataset)
+            .flat_map(|entry| entry.nodes.iter().filter_map(|name| self.node(name)))
+            .collect();
+        if listed.is_empty() { self.nodes.first().into_iter().collect() } else { listed }
+    }
+
+    /// The client's ssh key.
+    pub fn key_path(&self) -> PathBuf {
+        self.key.clone().unwrap_or_else(|| self.state.join("id_ed25519"))
+    }
+
+    /// The pool: `inbox/` (submitters write) and `work/` (the sender's own).
+    pub fn pool_path(&self) -> PathBuf {
+        self.state.join("pool")
+    }
+
+    /// The queue of one node, a bare git repository.
+    pub fn queue_path(&self, node: &Name) -> PathBuf {
+        self.state.join("queues").join(format!("{node}.git"))
+    }
+
+    /// The copy of one node's receipts, a bare git repository.
+    pub fn receipts_path(&self, node: &Name) -> PathBuf {
+        self.state.join("receipts").join(format!("{node}.git"))
+    }
+
+    /// The folder from which one node fetches packs.
+    pub fn export_path(&self, node: &Name) -> PathBuf {
+        self.spool.dir.clone().unwrap_or_else(|| self.state.join("export")).join(node.as_str())
+    }
+
+    /// The folder for control sockets.
+    pub fn runtime_path(&self) -> PathBuf {
+        self.runtime.clone().unwrap_or_else(|| super::runtime_folder(&self.state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ssh_addresses() {
+        for (text, port) in [("gate@host", None), ("a@127.0.0.1:2222", Some(2222)), ("a@[::1]:22", Some(22)), ("a@[::1]", None)] {
+            let address: SshAddress = text.parse().unwrap();
+            assert_eq!((address.to_string().as_str(), address.port), (text, port));
+        }
+        for bad in ["", "host", "@host", "a@", "-a@host", "a@-oProxyCommand=x", "a@h:x", "a@h:70000", "a b@h", "a@h/x", "a@[::1", "a@h;x"] {
+            assert!(bad.parse::<SshAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn allowed_and_where_they_go() {
+        let text = r#"
+            version = 1
+            name = "web1"
+            [[node]]
+            name = "n1"
+            ssh = "g@h"
+            host_key = "k"
+            receipts_key = "k"
+            [[node]]
+            name = "n2"
+            ssh = "g@h"
+            host_key = "k"
+            receipts_key = "k"
+            [[dataset]]
+            address = "files:/var/www"
+            nodes = ["n2", "n1"]
+            [[allow]]
+            module = "git"
+            under = "/srv/git"
+            [[allow]]
+            module = "postgres"
+            under = "*"
+        "#;
+        let config: ClientConfig = crate::config::parse("c", text.as_bytes()).unwrap();
+        config.check().unwrap();
+        let at = |text: &str| config.base_of(&text.parse().unwrap()).map(str::to_owned);
+        assert_eq!(at("files:/var/www").as_deref(), Some("/var/www"));
+        assert_eq!(at("files:/var/www/a"), None);
+        assert_eq!(at("git:/srv/git/a/b.git").as_deref(), Some("/srv/git"));
+        assert_eq!(at("git:/srv/gitx"), None);
+        assert_eq!(at("postgres:shop").as_deref(), Some("/"));
+        let nodes = |text: &str| config.nodes_of(&text.parse().unwrap()).iter().map(|n| n.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(nodes("files:/var/www"), ["n2", "n1"]);
+        assert_eq!(nodes("git:/srv/git/a"), ["n1"]);
+    }
+}

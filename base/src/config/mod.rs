@@ -1,0 +1,106 @@
+//! Reading configuration files: TOML with `version = 1`, unknown fields refused, errors with file, line and field.
+//!
+//! Does not look for files: the commands say which one to read.
+
+pub mod client;
+pub mod node;
+
+pub use client::ClientConfig;
+pub use node::NodeConfig;
+
+use crate::error::{At, Error, Result};
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// The version of all TOML formats that this program reads and writes.
+pub const VERSION: i64 = 1;
+
+/// The largest configuration file that is read, in bytes.
+pub const CONFIG_LIMIT: usize = 1 << 20;
+
+/// Reads a configuration file of the administrator.
+///
+/// # Errors
+/// Of kind usage, with file, line and field, or the version that is needed.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let file = std::fs::File::open(path).at("open the configuration", path).map_err(|e| e.with_kind(crate::Kind::Usage))?;
+    let bytes = crate::untrusted::read_bounded(file, CONFIG_LIMIT).at("read", path)?;
+    parse(&path.display().to_string(), &bytes)
+}
+
+/// Reads TOML with `version = 1` from `bytes`; `name` is what errors call the file.
+///
+/// # Errors
+/// Of kind usage, with line, column and field.
+pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+    let text = std::str::from_utf8(bytes).map_err(|e| Error::usage(format!("{name} is not UTF-8 text (byte {})", e.valid_up_to())))?;
+    // The version is looked at first: a newer format may have fields that we do not know.
+    let table: toml::Table = toml::from_str(text).map_err(|e| describe(name, text, &e))?;
+    match table.get("version") {
+        Some(toml::Value::Integer(VERSION)) => {}
+        Some(toml::Value::Integer(other)) => {
+            return Err(Error::usage(format!("{name}: version = {other} is not known to this program, which reads version {VERSION}"))
+                .hint(format!("This is nightsafe {}; read the file with the newer release that wrote it, or set version = {VERSION} if it was a slip.", env!("CARGO_PKG_VERSION"))));
+        }
+        Some(_) => return Err(Error::usage(format!("{name}: version must be a number; this program reads version = {VERSION}"))),
+        None => return Err(Error::usage(format!("{name}: there is no version")).hint(format!("Write version = {VERSION} as the first line."))),
+    }
+    toml::from_str(text).map_err(|e| describe(name, text, &e))
+}
+
+fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
+    let place = error.span().map_or_else(String::new, |span| {
+        let before = &text[..span.start.min(text.len())];
+        let line = before.matches('\n').count() + 1;
+        format!(", line {line}")
+    });
+    let message = error.message().trim().replace('\n', " ");
+    let field = error
+        .span()
+        .and_then(|span| text.get(..span.start).map(|before| before.rsplit('\n').next().unwrap_or("").len()).map(|column| (span, column)))
+        .and_then(|(span, column)| text.get(span.start - column..)?.lines().next().map(str::trim))
+        .map_or_else(String::new, |line| format!(" (in `{}`)", line.chars().take(120).collect::<String>()));
+    Error::usage(format!("{name}{place}: {message}{field}"))
+}
+
+/// Where control sockets go when nobody says: `run` below `state` where the whole path stays short enough for a
+/// socket (with the socket's name under 90 bytes), otherwise a folder of this user's.
+fn runtime_folder(state: &Path) -> std::path::PathBuf {
+    let near = state.join("run");
+    if near.as_os_str().len() <= 60 {
+        return near;
+    }
+    let tag = crate::Blake3::of(near.as_os_str().as_encoded_bytes()).hex();
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) if folder.len() <= 40 => Path::new(&folder).join(format!("nightsafe-{}", &tag[..8])),
+        _ => std::env::temp_dir().join(format!("nightsafe-{uid}-{}", &tag[..8])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only read")]
+        version: i64,
+        size: crate::ByteSize,
+    }
+
+    #[test]
+    fn errors_name_line_and_field() {
+        let message = |text: &str| parse::<Sample>("a.toml", text.as_bytes()).unwrap_err().one_line();
+        assert_eq!(parse::<Sample>("a.toml", b"version = 1\nsize = \"1 KiB\"").unwrap().size.0, 1024);
+        assert!(message("version = 1\nsize = 5").contains("line 2"), "{}", message("version = 1\nsize = 5"));
+        let unknown = message("version = 1\nsize = \"1 B\"\nsise = 3");
+        assert!(unknown.contains("line 3") && unknown.contains("sise") && unknown.contains("expected"), "{unknown}");
+        assert!(message("version = 2\nx = 1").contains("version = 2"));
+        assert!(message("size = \"1 B\"").contains("no version"));
+        assert!(message("version = 1\nsize = ").contains("line 2"));
+        assert!(message("version = 1\nsize = \"1 XB\"").contains("no size"));
+    }
+}

@@ -1,0 +1,112 @@
+//! `node.toml`: where a node keeps what it keeps, and which keys it uses and trusts.
+
+use crate::error::{Error, Result};
+use crate::{Name, Span};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// A node's configuration. The gate reads it too, so it holds no secrets, only paths to them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    version: i64,
+    /// The node's name.
+    pub name: Name,
+    /// What the poller owns: stores, mirrors, logs, receipts, the published access list.
+    pub data: PathBuf,
+    /// What the gate's account owns: queues, the way in for the access list, the hand-over.
+    pub gate: PathBuf,
+    /// The private ssh key with which the node logs in to clients.
+    pub pull_key: PathBuf,
+    /// The private ssh key that signs receipts.
+    pub receipts_key: PathBuf,
+    /// Public keys (`ssh-ed25519 AAAA… name`) of the administrators who sign the first access list.
+    #[serde(default)]
+    pub admins: Vec<String>,
+    /// How many clients are served side by side. Default 8.
+    #[serde(default = "default_workers")]
+    pub workers: u16,
+    /// The longest time that fetching one request may take. Default 12 h.
+    #[serde(default = "default_fetch_time")]
+    pub fetch_time: Span,
+    /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
+    pub runtime: Option<PathBuf>,
+}
+
+fn default_workers() -> u16 {
+    8
+}
+
+fn default_fetch_time() -> Span {
+    Span(std::time::Duration::from_secs(12 * 3600))
+}
+
+impl NodeConfig {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// Of kind usage, with file, line and field.
+    pub fn load(path: &Path) -> Result<Self> {
+        let config: Self = super::load(path)?;
+        config.check().map_err(|error| error.context(format!("{} is not usable", path.display())))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let _ = self.version;
+        for (field, path) in [("data", &self.data), ("gate", &self.gate), ("pull_key", &self.pull_key), ("receipts_key", &self.receipts_key)] {
+            if !path.is_absolute() {
+                return Err(Error::usage(format!("{field} must be an absolute path")));
+            }
+        }
+        if self.workers == 0 || self.workers > 64 {
+            return Err(Error::usage("workers must be 1 to 64"));
+        }
+        Ok(())
+    }
+
+    /// The folder of one client: its store, pool, mirrors and receipts.
+    pub fn client_path(&self, client: &Name) -> PathBuf {
+        self.data.join(client.as_str())
+    }
+
+    /// The poller's own copy of a client's queue: the audit log.
+    pub fn log_path(&self, client: &Name) -> PathBuf {
+        self.data.join("log").join(format!("{client}.git"))
+    }
+
+    /// The receipts for one client, a bare repository that the gate serves.
+    pub fn receipts_path(&self, client: &Name) -> PathBuf {
+        self.client_path(client).join("receipts.git")
+    }
+
+    /// The poller's own copy of the signed access list.
+    pub fn admin_path(&self) -> PathBuf {
+        self.data.join("admin.git")
+    }
+
+    /// What the poller publishes for the gate and sshd: `access.toml`, `keys/` and `authorized_keys`.
+    pub fn access_path(&self) -> PathBuf {
+        self.data.join("access")
+    }
+
+    /// The gate's repository for one client's queue.
+    pub fn gate_queue_path(&self, client: &Name) -> PathBuf {
+        self.gate.join("queues").join(format!("{client}.git"))
+    }
+
+    /// The gate's repository for the access list.
+    pub fn gate_admin_path(&self) -> PathBuf {
+        self.gate.join("admin.git")
+    }
+
+    /// Where the gate hands over: a folder for each client (and `admin`) with packs `<old>-<new>.pack`, and `wake/`.
+    pub fn handover_path(&self) -> PathBuf {
+        self.gate.join("handover")
+    }
+
+    /// The folder for control sockets.
+    pub fn runtime_path(&self) -> PathBuf {
+        self.runtime.clone().unwrap_or_else(|| super::runtime_folder(&self.data))
+    }
+}

@@ -1,0 +1,31 @@
+//! What every other crate agrees on: names, ids, digests, durable files, errors, configuration.
+//!
+//! Knows nothing of git, ssh, archives or queues, and imports no other crate of this workspace.
+
+pub mod atomic;
+pub mod backoff;
+pub mod beneath;
+mod claim;
+pub mod clock;
+pub mod config;
+mod dataset;
+pub mod digest;
+mod error;
+mod id;
+mod lock;
+mod monitor;
+mod name;
+pub mod process;
+mod sizes;
+pub mod text;
+pub mod untrusted;
+
+pub use claim::{Claim, Payload, Proof, Reason};
+pub use dataset::{Address, Dataset, DatasetPattern};
+pub use digest::{Blake3, Sha256};
+pub use error::{At, Error, Exit, Kind, Result};
+pub use id::RequestId;
+pub use lock::FileLock;
+pub use monitor::{Monitor, Silent};
+pub use name::Name;
+pub use sizes::{ByteSize, Span};

@@ -1,0 +1,139 @@
+//! Starting other programs: a cleared environment, a fixed search path, bounded output, an end in every case.
+
+use crate::error::{At, Error, Result};
+use std::ffi::OsStr;
+use std::io::Read;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where programs are looked for.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables that are handed on, because the program would not find its own user's settings otherwise.
+const KEPT: [&str; 6] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMPDIR", "XDG_RUNTIME_DIR"];
+
+/// A command with nothing in its environment but [`PATH`], `LC_ALL=C` and the user's own folder; stdin is empty.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).env("LC_ALL", "C").stdin(Stdio::null());
+    for name in KEPT {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// As [`command`] for git: no configuration of the system or the user takes part, no prompt is ever shown, and
+/// objects are flushed to the disk.
+pub fn git() -> Command {
+    let mut command = command("git");
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .args(["-c", "core.fsync=all", "-c", "core.useReplaceRefs=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false"]);
+    command
+}
+
+/// A child that is killed and waited for when it is dropped, so that nothing is left running.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// Runs to the end; stdout up to `limit` bytes, stderr up to 64 KiB, at most `time` long.
+///
+/// # Errors
+/// When the program cannot be started, prints more than allowed, or takes longer. A non-zero exit is no error here.
+pub fn run(mut command: Command, limit: usize, time: Duration) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", &name)?;
+    let mut running = Running(child);
+    let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
+    let read = |from: Option<Box<dyn Read + Send>>, limit: usize| {
+        std::thread::spawn(move || from.map_or_else(|| Ok(Vec::new()), |from| crate::untrusted::read_bounded(from, limit)))
+    };
+    // A reader that met its limit closes the pipe, and the program ends of that.
+    let stdout = read(stdout.map(|s| Box::new(s) as _), limit);
+    // What is past the limit of stderr is read and thrown away, so that a chatty program does not stall.
+    let stderr = std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        if let Some(mut from) = stderr {
+            let _ = from.by_ref().take(65_536).read_to_end(&mut kept);
+            let _ = std::io::copy(&mut from, &mut std::io::sink());
+        }
+        kept
+    });
+    let deadline = Instant::now() + time;
+    let mut pause = Duration::from_millis(1);
+    let status = loop {
+        if let Some(status) = running.0.try_wait().at("wait for", &name)? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::not_now(format!("{name} took longer than {} s and was ended", time.as_secs())));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    let joined = |_| Error::failed(format!("reading from {name} failed"));
+    let stdout = stdout.join().map_err(joined)?.at("read the output of", &name)?;
+    let stderr = stderr.join().map_err(joined)?;
+    Ok(Output { status, stdout, stderr })
+}
+
+/// As [`run`], and a non-zero exit is an error that holds the program's own words.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_ok(command: Command, limit: usize, time: Duration) -> Result<Vec<u8>> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = run(command, limit, time)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(failure(&name, &output))
+}
+
+/// The error for a program that ended with a non-zero status, with its own words.
+pub fn failure(name: &str, output: &Output) -> Error {
+    let words = crate::text::excerpt(&output.stderr, 2000);
+    let words = if words.is_empty() { "it said nothing".into() } else { words };
+    Error::failed(format!("{name} failed ({}): {words}", output.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_time_and_words_are_bounded() {
+        let time = Duration::from_secs(20);
+        let mut echo = command("echo");
+        echo.arg("hello");
+        assert_eq!(run_ok(echo, 100, time).unwrap(), b"hello\n");
+        let mut endless = command("yes");
+        endless.arg("x");
+        assert!(run_ok(endless, 1000, time).is_err());
+        let mut slow = command("sleep");
+        slow.arg("30");
+        assert!(run_ok(slow, 10, Duration::from_millis(50)).unwrap_err().one_line().contains("took longer"));
+        let mut bad = command("ls");
+        bad.args(["--", "/does-not-exist"]);
+        assert!(run_ok(bad, 10, time).unwrap_err().one_line().contains("does-not-exist"));
+    }
+
+    #[test]
+    fn the_environment_is_cleared() {
+        let text = String::from_utf8(run_ok(command("env"), 10_000, Duration::from_secs(5)).unwrap()).unwrap();
+        assert!(text.lines().all(|line| ["PATH", "LC_ALL"].iter().chain(&KEPT).any(|name| line.starts_with(&format!("{name}=")))), "{text}");
+    }
+}
