@@ -18,3 +18,26 @@ pub fn ago(then: Timestamp) -> String {
         _ => format!("{} d", seconds / 86_400),
     }
 }
+
+/// For `#[serde(with = "…")]`: a time as TOML's own kind of date and time, in UTC.
+pub mod toml_time {
+    use jiff::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de, ser};
+
+    /// Writes `time`.
+    ///
+    /// # Errors
+    /// As the serializer's.
+    pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        time.to_string().parse::<toml::value::Datetime>().map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    /// Reads a time, which must have an offset.
+    ///
+    /// # Errors
+    /// As the deserializer's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let datetime = toml::value::Datetime::deserialize(deserializer)?;
+        datetime.to_string().parse().map_err(de::Error::custom)
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of git, ssh, archives or queues, and imports no other crate of this workspace.
 
+mod accepted;
 pub mod atomic;
 pub mod backoff;
 pub mod beneath;
@@ -21,6 +22,7 @@ mod sizes;
 pub mod text;
 pub mod untrusted;
 
+pub use accepted::{ACCEPTED_LIMIT, Accepted, AcceptedParts};
 pub use claim::{Claim, Payload, Proof, Reason};
 pub use dataset::{Address, Dataset, DatasetPattern};
 pub use digest::{Blake3, Sha256};

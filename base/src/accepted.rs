@@ -1,0 +1,144 @@
+//! `accepted.toml`: what a node wrote down when it accepted a snapshot. The gate lists from it, the store writes it.
+//!
+//! It proves nothing to others: who restores recomputes everything from the signed commit that lies beside it.
+
+use crate::clock::toml_time;
+use crate::error::{Error, Result};
+use crate::{Dataset, Name, RequestId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The largest such file that is read, in bytes.
+pub const ACCEPTED_LIMIT: usize = 16 << 10;
+
+/// One accepted snapshot in the node's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    version: i64,
+    /// The request's id, and the snapshot's name.
+    pub id: RequestId,
+    /// Whose data it is.
+    pub client: Name,
+    /// What was kept.
+    pub dataset: Dataset,
+    /// The request's number, as the client counts.
+    pub seq: u64,
+    /// The client's clock.
+    #[serde(with = "toml_time")]
+    pub submitted: Timestamp,
+    /// The node's clock at acceptance; age is told by this alone.
+    #[serde(with = "toml_time")]
+    pub received: Timestamp,
+    /// Counts up for each client; order is told by this alone.
+    pub order: u64,
+    /// Bytes that came over the network.
+    pub bytes_fetched: u64,
+    /// Bytes by which the store grew.
+    pub bytes_stored: u64,
+    /// How long fetching took.
+    pub seconds: u64,
+    /// The data's own size, as the manifest counts it; 0 for git.
+    pub bytes: u64,
+    /// How many packs the manifest names; 0 for git.
+    pub packs: u64,
+    /// How much the client could not read, as the manifest counts it.
+    pub unreadable: u64,
+}
+
+/// What is known of a snapshot before it has its place in the order, for [`Accepted::new`].
+#[derive(Debug, Clone)]
+pub struct AcceptedParts<'a> {
+    /// The proven request.
+    pub claim: &'a crate::Claim,
+    /// See [`Accepted::received`].
+    pub received: Timestamp,
+    /// See [`Accepted::order`].
+    pub order: u64,
+    /// See [`Accepted::bytes_fetched`].
+    pub bytes_fetched: u64,
+    /// See [`Accepted::bytes_stored`].
+    pub bytes_stored: u64,
+    /// See [`Accepted::seconds`].
+    pub seconds: u64,
+    /// See [`Accepted::bytes`].
+    pub bytes: u64,
+    /// See [`Accepted::packs`].
+    pub packs: u64,
+    /// See [`Accepted::unreadable`].
+    pub unreadable: u64,
+}
+
+impl Accepted {
+    /// Puts the file's content together.
+    pub fn new(parts: AcceptedParts<'_>) -> Self {
+        let AcceptedParts { claim, received, order, bytes_fetched, bytes_stored, seconds, bytes, packs, unreadable } = parts;
+        Self {
+            version: crate::config::VERSION,
+            id: claim.id.clone(),
+            client: claim.client.clone(),
+            dataset: claim.dataset.clone(),
+            seq: claim.seq,
+            submitted: claim.submitted,
+            received,
+            order,
+            bytes_fetched,
+            bytes_stored,
+            seconds,
+            bytes,
+            packs,
+            unreadable,
+        }
+    }
+
+    /// Reads the file's bytes; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// Of kind failed, with line and field, or the version that is needed.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self> {
+        crate::config::parse(name, bytes).map_err(|error| error.with_kind(crate::Kind::Failed))
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// When a number is too large for TOML.
+    pub fn to_toml(&self) -> Result<Vec<u8>> {
+        let text = toml::to_string(self).map_err(|error| Error::failed("could not write down what was accepted").because(error))?;
+        Ok(text.into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Accepted {
+        Accepted {
+            version: 1,
+            id: "20261120T031500Z-3f9a1c7e".parse().unwrap(),
+            client: Name::new("web1").unwrap(),
+            dataset: "files:/var/www".parse().unwrap(),
+            seq: 7,
+            submitted: "2026-11-20T03:15:00Z".parse().unwrap(),
+            received: "2026-11-20T03:16:00Z".parse().unwrap(),
+            order: 3,
+            bytes_fetched: 10,
+            bytes_stored: 11,
+            seconds: 2,
+            bytes: 1000,
+            packs: 1,
+            unreadable: 0,
+        }
+    }
+
+    #[test]
+    fn survives_its_text_and_refuses_what_is_newer() {
+        let text = String::from_utf8(sample().to_toml().unwrap()).unwrap();
+        assert!(text.starts_with("version = 1\n") && text.contains("received = 2026-11-20T03:16:00Z\n"), "{text}");
+        assert_eq!(Accepted::parse("a", text.as_bytes()).unwrap(), sample());
+        for bad in [text.replace("version = 1", "version = 2"), format!("{text}more = 1\n"), text.replace("2026-11-20T03:16:00Z", "2026-11-20")] {
+            assert!(Accepted::parse("a", bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
