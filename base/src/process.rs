@@ -53,9 +53,18 @@ impl Drop for Running {
 ///
 /// # Errors
 /// When the program cannot be started, prints more than allowed, or takes longer. A non-zero exit is no error here.
-pub fn run(mut command: Command, limit: usize, time: Duration) -> Result<Output> {
+pub fn run(command: Command, limit: usize, time: Duration) -> Result<Output> {
+    run_started(command, limit, time, |_| ())
+}
+
+/// As [`run`]; `started` gets the child at once, to set limits for it before it has children of its own.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_started(mut command: Command, limit: usize, time: Duration, started: impl FnOnce(&Child)) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", &name)?;
+    started(&child);
     let mut running = Running(child);
     let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
     let read = |from: Option<Box<dyn Read + Send>>, limit: usize| {

@@ -1,1 +1,19 @@
-//! Placeholder until the crate's first module.
+//! One way to a peer: commands, sftp and git's network steps over ssh, with pinned host keys and one login for all.
+//!
+//! Knows nothing of requests, archives or modules. The only asynchronous code of the workspace is inside, and hidden.
+
+mod endpoint;
+mod git;
+mod guard;
+mod peer;
+mod range;
+mod sftp;
+pub mod wrapper;
+
+pub use endpoint::Endpoint;
+pub use git::{GitFetch, PushOutcome};
+pub use peer::{Peer, Stream};
+pub use sftp::{RemoteFile, Sftp};
+
+/// How long a peer may send nothing while we wait for it.
+pub const STALL: std::time::Duration = std::time::Duration::from_secs(120);

@@ -1,0 +1,205 @@
+//! Git's network steps: push, fetch and the listing of refs, by the git program over our ssh.
+//!
+//! Does not know what the repositories are for. URLs are made from the endpoint and a name, never from what a peer said.
+
+use crate::peer::{Peer, unreachable};
+use crate::wrapper;
+use base::{At, Error, Result, process};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+/// How long a push or a listing may take where nobody says.
+const TIME: Duration = Duration::from_secs(3600);
+
+/// Complaints of git's fsck that old and honest repositories give cause for; a backup must not refuse history for its age.
+const OLD_HISTORY: [&str; 20] = [
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badName",
+    "badTimezone",
+    "emptyName",
+    "fullPathname",
+    "badParentSha1",
+    "missingEmail",
+    "missingNameBeforeEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "missingTaggerEntry",
+    "multipleAuthors",
+    "nulInCommit",
+    "nullSha1",
+    "zeroPaddedDate",
+    "zeroPaddedFilemode",
+    "badFilemode",
+    "extraHeaderEntry",
+];
+
+/// What came of a push that reached the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum PushOutcome {
+    /// The peer has it, also when it had it already.
+    Accepted,
+    /// The peer does not want it, with its words.
+    Refused(String),
+}
+
+/// Bounds of a fetch.
+#[derive(Debug, Clone)]
+pub struct GitFetch {
+    /// The longest time for all of it.
+    pub time: Duration,
+    /// The largest file that git may write; a pack is one file.
+    pub file_limit: Option<u64>,
+    /// Whether objects are checked as they come in (complaints about old history are warnings).
+    pub fsck: bool,
+}
+
+impl Default for GitFetch {
+    fn default() -> Self {
+        Self { time: TIME, file_limit: None, fsck: true }
+    }
+}
+
+impl Peer {
+    /// Pushes one refspec from the repository `repo` to the peer's repository `remote_name`.
+    ///
+    /// # Errors
+    /// Of kind not-now when the peer could not be reached or the connection broke, so that nobody knows what it did.
+    pub fn git_push(&self, repo: &Path, remote_name: &str, refspec: &str) -> Result<PushOutcome> {
+        let mut command = self.git(repo)?;
+        command.args(["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", "--"]);
+        command.arg(self.url(remote_name)?).arg(refspec);
+        let output = process::run(command, 1 << 20, TIME).map_err(|error| error.context(format!("could not push to {}", self.name())))?;
+        if output.status.success() {
+            return Ok(PushOutcome::Accepted);
+        }
+        refusal(&output).map_or_else(|| Err(self.broken("push to", &output)), |words| Ok(PushOutcome::Refused(words)))
+    }
+
+    /// Fetches `refspecs` (`<id or ref>:<ref>`, never written from what a peer chose without a check) into `repo`.
+    ///
+    /// # Errors
+    /// Of kind not-now when the peer could not be reached; failed when git fetched and was not satisfied, with its words.
+    pub fn git_fetch(&self, repo: &Path, remote_name: &str, refspecs: &[String], options: GitFetch) -> Result<()> {
+        let url = self.url(remote_name)?;
+        let command = self.git(repo)?;
+        let output = fetch(command, &url, refspecs, &options).map_err(|error| error.context(format!("could not fetch from {}", self.name())))?;
+        if output.status.success() { Ok(()) } else { Err(self.broken("fetch from", &output)) }
+    }
+
+    /// The peer's refs as `git ls-remote --symref` prints them, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Peer::git_fetch`].
+    pub fn git_ls_remote(&self, remote_name: &str, limit: usize, time: Duration) -> Result<Vec<u8>> {
+        let mut command = self.git(Path::new("/"))?;
+        command.args(["ls-remote", "--symref", "--"]).arg(self.url(remote_name)?);
+        let output = process::run(command, limit, time).map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
+        if output.status.success() { Ok(output.stdout) } else { Err(self.broken("list the refs of", &output)) }
+    }
+
+    fn git(&self, repo: &Path) -> Result<Command> {
+        let arguments = &self.arguments.words;
+        if arguments.iter().any(|word| word.contains(wrapper::SEPARATOR)) {
+            return Err(Error::usage("the options of ssh hold a line break"));
+        }
+        let mut command = process::git();
+        command
+            .args(["-c", "protocol.version=2"])
+            .arg("-C")
+            .arg(repo)
+            .env("GIT_SSH", &self.wrapper)
+            .env("GIT_SSH_VARIANT", "ssh")
+            .env(wrapper::VARIABLE, arguments.join(&wrapper::SEPARATOR.to_string()))
+            .env("GIT_ALLOW_PROTOCOL", "ssh");
+        Ok(command)
+    }
+
+    fn url(&self, remote_name: &str) -> Result<String> {
+        let name = remote_name.strip_prefix('/').unwrap_or(remote_name);
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(Error::usage(format!("{remote_name:?} cannot be a repository's name")));
+        }
+        // Git decodes %xx in URLs before it sends the path.
+        let mut url = self.git_url.clone();
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"/._-~+@=,".contains(&byte) {
+                url.push(char::from(byte));
+            } else {
+                url.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        Ok(url)
+    }
+
+    fn broken(&self, doing: &str, output: &Output) -> Error {
+        let words = base::text::excerpt(&output.stderr, 4000);
+        // Git says this when ssh or the gate ended early, whatever the cause.
+        if words.contains("Could not read from remote repository") || words.contains("the remote end hung up") || words.contains("unable to fork") {
+            return unreachable(&self.name(), &words);
+        }
+        let words = if words.is_empty() { "git said nothing".into() } else { words };
+        Error::failed(format!("could not {doing} {} ({}): {words}", self.name(), output.status))
+    }
+}
+
+/// Runs `git fetch` with `refspecs` on its input, `command` being git with its first options.
+fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetch) -> Result<Output> {
+    command.args(["-c", "fetch.unpackLimit=1", "-c", "core.bigFileThreshold=1m"]);
+    if options.fsck {
+        command.args(["-c", "fetch.fsckObjects=true"]);
+        for id in OLD_HISTORY {
+            command.arg("-c").arg(format!("fetch.fsck.{id}=warn"));
+        }
+    }
+    command.args(["fetch", "--quiet", "--no-tags", "--no-prune", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no", "--no-show-forced-updates", "--stdin", "--", url]);
+    let (reader, mut writer) = std::io::pipe().at("make", "a pipe")?;
+    command.stdin(reader);
+    let lines: String = refspecs.iter().flat_map(|refspec| [refspec.as_str(), "\n"]).collect();
+    // Ends by itself: when git is gone nobody reads the pipe any more.
+    let feed = std::thread::spawn(move || writer.write_all(lines.as_bytes()));
+    let output = process::run_started(command, 1 << 20, options.time, |child| {
+        if let (Some(limit), Ok(pid)) = (options.file_limit, i32::try_from(child.id())) {
+            let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
+            // Without the limit, quota is checked afterwards all the same.
+            let _ = rustix::process::prlimit(rustix::process::Pid::from_raw(pid), rustix::process::Resource::Fsize, limit);
+        }
+    });
+    let _ = feed.join();
+    output
+}
+
+/// The words of a push that was refused: the reason of the porcelain line, then what the peer's hooks said.
+fn refusal(output: &Output) -> Option<String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with("!\t"))?;
+    let summary = line.rsplit('\t').next().unwrap_or(line);
+    // The peer was gone before it told what became of the ref.
+    if summary.starts_with("[remote failure]") || summary.starts_with("[no match]") {
+        return None;
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words = if said.is_empty() { summary.to_owned() } else { format!("{summary}: {}", said.join("; ")) };
+    Some(base::text::printable(&words.chars().take(2000).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn what_a_push_came_to() {
+        let output = |stdout: &str, stderr: &str| Output { status: std::process::ExitStatus::from_raw(256), stdout: stdout.into(), stderr: stderr.into() };
+        let hook = output("To ssh://x\n!\ta:refs/heads/requests\t[remote rejected] (pre-receive hook declined)\nDone\n", "remote: too large        \nremote: \nerror: failed to push some refs\n");
+        assert_eq!(refusal(&hook).unwrap(), "[remote rejected] (pre-receive hook declined): too large");
+        assert_eq!(refusal(&output("!\ta:b\t[rejected] (fetch first)\n", "")).unwrap(), "[rejected] (fetch first)");
+        assert!(refusal(&output("!\ta:b\t[remote failure] (remote failed to report status)\n", "")).is_none());
+        assert!(refusal(&output("", "ssh: connect to host x port 22: Connection refused\nfatal: Could not read from remote repository.\n")).is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! Our own program in the place of ssh, for git: `GIT_SSH` takes no arguments, and `GIT_SSH_COMMAND` runs a shell.
+//!
+//! Knows no peer: what ssh is told stands in the environment, put there by [`crate::Peer`] from its configuration. Of
+//! git's own words only the command for the peer is used.
+
+use crate::STALL;
+use base::process::{self, Running};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::io::{Read, Write};
+use std::process::{ChildStdout, Stdio};
+use std::time::Duration;
+
+/// Carries the arguments of ssh, one a line.
+pub(crate) const VARIABLE: &str = "NIGHTSAFE_SSH_ARGUMENTS";
+
+/// What separates the arguments.
+pub(crate) const SEPARATOR: char = '\n';
+
+/// The commands that git may send to a peer.
+const VERBS: [&str; 2] = ["git-upload-pack '", "git-receive-pack '"];
+
+/// Runs ssh and ends the process, when git started this program for that. Every `main` calls it first.
+pub fn run_if_asked() {
+    let Some(arguments) = std::env::var_os(VARIABLE) else { return };
+    let code = match run(&arguments.to_string_lossy()) {
+        Ok(code) => code,
+        Err(words) => {
+            // Git hands this on with its own message.
+            let _ = writeln!(std::io::stderr(), "nightsafe: {words}");
+            255
+        }
+    };
+    std::process::exit(code);
+}
+
+fn run(arguments: &str) -> Result<i32, String> {
+    let verb = std::env::args().next_back().filter(|verb| VERBS.iter().any(|start| verb.starts_with(start)));
+    let verb = verb.ok_or("this is no command that git sends")?;
+    // The environment of `process::command` does not hold the variable any more.
+    let mut command = process::command("ssh");
+    if let Ok(protocol) = std::env::var("GIT_PROTOCOL") {
+        command.env("GIT_PROTOCOL", protocol).args(["-o", "SendEnv=GIT_PROTOCOL"]);
+    }
+    command.args(arguments.split(SEPARATOR)).arg(verb);
+    let child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+    let mut child = Running(child.map_err(|error| format!("could not start ssh: {error}"))?);
+    let stdout = child.0.stdout.take().ok_or("ssh has no output")?;
+    relay(stdout, &mut std::io::stdout().lock(), STALL)?;
+    let status = child.0.wait().map_err(|error| format!("could not wait for ssh: {error}"))?;
+    Ok(status.code().unwrap_or(255))
+}
+
+/// Hands on what the peer sends; an error when it is silent for longer than `stall`.
+fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration) -> Result<(), String> {
+    let timeout = Timespec::try_from(stall).map_err(|error| error.to_string())?;
+    let mut buffer = vec![0u8; 1 << 16];
+    loop {
+        let ready = rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&timeout));
+        match ready {
+            Ok(0) => return Err(format!("the peer sent nothing for {} s", stall.as_secs())),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(format!("could not wait for ssh: {error}")),
+            Ok(_) => {}
+        }
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            // Git may have all that it wants and be gone.
+            Ok(n) => to.write_all(&buffer[..n]).and_then(|()| to.flush()).map_err(|error| format!("git does not read any more: {error}"))?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("could not read from ssh: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output_of(script: &str) -> (Running, ChildStdout) {
+        let mut child = process::command("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        (Running(child), stdout)
+    }
+
+    #[test]
+    fn bytes_pass_and_silence_ends_it() {
+        let (_child, from) = output_of("head -c 300000 /dev/zero");
+        let mut got = Vec::new();
+        relay(from, &mut got, Duration::from_secs(20)).unwrap();
+        assert_eq!(got.len(), 300_000);
+        let (_child, from) = output_of("echo a; exec sleep 30");
+        let mut got = Vec::new();
+        assert!(relay(from, &mut got, Duration::from_millis(200)).unwrap_err().contains("nothing"));
+        assert_eq!(got, b"a\n");
+    }
+}
