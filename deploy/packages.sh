@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that something needs, and only those whose programs are missing.
+#
+#   deploy/packages.sh [build] [demo] [test] [check]
+set -euo pipefail
+
+missing=()
+# want PACKAGE TEST…: the package is missing when the test fails.
+want() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+program() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
+postgres_server() { compgen -G '/usr/lib/postgresql/*/bin/initdb'; }
+
+for purpose in "$@"; do
+    case $purpose in
+    build)
+        # The C parts of libgit2, zlib and zstd come with their crates and are compiled.
+        want build-essential program cc
+        want build-essential program make
+        want pkg-config program pkg-config
+        want git program git
+        ;;
+    demo)
+        want openssh-server program sshd
+        want openssh-client program ssh
+        want git program git
+        want age program age-keygen
+        want jq program jq
+        want postgresql postgres_server
+        want postgresql-client program pg_dump
+        want diffutils program diff
+        want procps program ps
+        ;;
+    test)
+        want python3 program python3
+        want zstd program zstd
+        want age program age
+        want passwd program useradd
+        ;;
+    check)
+        want shellcheck program shellcheck
+        want git program git
+        ;;
+    *)
+        printf 'packages.sh: no list for %s\n' "$purpose" >&2
+        exit 2
+        ;;
+    esac
+done
+
+[ "${#missing[@]}" -gt 0 ] || exit 0
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+if ! command -v apt-get >/dev/null; then
+    printf 'packages.sh: this machine has no apt-get; install what these Debian packages hold: %s\n' "${missing[*]}" >&2
+    exit 1
+fi
+root=()
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+        printf 'packages.sh: these packages are missing: %s; run as root: apt-get install %s\n' "${missing[*]}" "${missing[*]}" >&2
+        exit 1
+    }
+    root=(sudo)
+fi
+printf 'Installing: %s\n' "${missing[*]}"
+"${root[@]}" apt-get -qq update
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,0 +1,187 @@
+//! An installation made by `deploy/loopback.sh` in a temporary folder.
+//!
+//! The folder goes when the test passes; it is kept when the test fails, and how to look at it is printed.
+
+use super::run::{Run, bin, command, run, source_root};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A node and a client on this machine, talking through a real sshd.
+pub struct Loopback {
+    /// The installation's folder, with `client.toml`, `node.toml` and so on.
+    pub dir: PathBuf,
+    temp: Option<tempfile::TempDir>,
+}
+
+impl Loopback {
+    /// Makes one and starts its sshd.
+    pub fn start() -> Self {
+        // Control sockets need short paths, so the folder is right below /tmp whatever TMPDIR says.
+        let temp = tempfile::Builder::new().prefix("nst-").tempdir_in("/tmp").unwrap();
+        let dir = temp.path().to_owned();
+        for folder in ["home", "source", "back"] {
+            std::fs::create_dir(dir.join(folder)).unwrap();
+        }
+        let this = Self { dir, temp: Some(temp) };
+        this.loopback("start").ok();
+        this
+    }
+
+    /// `deploy/loopback.sh DIR start|watch|stop`.
+    #[must_use]
+    pub fn loopback(&self, action: &str) -> Run {
+        let script = source_root().join("deploy/loopback.sh");
+        run(command(script, &self.home()).env("NIGHTSAFE_BIN", bin()).arg(&self.dir).arg(action))
+    }
+
+    /// The user's own folder in all commands.
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
+    /// A path below the folder.
+    pub fn at(&self, relative: &str) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    /// A path below the folder, as text.
+    pub fn text(&self, relative: &str) -> String {
+        self.at(relative).to_str().unwrap().to_owned()
+    }
+
+    /// A program in this installation's environment.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = command(program, &self.home());
+        command
+            .env("NIGHTSAFE_CONFIG", self.at("client.toml"))
+            .env("NIGHTSAFE_SERVER_CONFIG", self.at("node.toml"))
+            .env("NIGHTSAFE_IDENTITY", self.at("identity.txt"))
+            .env("NIGHTSAFE_SIGNERS", self.at("allowed_signers"))
+            .current_dir(&self.dir);
+        command
+    }
+
+    /// Runs a program in this installation's environment.
+    #[must_use]
+    pub fn run(&self, program: &str, args: &[&str]) -> Run {
+        run(self.command(program).args(args))
+    }
+
+    /// `nightsafe ARGS…`.
+    #[must_use]
+    pub fn client(&self, args: &[&str]) -> Run {
+        self.run("nightsafe", args)
+    }
+
+    /// `nightsafe-server ARGS…`.
+    #[must_use]
+    pub fn node(&self, args: &[&str]) -> Run {
+        self.run("nightsafe-server", args)
+    }
+
+    /// git in a bare repository below the folder.
+    #[track_caller]
+    pub fn git(&self, repository: &str, args: &[&str]) -> String {
+        run(self.command("git").arg("-C").arg(self.at(repository)).args(args)).ok()
+    }
+
+    /// A script for `sh -eu`.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        self.run("sh", &["-euc", script]).ok()
+    }
+
+    /// send, poll, send: what was submitted is fetched, and its receipt is here.
+    #[track_caller]
+    pub fn round(&self) {
+        self.client(&["send"]).silent();
+        self.node(&["poll"]).silent();
+        self.client(&["send"]).silent();
+    }
+
+    /// Submits one dataset and carries it through.
+    #[track_caller]
+    pub fn back_up(&self, module: &str, path: &str) {
+        self.client(&["submit", module, path]).exits(0);
+        self.round();
+    }
+
+    /// The text of a file below the folder.
+    #[track_caller]
+    pub fn read(&self, relative: &str) -> String {
+        std::fs::read_to_string(self.at(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
+    }
+
+    /// Replaces a file below the folder.
+    #[track_caller]
+    pub fn write(&self, relative: &str, text: &str) {
+        std::fs::write(self.at(relative), text).unwrap_or_else(|error| panic!("{relative}: {error}"));
+    }
+
+    /// Changes a file below the folder; the old text must be there.
+    #[track_caller]
+    pub fn edit(&self, relative: &str, old: &str, new: &str) {
+        let text = self.read(relative);
+        assert!(text.contains(old), "{relative} does not hold {old:?}:\n{text}");
+        self.write(relative, &text.replace(old, new));
+    }
+
+    /// The names in a folder below the folder, sorted; none when it is not there.
+    pub fn names(&self, relative: &str) -> Vec<String> {
+        names(&self.at(relative))
+    }
+
+    /// The port of this installation's sshd.
+    pub fn port(&self) -> String {
+        self.read("sshd/port").trim().to_owned()
+    }
+
+    /// ssh to this installation's sshd with one of its keys, sending `verb`.
+    #[must_use]
+    pub fn ssh(&self, key: &str, verb: Option<&str>) -> Run {
+        let user = run(&mut self.command_of("id", &["-un"])).ok();
+        let hosts = self.at("home/known_hosts");
+        let host_key = self.read("sshd/host_ed25519.pub");
+        std::fs::write(&hosts, format!("[127.0.0.1]:{} {host_key}", self.port())).unwrap();
+        let mut ssh = self.command("ssh");
+        ssh.args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ControlPath=none"])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", hosts.display()))
+            .arg("-i")
+            .arg(self.at(key))
+            .args(["-p", &self.port(), &format!("{}@127.0.0.1", user.trim())])
+            .stdin(Stdio::null());
+        if let Some(verb) = verb {
+            ssh.arg(verb);
+        }
+        run(&mut ssh)
+    }
+
+    fn command_of(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = self.command(program);
+        command.args(args);
+        command
+    }
+}
+
+/// The names in a folder, sorted; none when it is not there.
+pub fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+impl Drop for Loopback {
+    fn drop(&mut self) {
+        let stopped = self.loopback("stop");
+        if std::thread::panicking() {
+            if let Some(temp) = self.temp.take() {
+                let dir = temp.keep();
+                eprintln!("The installation is kept in {0}. To look at it:\n  {1}/deploy/loopback.sh {0}; . {0}/env; nightsafe status", dir.display(), source_root().display());
+            }
+        } else {
+            stopped.ok();
+        }
+    }
+}

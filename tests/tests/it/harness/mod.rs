@@ -1,0 +1,13 @@
+//! What the tests stand on: programs run in a cleared environment, whole installations, PostgreSQL clusters, waiting.
+//!
+//! Knows nothing of what is tested.
+
+mod install;
+mod postgres;
+mod run;
+mod wait;
+
+pub use install::Loopback;
+pub use postgres::Cluster;
+pub use run::{Run, bin, command, root, run, source_root};
+pub use wait::{until, until_for};

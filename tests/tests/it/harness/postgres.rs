@@ -1,0 +1,78 @@
+//! A PostgreSQL cluster of one's own, without a port; under another account where the tests run as root.
+
+use super::run::{Run, command, root, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A running cluster with the superuser `postgres`, reached by a socket in `socket`.
+pub struct Cluster {
+    /// The folder of the socket, which is what `PGHOST` takes.
+    pub socket: PathBuf,
+    data: PathBuf,
+    programs: PathBuf,
+    temp: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Makes and starts one.
+    pub fn start() -> Self {
+        // Not below the installation's folder: the account of PostgreSQL must be able to get there.
+        let temp = tempfile::Builder::new().prefix("nsp-").tempdir_in("/tmp").unwrap();
+        if root() {
+            run(command("chown", Path::new("/")).arg("postgres").arg(temp.path())).ok();
+        }
+        let mut versions: Vec<_> = std::fs::read_dir("/usr/lib/postgresql").unwrap().map(|entry| entry.unwrap().path()).collect();
+        versions.sort();
+        let programs = versions.pop().expect("PostgreSQL's server is installed by deploy/packages.sh").join("bin");
+        let this = Self { socket: temp.path().to_owned(), data: temp.path().join("data"), programs, temp };
+        let data = this.data.to_str().unwrap();
+        run(this.server("initdb").args(["-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])).ok();
+        let options = format!("-k {} -c listen_addresses='' -c fsync=off", this.socket.display());
+        let log = temp_path(&this.temp, "log");
+        run(this.server("pg_ctl").args(["-D", data, "-w", "-l", &log, "-o", &options, "start"]).stdout(std::process::Stdio::null())).exits(0);
+        this
+    }
+
+    /// A program of the server's package, as the account that may run it: never root.
+    fn server(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        if !root() {
+            return command(program, self.temp.path());
+        }
+        let mut command = command("runuser", self.temp.path());
+        command.args(["-u", "postgres", "--"]).arg(program).current_dir(self.temp.path());
+        command
+    }
+
+    /// psql with one statement, plain output.
+    pub fn psql(&self, database: &str, sql: &str) -> Run {
+        run(self.client("psql").args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]))
+    }
+
+    /// A client program that reaches this cluster.
+    pub fn client(&self, program: &str) -> Command {
+        let mut command = command(program, self.temp.path());
+        command.env("PGHOST", &self.socket).env("PGUSER", "postgres");
+        command
+    }
+
+    /// A dump as SQL, without what differs in every dump.
+    pub fn dump(&self, database: &str) -> String {
+        let text = run(self.client("pg_dump").arg(database)).ok();
+        text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+fn temp_path(temp: &tempfile::TempDir, name: &str) -> String {
+    temp.path().join(name).to_str().unwrap().to_owned()
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let data = self.data.to_str().unwrap().to_owned();
+        let stopped = run(self.server("pg_ctl").args(["-D", &data, "-m", "immediate", "-w", "stop"]));
+        if !std::thread::panicking() {
+            stopped.exits(0);
+        }
+    }
+}

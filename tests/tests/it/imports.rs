@@ -1,0 +1,61 @@
+//! The direction of imports between our crates, from cargo's own words.
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What each crate may import of ours. A crate that is missing here, or imports another, fails the test.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("queue", &["base"]),
+    ("archive", &["base"]),
+    ("transport", &["base"]),
+    ("modules", &["base", "queue", "archive", "transport"]),
+    ("nightsafe", &["base", "queue", "archive", "transport", "modules"]),
+    ("nightsafe-server", &["base", "queue", "archive", "transport", "modules"]),
+    ("nightsafe-gate", &["base", "queue"]),
+    // They look at the programs from outside alone, so that no mistake is made the same way on both sides.
+    ("tests", &[]),
+];
+
+/// Crates that only one of ours may import.
+const CONFINED: &[(&str, &str)] = &[("tokio", "transport"), ("openssh-sftp-client", "transport"), ("fastcdc", "archive"), ("tar", "archive")];
+
+#[test]
+fn imports_run_one_way() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().other_options(["--offline".to_owned()]).exec().unwrap();
+    let members: BTreeMap<String, BTreeSet<String>> = metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| {
+            let normal = package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development);
+            (package.name.to_string(), normal.map(|d| d.name.clone()).collect())
+        })
+        .collect();
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    assert_eq!(members.keys().map(String::as_str).collect::<Vec<_>>(), allowed.keys().copied().collect::<Vec<_>>(), "a crate is new or gone");
+    for (name, imports) in &members {
+        for import in imports.iter().filter(|import| members.contains_key(*import)) {
+            assert!(allowed[name.as_str()].contains(&import.as_str()), "{name} may not import {import}");
+        }
+        for (confined, owner) in CONFINED {
+            assert!(!imports.contains(*confined) || name == owner, "{name} may not import {confined}; that is {owner}'s");
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (name, _) in ALLOWED {
+        let folder = match *name {
+            "nightsafe" => "client",
+            "nightsafe-server" => "server",
+            "nightsafe-gate" => "hooks",
+            other => other,
+        };
+        let manifest: toml::Table = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).unwrap().parse().unwrap();
+        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{folder}/Cargo.toml");
+    }
+}
