@@ -1,1 +1,262 @@
-//! Placeholder until the crate's first module.
+//! What can be backed up: one folder a module, with its client half, its server half and its way back.
+//!
+//! Knows neither the commands nor the queue's files. A new module is one folder and one line in each of the two tables
+//! at the end; nothing else in the workspace looks at a module's name.
+
+mod archived;
+mod dummy;
+mod files;
+mod git;
+mod postgres;
+mod settle;
+
+pub use git::mirror_name;
+pub use settle::settle;
+
+use archive::snapshot::SnapshotReader;
+use archive::store::Store;
+use base::config::ClientConfig;
+use base::config::client::ClientNode;
+use base::{Blake3, Claim, Dataset, Monitor, Payload, RequestId, Result, Sha256};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use transport::Peer;
+
+/// Requests of one lane wait for each other; a long archive does not delay a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Packs are made and fetched.
+    Archive,
+    /// A mirror is brought up to date, or nothing is carried.
+    Git,
+}
+
+/// What a client half needs to prepare one request.
+#[derive(Clone, Copy)]
+pub struct ClientContext<'a> {
+    /// The client's configuration.
+    pub config: &'a ClientConfig,
+    /// The node that the request goes to.
+    pub node: &'a ClientNode,
+    /// The request's id.
+    pub id: &'a RequestId,
+    /// Words of the person who asked, kept with the snapshot.
+    pub tags: &'a [String],
+    /// Who is told how it goes on.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What the client signs and sends.
+#[derive(Debug, Clone)]
+pub struct PreparedRequest {
+    /// What the signature covers beside the request.
+    pub payload: Payload,
+    /// What travels in the request's commit as `MF<id>`: a small manifest or list of refs.
+    pub attachment: Option<Vec<u8>>,
+    /// How much of the source could not be read.
+    pub unreadable: u64,
+}
+
+/// The client half of a module.
+pub trait ClientModule: Send + Sync {
+    /// The word before the colon of a dataset.
+    fn name(&self) -> &'static str;
+
+    /// Which requests it waits for.
+    fn lane(&self) -> Lane;
+
+    /// Looks, as whoever submits, whether the dataset can be meant: cheap, and silent about what only others can see.
+    ///
+    /// # Errors
+    /// Of kind usage when the dataset or the table `[module.NAME]` is wrong; failed when nothing is there.
+    fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()>;
+
+    /// Makes ready what the node will fetch. What a try before left behind for the same id is replaced.
+    ///
+    /// # Errors
+    /// When the dataset cannot be prepared: then there is nothing to be sent.
+    fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest>;
+
+    /// Brings back what `source` holds. The caller has proven the source.
+    ///
+    /// # Errors
+    /// When it cannot be done at all; what is missing of a large whole is in the report.
+    fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport>;
+}
+
+/// Where a restore reads.
+pub enum RestoreSource {
+    /// An archive.
+    Archive(SnapshotReader),
+    /// A git mirror.
+    Mirror {
+        /// Where the mirror is.
+        from: MirrorFrom,
+        /// The list of refs, as the client signed it.
+        refs: Vec<u8>,
+    },
+    /// Nothing was carried.
+    Nothing,
+}
+
+/// Where a mirror is.
+#[derive(Clone)]
+pub enum MirrorFrom {
+    /// On this machine.
+    Local(PathBuf),
+    /// At a node.
+    Remote {
+        /// The node.
+        peer: Arc<Peer>,
+        /// The mirror's name there, as in `web1/mirrors/<32 hex>.git`.
+        name: String,
+    },
+}
+
+/// What is asked of a restore.
+#[derive(Clone, Copy)]
+pub struct RestoreContext<'a> {
+    /// The configuration, where there is one.
+    pub config: Option<&'a ClientConfig>,
+    /// What is brought back.
+    pub dataset: &'a Dataset,
+    /// Paths within the dataset; none means all of it.
+    pub paths: &'a [String],
+    /// The folder that becomes what the dataset's path was.
+    pub target: Option<&'a Path>,
+    /// The database to be made, for databases.
+    pub into_db: Option<&'a str>,
+    /// Who is told how it goes on.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What a restore came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// Files, folders, links or refs brought back.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// What could not be brought back, a line each.
+    pub problems: Vec<String>,
+}
+
+/// What a server half needs to fetch one request.
+#[derive(Clone, Copy)]
+pub struct ServerContext<'a> {
+    /// The client's store.
+    pub store: &'a Store,
+    /// The client's account for archives; called at most when something must be fetched.
+    pub peer: &'a dyn Fn() -> Result<Arc<Peer>>,
+    /// The client's account for git repositories.
+    pub git_peer: &'a dyn Fn() -> Result<Arc<Peer>>,
+    /// The folder of the client's mirrors.
+    pub mirrors: &'a Path,
+    /// How many bytes the client may keep here, mirrors included.
+    pub quota: Option<u64>,
+    /// The longest time that fetching may take.
+    pub time: Duration,
+    /// The node's clock, which becomes the time of acceptance.
+    pub received: Timestamp,
+    /// Who is told how it goes on.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What came of a request. An error beside it means: not now, the same request is tried again later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is in the store, checked and durable.
+    Stored {
+        /// The node's clock at acceptance; of the first one when a request is repeated.
+        received: Timestamp,
+        /// How long it took; of the first one when a request is repeated.
+        seconds: u64,
+        /// Bytes that came over the network.
+        bytes_fetched: u64,
+        /// Bytes by which store and mirrors grew.
+        bytes_stored: u64,
+        /// How much of the source the client could not read.
+        unreadable: u64,
+        /// The snapshot's name.
+        snapshot: Option<String>,
+        /// For git, the digest of the list of refs.
+        refs: Option<Sha256>,
+        /// For git, the refs that changed, a line each.
+        changed: Vec<String>,
+    },
+    /// A rule forbids it.
+    Refused {
+        /// Why; `missing` when packs are to be sent again.
+        reason: String,
+        /// Packs that are neither here nor at the client.
+        missing: Vec<Blake3>,
+    },
+    /// It cannot be done; the dataset is to be submitted again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The server half of a module.
+pub trait ServerModule: Send + Sync {
+    /// The word before the colon of a dataset.
+    fn name(&self) -> &'static str;
+
+    /// Which requests it waits for.
+    fn lane(&self) -> Lane;
+
+    /// Fetches what the proven request leads to, checks it, and makes it durable. Doing it twice does nothing more.
+    ///
+    /// # Errors
+    /// When it cannot be done now and is to be tried again: the peer is away, the disk is full.
+    fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched>;
+}
+
+/// The client halves.
+const CLIENT: &[&dyn ClientModule] = &[&files::CLIENT, &git::CLIENT, &postgres::CLIENT, &dummy::CLIENT];
+
+/// The server halves.
+const SERVER: &[&dyn ServerModule] = &[&files::SERVER, &git::SERVER, &postgres::SERVER, &dummy::SERVER];
+
+/// All client halves.
+pub fn client_modules() -> &'static [&'static dyn ClientModule] {
+    CLIENT
+}
+
+/// All server halves.
+pub fn server_modules() -> &'static [&'static dyn ServerModule] {
+    SERVER
+}
+
+/// The client half called `name`.
+pub fn client_module(name: &str) -> Option<&'static dyn ClientModule> {
+    CLIENT.iter().copied().find(|module| module.name() == name)
+}
+
+/// The server half called `name`.
+pub fn server_module(name: &str) -> Option<&'static dyn ServerModule> {
+    SERVER.iter().copied().find(|module| module.name() == name)
+}
+
+/// The names of all modules.
+pub fn names() -> Vec<&'static str> {
+    CLIENT.iter().map(|module| module.name()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_tables_hold_the_same_modules() {
+        assert_eq!(names(), server_modules().iter().map(|module| module.name()).collect::<Vec<_>>());
+        for name in names() {
+            assert!(base::Name::new(name).is_err(), "{name} is a module's name and could be a client's");
+            assert_eq!(client_module(name).unwrap().lane(), server_module(name).unwrap().lane());
+        }
+        assert!(client_module("absent").is_none() && server_module("absent").is_none());
+    }
+}

@@ -1,0 +1,33 @@
+//! Prepares nothing, restores nothing.
+//!
+//! Does not look at the dataset's path.
+
+use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource};
+use base::config::ClientConfig;
+use base::{Dataset, Payload, Result};
+
+pub(crate) struct Client;
+
+pub(crate) const CLIENT: Client = Client;
+
+impl ClientModule for Client {
+    fn name(&self) -> &'static str {
+        super::NAME
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Git
+    }
+
+    fn check(&self, _config: &ClientConfig, _dataset: &Dataset) -> Result<()> {
+        Ok(())
+    }
+
+    fn prepare(&self, _context: &ClientContext<'_>, _dataset: &Dataset) -> Result<PreparedRequest> {
+        Ok(PreparedRequest { payload: Payload::Nothing, attachment: None, unreadable: 0 })
+    }
+
+    fn restore(&self, _context: &RestoreContext<'_>, _source: RestoreSource) -> Result<RestoreReport> {
+        Ok(RestoreReport::default())
+    }
+}

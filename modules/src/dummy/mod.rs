@@ -1,0 +1,11 @@
+//! A module that carries nothing and proves the way: request, signature, receipt.
+//!
+//! Knows no data. `dummy:hello` may be submitted wherever `client.toml` allows it.
+
+mod client;
+mod server;
+
+pub(crate) use client::CLIENT;
+pub(crate) use server::SERVER;
+
+const NAME: &str = "dummy";
