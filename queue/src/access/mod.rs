@@ -1,0 +1,193 @@
+//! The access list: who may send, who may read, who may change the list. Parsed from `access.toml` and `keys/*.pub`.
+//!
+//! Knows nothing of commits and signatures on the list (the gate and the poller check those), and opens no network.
+
+mod edit;
+mod parse;
+mod serialise;
+
+pub use edit::NewClient;
+pub use serialise::authorized_line;
+
+use crate::verdict::Role;
+use base::config::client::SshAddress;
+use base::{At, ByteSize, Dataset, DatasetPattern, Error, Name, Result, untrusted};
+use ssh_key::PublicKey;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The name of the list's file.
+pub const LIST: &str = "access.toml";
+/// The folder of the keys, beside it.
+pub const KEYS: &str = "keys";
+/// The largest list that is read.
+pub const LIST_LIMIT: usize = 4 << 20;
+/// The largest key file that is read.
+pub const KEY_LIMIT: usize = 16 << 10;
+
+
+/// What a client may do, and how the node reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientGrant {
+    /// The keys that log in and sign requests.
+    pub keys: Vec<PublicKey>,
+    /// Where `keys` come from, in the same order.
+    pub key_files: Vec<String>,
+    /// The account that serves the export folder.
+    pub address: Option<SshAddress>,
+    /// The account that serves git repositories, where it is another one.
+    pub git_address: Option<SshAddress>,
+    /// The client's host key.
+    pub host_key: Option<String>,
+    /// The datasets that are accepted from it.
+    pub allow: Vec<DatasetPattern>,
+    /// How much it may store: its own quota, or else that of `[defaults]`.
+    pub quota: Option<ByteSize>,
+    /// Whether `quota` is that of `[defaults]` (or of nobody).
+    pub default_quota: bool,
+    /// Whether nothing is taken from it for now.
+    pub paused: bool,
+}
+
+impl ClientGrant {
+    /// Whether this client may store `dataset`.
+    pub fn allows(&self, dataset: &Dataset) -> bool {
+        self.allow.iter().any(|pattern| pattern.matches(dataset))
+    }
+}
+
+/// What a restorer may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorerGrant {
+    /// The keys that log in.
+    pub keys: Vec<PublicKey>,
+    /// Where `keys` come from, in the same order.
+    pub key_files: Vec<String>,
+    /// Clients and patterns of their datasets.
+    pub read: Vec<(Name, DatasetPattern)>,
+}
+
+impl RestorerGrant {
+    /// Whether this restorer may read `dataset` of `client`.
+    pub fn reads(&self, client: &Name, dataset: &Dataset) -> bool {
+        self.read.iter().any(|(name, pattern)| name == client && pattern.matches(dataset))
+    }
+
+    /// Whether anything of `client` may be read.
+    pub fn reads_any(&self, client: &Name) -> bool {
+        self.read.iter().any(|(name, _)| name == client)
+    }
+
+    /// Whether everything of `client` may be read.
+    pub fn reads_all(&self, client: &Name) -> bool {
+        self.read.iter().any(|(name, pattern)| name == client && pattern.as_str() == "*")
+    }
+}
+
+/// The whole list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessList {
+    /// Comment lines at the top of the file.
+    pub header: Vec<String>,
+    /// The quota of clients without one of their own.
+    pub default_quota: Option<ByteSize>,
+    /// Who may change the list.
+    pub admins: BTreeMap<Name, Vec<PublicKey>>,
+    /// Where the administrators' keys come from, in the same order.
+    pub admin_key_files: BTreeMap<Name, Vec<String>>,
+    /// Who may send.
+    pub clients: BTreeMap<Name, ClientGrant>,
+    /// Who may read.
+    pub restorers: BTreeMap<Name, RestorerGrant>,
+}
+
+impl AccessList {
+    /// Reads the list from the bytes of its file and of the key files by their names (`web1.pub`).
+    ///
+    /// # Errors
+    /// Of kind usage, with the line and the field.
+    pub fn parse(list: &[u8], keys: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        parse::whole(list, &mut |file| Ok(keys.get(file).cloned()))
+    }
+
+    /// Reads a published list: `access.toml` and `keys/` below `folder`.
+    ///
+    /// # Errors
+    /// With the path, or as [`AccessList::parse`].
+    pub fn load(folder: &Path) -> Result<Self> {
+        parse::whole(&read_list(folder)?, &mut |file| read_key(folder, file))
+    }
+
+    /// The role of a key, if it has one.
+    pub fn who(&self, key: &PublicKey) -> Option<Role> {
+        let has = |keys: &[PublicKey]| keys.iter().any(|known| known.key_data() == key.key_data());
+        let admins = self.admins.iter().filter(|(_, keys)| has(keys)).map(|(name, _)| Role::Admin(name.clone()));
+        let clients = self.clients.iter().filter(|(_, grant)| has(&grant.keys)).map(|(name, _)| Role::Client(name.clone()));
+        let restorers = self.restorers.iter().filter(|(_, grant)| has(&grant.keys)).map(|(name, _)| Role::Restorer(name.clone()));
+        admins.chain(clients).chain(restorers).next()
+    }
+
+    /// The keys of a client, none if there is no such client.
+    pub fn client_keys(&self, client: &Name) -> Vec<PublicKey> {
+        self.clients.get(client).map(|grant| grant.keys.clone()).unwrap_or_default()
+    }
+
+    /// The administrator whose key it is.
+    pub fn admin_of(&self, key: &PublicKey) -> Option<&Name> {
+        self.admins.iter().find(|(_, keys)| keys.iter().any(|known| known.key_data() == key.key_data())).map(|(name, _)| name)
+    }
+}
+
+/// What a published list says of one role, without the keys of all the others being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// There is no such entry.
+    Absent,
+    /// A client.
+    Client(ClientGrant),
+    /// An administrator.
+    Admin,
+    /// A restorer.
+    Restorer(RestorerGrant),
+}
+
+/// Looks up one role in the published list below `folder`.
+///
+/// # Errors
+/// With the path, or as [`AccessList::parse`].
+pub fn entry(folder: &Path, role: &Role) -> Result<Entry> {
+    parse::one(&read_list(folder)?, role, &mut |file| read_key(folder, file))
+}
+
+fn read_list(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join(LIST);
+    Ok(untrusted::read(&path, LIST_LIMIT)
+        .map_err(|e| e.hint("The poller publishes the list; run nightsafe-server poll once, and let the gate's account read it."))?
+        .bytes)
+}
+
+fn read_key(folder: &Path, file: &str) -> Result<Option<Vec<u8>>> {
+    let path = folder.join(KEYS).join(file);
+    match std::fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => {
+            other.at("stat", &path)?;
+            Ok(Some(untrusted::read(&path, KEY_LIMIT)?.bytes))
+        }
+    }
+}
+
+/// Whether `text` can be the name of a key file: one plain component that ends in `.pub`.
+pub fn is_key_file_name(text: &str) -> bool {
+    let stem = text.strip_suffix(".pub").unwrap_or_default();
+    stem.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.len() <= 100
+        && stem.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@'))
+}
+
+fn wrong(line: usize, what: impl std::fmt::Display) -> Error {
+    Error::usage(format!("{LIST}, line {line}: {what}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! From text to the list: every entry and key checked, and every error with its line.
+//!
+//! Does not open files: keys come from a function of the caller's.
+
+use super::{AccessList, ClientGrant, Entry, LIST, RestorerGrant, is_key_file_name, wrong};
+use crate::verdict::Role;
+use base::config::client::SshAddress;
+use base::{ByteSize, DatasetPattern, Error, Name, Result};
+use serde::Deserialize;
+use ssh_key::{Algorithm, PublicKey};
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+/// Gives the bytes of a key file, or `None` when there is no such file.
+pub(super) type KeyReader<'a> = dyn FnMut(&str) -> Result<Option<Vec<u8>>> + 'a;
+
+/// A setting of a later release: known, so that it can be refused in words.
+type Later = Option<Spanned<toml::Value>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(rename = "version")]
+    _version: i64,
+    #[serde(default)]
+    defaults: Defaults,
+    #[serde(default)]
+    admin: BTreeMap<Name, RawAdmin>,
+    #[serde(default)]
+    client: BTreeMap<Name, RawClient>,
+    #[serde(default)]
+    restorer: BTreeMap<Name, RawRestorer>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defaults {
+    quota: Option<ByteSize>,
+    keep: Later,
+    expect: Later,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAdmin {
+    keys: Spanned<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClient {
+    keys: Spanned<Vec<Spanned<String>>>,
+    reach: Option<Spanned<String>>,
+    address: Option<Spanned<SshAddress>>,
+    git_address: Option<Spanned<SshAddress>>,
+    host_key: Option<Spanned<String>>,
+    #[serde(default)]
+    allow: Vec<DatasetPattern>,
+    quota: Option<ByteSize>,
+    #[serde(default)]
+    paused: bool,
+    keep: Later,
+    expect: Later,
+    part_ttl: Later,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRestorer {
+    keys: Spanned<Vec<Spanned<String>>>,
+    read: Vec<Spanned<String>>,
+}
+
+/// The text, for finding the line of a byte.
+struct Lines<'a>(&'a str);
+
+impl Lines<'_> {
+    fn of<T>(&self, value: &Spanned<T>) -> usize {
+        let start = value.span().start.min(self.0.len());
+        self.0.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1
+    }
+
+    fn refuse_later(&self, field: &str, value: &Later) -> Result<()> {
+        match value {
+            None => Ok(()),
+            Some(value) => Err(wrong(self.of(value), format!("{field} is not carried out by this version"))
+                .hint("Leave it out until a release carries it out; nothing is set up by halves.")),
+        }
+    }
+}
+
+pub(super) fn whole(list: &[u8], keys: &mut KeyReader<'_>) -> Result<AccessList> {
+    let (text, raw) = read(list)?;
+    let lines = Lines(text);
+    let mut access = AccessList { header: header(text), default_quota: raw.defaults.quota, ..AccessList::default() };
+    let mut owners = BTreeMap::new();
+    for (name, admin) in raw.admin {
+        let (found, files) = read_keys(&lines, &Role::Admin(name.clone()), &admin.keys, keys, &mut owners)?;
+        access.admins.insert(name.clone(), found);
+        access.admin_key_files.insert(name, files);
+    }
+    if access.admins.is_empty() {
+        return Err(Error::usage(format!("{LIST} has no administrator, so nobody could change it any more"))
+            .hint("Keep one [admin.NAME] with keys = [\"NAME.pub\"]."));
+    }
+    for (name, client) in raw.client {
+        let role = Role::Client(name.clone());
+        access.clients.insert(name, client_grant(&lines, &role, client, access.default_quota, keys, &mut owners)?);
+    }
+    for (name, restorer) in raw.restorer {
+        let role = Role::Restorer(name.clone());
+        access.restorers.insert(name, restorer_grant(&lines, &role, restorer, keys, &mut owners)?);
+    }
+    Ok(access)
+}
+
+/// The entry of one role; the keys of others are not read.
+pub(super) fn one(list: &[u8], role: &Role, keys: &mut KeyReader<'_>) -> Result<Entry> {
+    let (text, mut raw) = read(list)?;
+    let (lines, mut owners) = (Lines(text), BTreeMap::new());
+    Ok(match role {
+        Role::Client(name) => match raw.client.remove(name) {
+            Some(client) => Entry::Client(client_grant(&lines, role, client, raw.defaults.quota, keys, &mut owners)?),
+            None => Entry::Absent,
+        },
+        Role::Admin(name) if raw.admin.contains_key(name) => Entry::Admin,
+        Role::Restorer(name) => match raw.restorer.remove(name) {
+            Some(restorer) => Entry::Restorer(restorer_grant(&lines, role, restorer, keys, &mut owners)?),
+            None => Entry::Absent,
+        },
+        Role::Admin(_) | Role::Export(_) => Entry::Absent,
+    })
+}
+
+fn read(list: &[u8]) -> Result<(&str, Raw)> {
+    let raw: Raw = base::config::parse(LIST, list)?;
+    let text = std::str::from_utf8(list).map_err(|e| Error::usage(format!("{LIST} is not UTF-8 text")).because(e))?;
+    let lines = Lines(text);
+    lines.refuse_later("keep", &raw.defaults.keep)?;
+    lines.refuse_later("expect", &raw.defaults.expect)?;
+    Ok((text, raw))
+}
+
+/// The comment lines at the top, which people write to each other.
+fn header(text: &str) -> Vec<String> {
+    text.lines().take_while(|line| line.starts_with('#')).map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn client_grant(lines: &Lines<'_>, role: &Role, raw: RawClient, default: Option<ByteSize>, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<ClientGrant> {
+    lines.refuse_later("keep", &raw.keep)?;
+    lines.refuse_later("expect", &raw.expect)?;
+    lines.refuse_later("part_ttl", &raw.part_ttl)?;
+    if let Some(reach) = &raw.reach
+        && reach.get_ref() != "ssh"
+    {
+        return Err(wrong(lines.of(reach), format!("reach = {:?} is not carried out by this version", reach.get_ref()))
+            .hint("Write reach = \"ssh\", or leave it out: the node logs in to the client."));
+    }
+    let host_key = match &raw.host_key {
+        None => None,
+        Some(text) => {
+            let key = public_key(text.get_ref()).map_err(|e| wrong(lines.of(text), "host_key is no public key").because(e))?;
+            Some(openssh(&key)?)
+        }
+    };
+    if let Some(address) = raw.address.as_ref().or(raw.git_address.as_ref())
+        && host_key.is_none()
+    {
+        return Err(wrong(lines.of(address), format!("{} {} has an address but no host_key", role.word(), role.name()))
+            .hint("The node talks to nobody whose host key it does not know: write host_key = \"ssh-ed25519 AAAA…\"."));
+    }
+    let (found, key_files) = read_keys(lines, role, &raw.keys, keys, owners)?;
+    Ok(ClientGrant {
+        keys: found,
+        key_files,
+        address: raw.address.map(Spanned::into_inner),
+        git_address: raw.git_address.map(Spanned::into_inner),
+        host_key,
+        allow: raw.allow,
+        quota: raw.quota.or(default),
+        default_quota: raw.quota.is_none(),
+        paused: raw.paused,
+    })
+}
+
+fn restorer_grant(lines: &Lines<'_>, role: &Role, raw: RawRestorer, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<RestorerGrant> {
+    let mut read = Vec::new();
+    for text in &raw.read {
+        read.push(read_pattern(text.get_ref()).map_err(|e| wrong(lines.of(text), e.one_line()).hint("Write CLIENT:MODULE:PATH, or CLIENT:* for all of a client."))?);
+    }
+    let (found, key_files) = read_keys(lines, role, &raw.keys, keys, owners)?;
+    Ok(RestorerGrant { keys: found, key_files, read })
+}
+
+/// `web1:*` or `web1:files:/var/**`.
+pub(super) fn read_pattern(text: &str) -> Result<(Name, DatasetPattern)> {
+    let (client, pattern) = text.split_once(':').ok_or_else(|| Error::usage(format!("{text:?} does not name a client")))?;
+    Ok((Name::new(client)?, DatasetPattern::new(pattern)?))
+}
+
+fn read_keys(lines: &Lines<'_>, role: &Role, files: &Spanned<Vec<Spanned<String>>>, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<(Vec<PublicKey>, Vec<String>)> {
+    let who = format!("{} {}", role.word(), role.name());
+    if files.get_ref().is_empty() {
+        return Err(wrong(lines.of(files), format!("{who} has no key")).hint("Name at least one file of keys/, as in keys = [\"NAME.pub\"]."));
+    }
+    let (mut found, mut names) = (Vec::new(), Vec::new());
+    for file in files.get_ref() {
+        let (line, file) = (lines.of(file), file.get_ref());
+        if !is_key_file_name(file) {
+            return Err(wrong(line, format!("{file:?} of {who} cannot be the name of a key file")).hint("Write a plain name that ends in .pub; the file lies in keys/."));
+        }
+        let bytes = keys(file)?.ok_or_else(|| wrong(line, format!("{who} names keys/{file}, which is not there")))?;
+        let key = key_file(&bytes).map_err(|e| wrong(line, format!("keys/{file} of {who} is no usable public key")).because(e))?;
+        let id = key.to_bytes().map_err(|e| wrong(line, format!("keys/{file} cannot be written anew: {e}")))?;
+        if let Some(other) = owners.insert(id, role.clone()) {
+            return Err(wrong(line, format!("keys/{file} of {who} holds the same key as one of {} {}", other.word(), other.name()))
+                .hint("Each key has one owner and stands there once; make another key pair."));
+        }
+        found.push(key);
+        names.push(file.clone());
+    }
+    Ok((found, names))
+}
+
+/// The one key in a `.pub` file, without its comment.
+pub(super) fn key_file(bytes: &[u8]) -> Result<PublicKey> {
+    let text = std::str::from_utf8(bytes).map_err(|e| Error::usage("it is not text").because(e))?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => public_key(line),
+        (None, _) => Err(Error::usage("it is empty")),
+        (Some(_), Some(_)) => Err(Error::usage("it holds more than one line").hint("One file holds one key.")),
+    }
+}
+
+/// A public key, without its comment, of a kind that both ends can check.
+pub(super) fn public_key(text: &str) -> Result<PublicKey> {
+    let key = crate::signature::parse_public_key(text)?;
+    if matches!(key.algorithm(), Algorithm::Dsa | Algorithm::Other(_)) {
+        return Err(Error::usage(format!("keys of the kind {} are not used any more", key.algorithm())));
+    }
+    Ok(PublicKey::from(key.key_data().clone()))
+}
+
+/// The key as `type base64`, without a comment.
+pub(super) fn openssh(key: &PublicKey) -> Result<String> {
+    PublicKey::from(key.key_data().clone()).to_openssh().map_err(|e| Error::failed("could not write a public key").because(e))
+}

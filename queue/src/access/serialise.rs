@@ -1,0 +1,136 @@
+//! From the list to text: the files of `admin.git`, and the lines that sshd reads.
+//!
+//! What is written is canonical: what the parser reads from it is the same list.
+
+use super::{AccessList, KEYS, LIST, parse};
+use crate::verdict::Role;
+use base::{Error, Result};
+use ssh_key::PublicKey;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+impl AccessList {
+    /// The files of the list by their paths: `access.toml` and `keys/….pub`.
+    ///
+    /// # Errors
+    /// When a key cannot be written.
+    pub fn to_files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = BTreeMap::from([(LIST.to_owned(), self.to_toml().into_bytes())]);
+        for (role, keys, names) in self.owners() {
+            for (key, name) in keys.iter().zip(names) {
+                let line = format!("{} {}\n", parse::openssh(key)?, role.name());
+                files.insert(format!("{KEYS}/{name}"), line.into_bytes());
+            }
+        }
+        Ok(files)
+    }
+
+    /// The text of `access.toml`.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for line in &self.header {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str("version = 1\n");
+        if let Some(quota) = self.default_quota {
+            text.push_str("\n[defaults]\n");
+            field(&mut text, "quota", &quoted(&String::from(quota)));
+        }
+        for (name, files) in &self.admin_key_files {
+            table(&mut text, "admin", name.as_str());
+            field(&mut text, "keys", &array(files.iter().map(String::as_str)));
+        }
+        for (name, grant) in &self.clients {
+            table(&mut text, "client", name.as_str());
+            field(&mut text, "keys", &array(grant.key_files.iter().map(String::as_str)));
+            if grant.paused {
+                field(&mut text, "paused", "true");
+            }
+            for (key, address) in [("address", &grant.address), ("git_address", &grant.git_address)] {
+                if let Some(address) = address {
+                    field(&mut text, key, &quoted(&address.to_string()));
+                }
+            }
+            if let Some(key) = &grant.host_key {
+                field(&mut text, "host_key", &quoted(key));
+            }
+            field(&mut text, "allow", &array(grant.allow.iter().map(base::DatasetPattern::as_str)));
+            if let (Some(quota), false) = (grant.quota, grant.default_quota) {
+                field(&mut text, "quota", &quoted(&String::from(quota)));
+            }
+        }
+        for (name, grant) in &self.restorers {
+            table(&mut text, "restorer", name.as_str());
+            field(&mut text, "keys", &array(grant.key_files.iter().map(String::as_str)));
+            let read: Vec<_> = grant.read.iter().map(|(client, pattern)| format!("{client}:{}", pattern.as_str())).collect();
+            field(&mut text, "read", &array(read.iter().map(String::as_str)));
+        }
+        text
+    }
+
+    /// The lines for sshd: one for each key, each with the gate as its only command.
+    ///
+    /// # Errors
+    /// Of kind usage when a path holds something that would need quoting.
+    pub fn authorized_keys(&self, gate_program: &Path, node_toml: &Path) -> Result<String> {
+        let mut text = String::from("# Written by nightsafe-server from the signed access list; changes here are lost.\n");
+        for (role, keys, _) in self.owners() {
+            for key in keys {
+                text.push_str(&authorized_line(gate_program, node_toml, &role, key)?);
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+
+    pub(super) fn owners(&self) -> impl Iterator<Item = (Role, &Vec<PublicKey>, &Vec<String>)> {
+        let none = const { &Vec::new() };
+        let admins = self.admins.iter().map(move |(name, keys)| (Role::Admin(name.clone()), keys, self.admin_key_files.get(name).unwrap_or(none)));
+        let clients = self.clients.iter().map(|(name, grant)| (Role::Client(name.clone()), &grant.keys, &grant.key_files));
+        let restorers = self.restorers.iter().map(|(name, grant)| (Role::Restorer(name.clone()), &grant.keys, &grant.key_files));
+        admins.chain(clients).chain(restorers)
+    }
+}
+
+/// One line of an `authorized_keys` file: the key may run the gate in this role, and nothing else.
+///
+/// # Errors
+/// Of kind usage when a path is not absolute, or holds something that a shell or sshd would read otherwise.
+pub fn authorized_line(gate_program: &Path, config: &Path, role: &Role, key: &PublicKey) -> Result<String> {
+    let (program, config) = (plain(gate_program)?, plain(config)?);
+    let key = parse::openssh(key)?;
+    Ok(format!("command=\"{program} --config {config} {} {name}\",restrict {key} {name}", role.word(), name = role.name()))
+}
+
+/// A path that stands in a command without quotes. sshd gives the command to a shell, so nothing is quoted and
+/// everything that would need it is refused.
+fn plain(path: &Path) -> Result<&str> {
+    let wrong = || {
+        Error::usage(format!("{} cannot stand in an authorized_keys file", path.display()))
+            .hint("Use an absolute path of letters, digits and / . _ + @ % = , : - only.")
+    };
+    let text = path.to_str().ok_or_else(wrong)?;
+    let good = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+@%=,:-".contains(&b));
+    if good { Ok(text) } else { Err(wrong()) }
+}
+
+fn table(text: &mut String, kind: &str, name: &str) {
+    // A name may hold a dot, which would begin another table.
+    let name = if name.contains('.') { quoted(name) } else { name.to_owned() };
+    // Writing to a string cannot fail.
+    let _ = write!(text, "\n[{kind}.{name}]\n");
+}
+
+fn field(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "{name} = {value}");
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn array<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
+}
