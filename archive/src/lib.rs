@@ -1,1 +1,45 @@
-//! Placeholder until the crate's first module.
+//! The archive: how a tree or a stream becomes encrypted packs, catalog and manifest, and how these are kept and read.
+//!
+//! Knows bytes and paths; no hosts, no requests, no git. `docs/format.md` says what every byte means.
+
+pub mod catalog;
+pub mod entry;
+pub mod epoch;
+pub mod frame;
+pub mod manifest;
+pub mod pack;
+pub mod reference;
+pub mod store;
+
+use base::{Blake3, ReadAt, Result};
+
+/// Where packs are read from: a folder of a store, or a node far away.
+pub trait PackSource: Send + Sync {
+    /// The pack of this name; its bytes are not trusted.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be opened.
+    fn pack(&self, digest: &Blake3) -> Result<Box<dyn ReadAt>>;
+}
+
+/// What readers accept at most. Nothing is allocated by a length that somebody else chose beyond these.
+pub mod limits {
+    /// A frame, as compressed and as decompressed.
+    pub const FRAME: usize = 8 << 20;
+    /// The base-2 logarithm of zstd's window.
+    pub const WINDOW_LOG: u32 = 23;
+    /// A chunk.
+    pub const CHUNK: usize = 2 << 20;
+    /// A manifest file.
+    pub const MANIFEST: usize = 64 << 20;
+    /// A line of the catalog, without its line feed; and a segment with all its lines.
+    pub const LINE: usize = 1 << 20;
+    /// The highest level of a catalog.
+    pub const LEVELS: u8 = 16;
+    /// A path or a link's target, in bytes.
+    pub const PATH: usize = 64 << 10;
+    /// The frame table of one pack.
+    pub const TABLE: usize = 48 << 16;
+    /// The key file in a manifest, decoded.
+    pub const KEY_FILE: usize = 64 << 10;
+}
