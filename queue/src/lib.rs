@@ -1,1 +1,26 @@
-//! Placeholder until the crate's first module.
+//! Requests and receipts, the signed history that carries them, and the proof that a signature leads to.
+//!
+//! Knows git objects and ssh keys; knows nothing of archives, of the network, or of what a module does with a request.
+
+mod canonical;
+pub mod access;
+pub mod allowed_signers;
+pub mod check;
+mod history;
+pub mod message;
+pub mod pool;
+pub mod prove;
+pub mod receipt;
+pub mod repository;
+pub mod request;
+pub mod signature;
+mod tree;
+pub mod verdict;
+
+pub use allowed_signers::AllowedSigners;
+pub use prove::{Expect, prove};
+pub use receipt::{Outcome, Receipt};
+pub use repository::Repository;
+pub use request::Request;
+pub use signature::Signer;
+pub use ssh_key::PublicKey;

@@ -1,0 +1,141 @@
+//! Commit messages in words, so that `git log` and cgit read as an audit log.
+//!
+//! Nothing is ever taken from them: what counts is in the files.
+
+use crate::receipt::{Outcome, Receipt};
+use crate::request::{Request, reason_word};
+use base::{ByteSize, Payload};
+
+/// The message of a commit that carries `requests` of one client to one node.
+pub fn of_requests(requests: &[Request]) -> String {
+    let (subject, body): (String, Vec<String>) = match requests {
+        [] => ("nothing is asked".into(), vec![]),
+        [one] => (
+            format!("{} asks {} to back up {} ({}, by {})", one.client, one.node, one.dataset, reason_word(one.reason), one.by),
+            request_lines(one),
+        ),
+        [first, ..] => (
+            format!("{} asks {} to back up {} datasets", first.client, first.node, requests.len()),
+            requests.iter().map(|r| format!("{} ({}, by {}), request {}", r.dataset, reason_word(r.reason), r.by, r.id)).collect(),
+        ),
+    };
+    message(&subject, &body)
+}
+
+fn request_lines(request: &Request) -> Vec<String> {
+    let mut lines = vec![format!("request {}, number {}", request.id, request.seq)];
+    if let Some(prev) = &request.prev {
+        lines.push(format!("after {prev}"));
+    }
+    if !request.tags.is_empty() {
+        lines.push(format!("tags: {}", request.tags.join(", ")));
+    }
+    match request.payload {
+        Payload::Manifest(digest) => lines.push(format!("manifest {digest}")),
+        Payload::Refs(digest) => lines.push(format!("refs {digest}")),
+        Payload::Nothing => {}
+    }
+    lines
+}
+
+/// The message of a commit that carries `receipts` of one node for one client.
+pub fn of_receipts(receipts: &[Receipt]) -> String {
+    let (subject, body): (String, Vec<String>) = match receipts {
+        [] => ("nothing is answered".into(), vec![]),
+        [one] => (receipt_line(one), receipt_lines(one)),
+        [first, ..] => (
+            format!("{} answers {} requests of {}", first.node, receipts.len(), first.client),
+            receipts.iter().map(|r| format!("{}, request {}", receipt_line(r), r.id)).collect(),
+        ),
+    };
+    message(&subject, &body)
+}
+
+fn receipt_line(receipt: &Receipt) -> String {
+    let Receipt { node, client, dataset, .. } = receipt;
+    let why = receipt.reason.as_deref().unwrap_or("no reason was given");
+    match receipt.outcome {
+        Outcome::Stored => {
+            let seconds = receipt.seconds;
+            let (fetched, stored) = (ByteSize(receipt.bytes_fetched), ByteSize(receipt.bytes_stored));
+            format!("{node} stored {dataset} of {client}: {fetched} fetched, {stored} more kept, {seconds} s")
+        }
+        Outcome::Refused => format!("{node} refused {dataset} of {client}: {why}"),
+        Outcome::Failed => format!("{node} could not store {dataset} of {client}: {why}"),
+    }
+}
+
+fn receipt_lines(receipt: &Receipt) -> Vec<String> {
+    let mut lines = vec![format!("request {}", receipt.id)];
+    if let Some(snapshot) = &receipt.snapshot {
+        lines.push(format!("snapshot {snapshot}"));
+    }
+    if receipt.unreadable > 0 {
+        lines.push(format!("{} entries could not be read at the source", receipt.unreadable));
+    }
+    if !receipt.missing.is_empty() {
+        lines.push(format!("{} packs are missing and must be sent again", receipt.missing.len()));
+    }
+    lines.extend(receipt.changed.iter().take(100).map(|line| format!("changed: {line}")));
+    if receipt.changed.len() > 100 {
+        lines.push(format!("changed: {} more", receipt.changed.len() - 100));
+    }
+    lines
+}
+
+/// Subject and body with every line printable; a message that grows too long is cut, as it says nothing of its own.
+fn message(subject: &str, body: &[String]) -> String {
+    const LIMIT: usize = 16 * 1024;
+    let mut out = base::text::printable(subject);
+    out.push('\n');
+    for (number, line) in body.iter().enumerate() {
+        if number == 0 {
+            out.push('\n');
+        }
+        if out.len() + line.len() > LIMIT {
+            out.push_str(&format!("and {} more\n", body.len() - number));
+            break;
+        }
+        out.push_str(&base::text::printable(line));
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Reason;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words() {
+        let mut request = crate::request::tests::sample();
+        request.reason = Reason::Manual;
+        request.by = "alice".into();
+        let text = request.message();
+        assert!(text.starts_with("web1 asks node1 to back up files:/var/www (manual, by alice)\n\nrequest 20261120T031500Z-3f9a1c7e, number 1042\n"), "{text}");
+        let many = of_requests(&vec![request; 1000]);
+        assert!(many.starts_with("web1 asks node1 to back up 1000 datasets\n\n") && many.contains("more\n") && many.len() < 17_000);
+        let mut receipt = crate::receipt::tests::sample();
+        assert!(receipt.message().starts_with("node1 stored files:/var/www of web1: 12.3 MiB fetched, 12.3 MiB more kept, 3 s\n\nrequest "), "{}", receipt.message());
+        receipt.outcome = Outcome::Refused;
+        receipt.reason = Some("the quota is used up".into());
+        assert!(receipt.message().starts_with("node1 refused files:/var/www of web1: the quota is used up\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn always_printable(request in crate::request::tests::any_request(), reason in ".{0,300}") {
+            let mut receipt = crate::receipt::tests::sample();
+            receipt.outcome = Outcome::Failed;
+            receipt.reason = Some(reason.clone());
+            receipt.changed = vec![reason];
+            receipt.dataset = request.dataset.clone();
+            for text in [request.message(), receipt.message()] {
+                prop_assert!(text.ends_with('\n'));
+                prop_assert!(text.lines().all(|line| base::text::printable(line) == line));
+            }
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! A bare git repository with one signed branch that is a straight line of commits: queue, log, receipts, access list.
+//!
+//! Local objects only, by libgit2, flushed to the disk; plain git reads and checks the same repository. Knows nothing
+//! of what the files say, but for the notes of its history, and decides nothing about who may sign.
+
+use crate::history::{History, Note};
+use crate::signature::{COMMIT_LIMIT, Signer, hex40, with_signature};
+use crate::tree::{self, PLAIN, TREE_LIMIT};
+use base::{At, Dataset, Error, FileLock, Proof, RequestId, Result, atomic};
+use git2::{ObjectType, Oid};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The most commits that one call of [`Repository::commits`] or [`Repository::walk`] goes through.
+pub const WALK_LIMIT: usize = 1_000_000;
+/// The most bytes of commits and trees that one call of [`Repository::commits`] holds.
+const COMMITS_TOTAL: usize = 256 << 20;
+/// A configuration file for libgit2 alone. It asks for fsync by a name that makes git itself warn, so it cannot stand
+/// in the repository's own.
+const DURABLE: &str = "nightsafe-durable";
+const LOCK: &str = "nightsafe.lock";
+
+/// One bare repository and its branch. May be sent to another thread; each thread opens its own.
+pub struct Repository {
+    path: PathBuf,
+    git: git2::Repository,
+    reference: String,
+    history: Mutex<History>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({}, {})", self.path.display(), self.reference)
+    }
+}
+
+/// One entry of a commit's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// The name, as it stands in the tree.
+    pub name: Vec<u8>,
+    /// The mode; a plain file has 0o100644.
+    pub mode: u32,
+    /// The object's id, 40 hex digits.
+    pub oid: String,
+    /// The content's size in bytes; 0 for what is no plain file.
+    pub size: u64,
+}
+
+/// A commit and its tree, raw and taken apart.
+#[derive(Debug, Clone)]
+pub struct CommitFiles {
+    /// The commit's id, 40 hex digits.
+    pub oid: String,
+    /// The commit object.
+    pub raw: Vec<u8>,
+    /// The tree object.
+    pub tree: Vec<u8>,
+    /// The tree's entries.
+    pub entries: Vec<TreeEntry>,
+}
+
+/// A file of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundFile {
+    /// The newest commit that carries it.
+    pub commit: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+impl Repository {
+    /// Opens the repository at `path`, which is made (with its folders, `HEAD` on `branch`) when it is not there.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn open_or_create(path: &Path, branch: &str) -> Result<Self> {
+        if !path.join("HEAD").exists() {
+            create(path, branch, "")?;
+        }
+        Self::open(path, branch)
+    }
+
+    /// Opens the repository at `path`.
+    ///
+    /// # Errors
+    /// With the path; also when there is none.
+    pub fn open(path: &Path, branch: &str) -> Result<Self> {
+        let path = path.canonicalize().at("open the repository", path)?;
+        let git = git2::Repository::open_bare(&path)
+            .map_err(|error| Error::failed(format!("could not open the repository {}", path.display())).because(error))?;
+        let opened = Self { reference: format!("refs/heads/{branch}"), history: Mutex::new(History::of(&path)), git, path };
+        opened.ask_for_fsync()?;
+        Ok(opened)
+    }
+
+    /// Makes or opens a repository that receives pushes: git checks every object, refuses deletions and rewinds, keeps
+    /// a reflog, never collects garbage by itself, and runs the hooks in `hooks` and no others.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn open_receiving(path: &Path, branch: &str, hooks: &Path) -> Result<Self> {
+        let config = receiving_config(hooks)?;
+        if path.join("HEAD").exists() {
+            let file = path.join("config");
+            if std::fs::read(&file).ok().as_deref() != Some(config.as_bytes()) {
+                atomic::write(&file, config.as_bytes(), 0o640)?;
+            }
+        } else {
+            create(path, branch, &config)?;
+        }
+        Self::open(path, branch)
+    }
+
+    /// Opens the repository that git runs a hook in, with the objects of the push that git holds in quarantine.
+    ///
+    /// # Errors
+    /// When git's variables are not there or do not fit together.
+    pub fn open_quarantined(branch: &str) -> Result<Self> {
+        let variable = |name: &str| {
+            std::env::var_os(name).map(PathBuf::from).ok_or_else(|| Error::failed(format!("{name} is not set")).hint("This is run by git as a hook, not by hand."))
+        };
+        let folder = variable("GIT_DIR")?;
+        Self::open_with_quarantine(&folder, branch, std::env::var_os("GIT_OBJECT_DIRECTORY").map(PathBuf::from).as_deref())
+    }
+
+    /// As [`Repository::open_quarantined`], with what git's variables say: `GIT_DIR` and `GIT_OBJECT_DIRECTORY`.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn open_with_quarantine(folder: &Path, branch: &str, objects: Option<&Path>) -> Result<Self> {
+        let opened = Self::open(folder, branch)?;
+        if let Some(objects) = objects {
+            let objects = objects.canonicalize().at("open the quarantine", objects)?;
+            let own = opened.path.join("objects");
+            if objects != own {
+                if !objects.starts_with(&own) {
+                    return Err(Error::failed(format!("the quarantine {} is not in {}", objects.display(), own.display())));
+                }
+                let text = objects.to_str().ok_or_else(|| Error::failed("the path of the quarantine is not UTF-8"))?;
+                opened.odb()?.add_disk_alternate(text).map_err(|error| opened.broken("read the quarantine", error))?;
+            }
+        }
+        Ok(opened)
+    }
+
+    /// libgit2 flushes objects and refs only when a configuration file outside the repository's own asks for it.
+    fn ask_for_fsync(&self) -> Result<()> {
+        let file = self.path.join(DURABLE);
+        if !file.exists() && atomic::write(&file, DURABLE_TEXT.as_bytes(), 0o640).is_err() {
+            // A repository that this user can only read needs none; writing is refused by `writable`.
+            return Ok(());
+        }
+        // A configuration of its own: what stands in the user's or the system's takes no part.
+        let mut config = git2::Config::new().map_err(|error| self.broken("configure", error))?;
+        config.add_file(&self.path.join("config"), git2::ConfigLevel::Local, true).map_err(|error| self.broken("configure", error))?;
+        config.add_file(&file, git2::ConfigLevel::App, true).map_err(|error| self.broken("configure", error))?;
+        self.git.set_config(&config).map_err(|error| self.broken("configure", error))
+    }
+
+    fn writable(&self) -> Result<FileLock> {
+        let durable = self.git.config().and_then(|config| config.get_bool("core.fsyncobjectfiles")).unwrap_or(false);
+        if !durable {
+            return Err(Error::failed(format!("{} cannot be written to safely", self.path.display())).hint("This user can only read that repository."));
+        }
+        self.lock()
+    }
+
+    /// Where the repository is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The branch's full name, `refs/heads/…`.
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// The file whose lock serialises writers. Whoever runs git in this repository takes it as well.
+    pub fn lock_path(&self) -> PathBuf {
+        self.path.join(LOCK)
+    }
+
+    /// Waits for the lock. The methods that write take it themselves.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn lock(&self) -> Result<FileLock> {
+        FileLock::wait(&self.lock_path())
+    }
+
+    /// The branch's newest commit; `None` before the first.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn tip(&self) -> Result<Option<String>> {
+        Ok(self.tip_oid()?.map(|oid| oid.to_string()))
+    }
+
+    fn tip_oid(&self) -> Result<Option<Oid>> {
+        match self.git.refname_to_id(&self.reference) {
+            Ok(oid) => Ok(Some(oid)),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(self.broken("read the branch of", error)),
+        }
+    }
+
+    /// Commits `files`, which become the whole tree, on top of the branch; a name may be `FOLDER/NAME`. Durable when it returns. `author` is a name;
+    /// the mail address that git wants is `NAME@nightsafe.invalid`.
+    ///
+    /// # Errors
+    /// With the path; then the branch is as it was.
+    pub fn commit_files(&self, files: &[(String, Vec<u8>)], message: &str, signer: &Signer, author: &str) -> Result<String> {
+        let _lock = self.writable()?;
+        let tip = self.tip_oid()?;
+        let mut sorted: Vec<_> = files.iter().collect();
+        sorted.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        let plain = |name: &str| !name.is_empty() && !name.contains(['/', '\0', '\n']);
+        // The access list keeps its keys in a folder; deeper than that nothing goes.
+        let good = |name: &str| name.split_once('/').map_or_else(|| plain(name), |(folder, name)| plain(folder) && plain(name));
+        if sorted.is_empty() || sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) || !sorted.iter().all(|(name, _)| good(name)) {
+            return Err(Error::failed("a commit needs files, each with a plain name of its own"));
+        }
+        let author = author_line(author)?;
+        let odb = self.odb()?;
+        let write = |kind, content: &[u8]| odb.write(kind, content).map_err(|error| self.broken("write an object into", error));
+        let mut entries = Vec::new();
+        for (name, content) in &sorted {
+            entries.push((name.as_str(), write(ObjectType::Blob, content)?));
+        }
+        let tree = tree::write_nested(&entries, &mut |raw| write(ObjectType::Tree, raw))?;
+        let mut payload = format!("tree {tree}\n");
+        if let Some(tip) = tip {
+            let _ = writeln!(payload, "parent {tip}");
+        }
+        let _ = write!(payload, "author {author}\ncommitter {author}\n\n{}\n", message.trim_end().replace('\0', ""));
+        let armored = signer.sign(payload.as_bytes())?;
+        let raw = with_signature(&payload, &armored).ok_or_else(|| Error::failed("the commit could not be put together"))?;
+        if raw.len() > COMMIT_LIMIT {
+            return Err(Error::failed("the commit's message is too long"));
+        }
+        let oid = write(ObjectType::Commit, &raw)?;
+        self.move_tip(oid, tip)?;
+        self.history()?.append(self, tip, oid)?;
+        Ok(oid.to_string())
+    }
+
+    /// Moves the branch to `new`, if it stands at `expected_old`. The caller has checked that `new` may follow.
+    ///
+    /// # Errors
+    /// Of kind not-now, when the branch stands elsewhere; with the path.
+    pub fn set_tip(&self, new: &str, expected_old: Option<&str>) -> Result<()> {
+        let (new, old) = (oid_of(new)?, expected_old.map(oid_of).transpose()?);
+        let _lock = self.writable()?;
+        self.move_tip(new, old)
+    }
+
+    fn move_tip(&self, new: Oid, old: Option<Oid>) -> Result<()> {
+        let reference = &self.reference;
+        let moved = match old {
+            Some(old) => self.git.reference_matching(reference, new, true, old, "nightsafe"),
+            None => self.git.reference(reference, new, false, "nightsafe"),
+        };
+        match moved {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.code(), git2::ErrorCode::Modified | git2::ErrorCode::Exists) => {
+                Err(Error::not_now(format!("the branch of {} was moved by somebody else", self.path.display())).because(error))
+            }
+            Err(error) => Err(self.broken("move the branch of", error)),
+        }
+    }
+
+    /// Moves the branch to `oid` wherever it stood, and forgets what was noted about the history.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn reset_to(&self, oid: &str) -> Result<()> {
+        let oid = oid_of(oid)?;
+        let _lock = self.writable()?;
+        if self.odb()?.read_header(oid).map(|header| header.1).ok() != Some(ObjectType::Commit) {
+            return Err(Error::failed(format!("{oid} is no commit of {}", self.path.display())));
+        }
+        self.history()?.forget()?;
+        self.git.reference(&self.reference, oid, true, "nightsafe: reset").map_err(|error| self.broken("move the branch of", error))?;
+        Ok(())
+    }
+
+    /// The ids of the commits after `from_exclusive` up to `to`, oldest first. Without `from_exclusive` the oldest is
+    /// the one without a parent.
+    ///
+    /// # Errors
+    /// Of kind refused, when `to` does not descend from there in a straight line of at most [`WALK_LIMIT`].
+    pub fn walk(&self, from_exclusive: Option<&str>, to: &str) -> Result<Vec<String>> {
+        let from = from_exclusive.map(oid_of).transpose()?;
+        let mut oids = Vec::new();
+        let mut next = Some(oid_of(to)?);
+        while next != from {
+            let Some(oid) = next else {
+                return Err(Error::refused(format!("{to} does not descend from {}", from_exclusive.unwrap_or("the beginning"))));
+            };
+            if oids.len() == WALK_LIMIT {
+                return Err(Error::refused(format!("there are more than {WALK_LIMIT} commits before {to}")));
+            }
+            let raw = self.raw(oid, ObjectType::Commit, COMMIT_LIMIT)?;
+            let (_, parents) = tree::links(&raw)?;
+            next = match parents[..] {
+                [] => None,
+                [parent] => Some(parent),
+                _ => return Err(Error::refused(format!("commit {oid} is a merge, and this history is a straight line"))),
+            };
+            oids.push(oid.to_string());
+        }
+        oids.reverse();
+        Ok(oids)
+    }
+
+    /// The commit `oid` with its tree.
+    ///
+    /// # Errors
+    /// Of kind refused, when an object is longer than allowed or no such object.
+    pub fn load(&self, oid: &str) -> Result<CommitFiles> {
+        let raw = self.raw(oid_of(oid)?, ObjectType::Commit, COMMIT_LIMIT)?;
+        let (tree, _) = tree::links(&raw)?;
+        let tree = self.raw(tree, ObjectType::Tree, TREE_LIMIT)?;
+        let entries = self.entries_of(&tree)?;
+        Ok(CommitFiles { oid: oid.to_owned(), raw, tree, entries })
+    }
+
+    /// The commits after `from_exclusive` up to `to`, oldest first, as [`Repository::walk`] finds them. For long
+    /// histories `walk` and [`Repository::load`] need less memory.
+    ///
+    /// # Errors
+    /// As these.
+    pub fn commits(&self, from_exclusive: Option<&str>, to: &str) -> Result<Vec<CommitFiles>> {
+        let mut room = COMMITS_TOTAL;
+        let mut commits = Vec::new();
+        for oid in self.walk(from_exclusive, to)? {
+            let commit = self.load(&oid)?;
+            room = room
+                .checked_sub(commit.raw.len() + 3 * commit.tree.len())
+                .ok_or_else(|| Error::refused(format!("the commits before {to} are too large to be held at once")))?;
+            commits.push(commit);
+        }
+        Ok(commits)
+    }
+
+    /// The entries of the tree `oid`, for trees with folders in them.
+    ///
+    /// # Errors
+    /// Of kind refused, when it is longer than allowed or no tree.
+    pub fn entries(&self, oid: &str) -> Result<Vec<TreeEntry>> {
+        self.entries_of(&self.raw(oid_of(oid)?, ObjectType::Tree, TREE_LIMIT)?)
+    }
+
+    fn entries_of(&self, raw: &[u8]) -> Result<Vec<TreeEntry>> {
+        let odb = self.odb()?;
+        let entry = |entry: tree::RawEntry<'_>| {
+            // Only plain files have a size worth asking for; what a link to another repository names is not here at all.
+            let size = if entry.mode == PLAIN {
+                let (size, kind) = odb.read_header(entry.oid).map_err(|error| self.broken("read an object of", error))?;
+                if kind != ObjectType::Blob {
+                    return Err(Error::refused("the tree calls something a file that is none"));
+                }
+                size as u64
+            } else {
+                0
+            };
+            Ok(TreeEntry { name: entry.name.to_vec(), mode: entry.mode, oid: entry.oid.to_string(), size })
+        };
+        tree::parse(raw)?.into_iter().map(entry).collect()
+    }
+
+    /// The content of the blob `oid`, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Of kind refused, when it is longer or no blob.
+    pub fn blob(&self, oid: &str, limit: usize) -> Result<Vec<u8>> {
+        self.raw(oid_of(oid)?, ObjectType::Blob, limit)
+    }
+
+    /// An object's content. Its header is looked at first, so that nothing is allocated by a length that is too long.
+    fn raw(&self, oid: Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>> {
+        let odb = self.odb()?;
+        let (size, found) = odb.read_header(oid).map_err(|error| self.broken("read an object of", error))?;
+        if found != kind {
+            return Err(Error::refused(format!("{oid} is a {found}, and a {kind} was expected")));
+        }
+        if size > limit {
+            return Err(Error::refused(format!("the {kind} {oid} has {size} bytes, and at most {limit} are allowed")));
+        }
+        let object = odb.read(oid).map_err(|error| self.broken("read an object of", error))?;
+        Ok(object.data().to_vec())
+    }
+
+    /// The newest file called `name` in the branch's history.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn find_file(&self, name: &str) -> Result<Option<FoundFile>> {
+        let Some(commit) = self.history()?.newest_with(self, self.tip_oid()?, name)? else { return Ok(None) };
+        self.file_of(&commit, name).map(|bytes| Some(FoundFile { commit, bytes }))
+    }
+
+    /// The content of the plain file `name` in the tree of `commit`, at most 64 KiB.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn file_of(&self, commit: &str, name: &str) -> Result<Vec<u8>> {
+        let files = self.load(commit)?;
+        let entry = files.entries.iter().find(|entry| entry.name == name.as_bytes() && entry.mode == PLAIN);
+        let entry = entry.ok_or_else(|| Error::failed(format!("there is no {name} in commit {commit} of {}", self.path.display())))?;
+        self.blob(&entry.oid, crate::request::FILE_LIMIT)
+    }
+
+    /// The raw proof of request `id` as `commit` carries it, and what travels with it (`MF<id>`).
+    ///
+    /// # Errors
+    /// When the commit has no such request.
+    pub fn proof(&self, commit: &str, id: &RequestId) -> Result<(Proof, Option<Vec<u8>>)> {
+        let files = self.load(commit)?;
+        let read = |name: String| {
+            let entry = files.entries.iter().find(|entry| entry.name == name.as_bytes() && entry.mode == PLAIN);
+            entry.map(|entry| self.blob(&entry.oid, crate::request::FILE_LIMIT)).transpose()
+        };
+        let name = crate::request::request_name(id);
+        let request = read(name.clone())?.ok_or_else(|| Error::failed(format!("there is no {name} in commit {commit} of {}", self.path.display())))?;
+        let attachment = read(crate::request::attachment_name(id))?;
+        Ok((Proof { commit: files.raw, tree: files.tree, request }, attachment))
+    }
+
+    /// The newest request for `dataset` in the branch's history: the next one's `prev`.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn last_request(&self, dataset: &Dataset) -> Result<Option<RequestId>> {
+        self.history()?.last_request(self, self.tip_oid()?, dataset)
+    }
+
+    /// The highest `seq` in the branch's history; 0 before the first request.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn last_seq(&self) -> Result<u64> {
+        self.history()?.last_seq(self, self.tip_oid()?)
+    }
+
+    /// Packs loose objects once there are many, and small packs into one. Nothing is ever dropped. Cheap when there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// With git's own words.
+    pub fn tidy(&self) -> Result<()> {
+        crate::history::tidy(&self.path, &self.lock_path())
+    }
+
+    /// What the history notes about one commit: its files, and for requests what they ask for.
+    pub(crate) fn notes(&self, oid: &str) -> Result<Vec<Note>> {
+        let files = self.load(oid)?;
+        let note = |entry: &TreeEntry| -> Option<Note> {
+            let name = String::from_utf8(entry.name.clone()).ok().filter(|_| entry.mode == PLAIN)?;
+            let request = name.starts_with("RQ").then(|| self.blob(&entry.oid, crate::request::FILE_LIMIT)).and_then(Result::ok);
+            let request = request.and_then(|bytes| crate::Request::parse(&bytes).ok()).filter(|r| r.file_name() == name);
+            Some(Note { commit: oid.to_owned(), name, request: request.map(|r| (r.seq, r.dataset.to_string())) })
+        };
+        Ok(files.entries.iter().filter_map(note).collect())
+    }
+
+    fn history(&self) -> Result<std::sync::MutexGuard<'_, History>> {
+        self.history.lock().map_err(|_| Error::failed("a thread that read the history has panicked"))
+    }
+
+    fn odb(&self) -> Result<git2::Odb<'_>> {
+        self.git.odb().map_err(|error| self.broken("read", error))
+    }
+
+    fn broken(&self, doing: &str, error: git2::Error) -> Error {
+        let error = if error.class() == git2::ErrorClass::Os { Error::failed(format!("could not {doing} {} (disk or rights)", self.path.display())).because(error) } else { Error::failed(format!("could not {doing} {}", self.path.display())).because(error) };
+        error.hint(format!("git -C {} fsck says more.", self.path.display()))
+    }
+}
+
+const DURABLE_TEXT: &str = "# For libgit2 alone: flush objects and refs to the disk.\n[core]\n\tfsyncObjectFiles = true\n";
+
+fn oid_of(text: &str) -> Result<Oid> {
+    hex40(text).and_then(|hex| Oid::from_str(&hex).map_err(|error| Error::refused("no object's id").because(error)))
+}
+
+fn author_line(name: &str) -> Result<String> {
+    if name.is_empty() || name.len() > 100 || name.contains(['<', '>']) || name.chars().any(char::is_control) || name.trim() != name {
+        return Err(Error::failed(format!("{name:?} cannot be a commit's author")));
+    }
+    let mail: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }).collect();
+    Ok(format!("{name} <{mail}@nightsafe.invalid> {} +0000", base::clock::now().as_second().max(0)))
+}
+
+const CORE: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tlogAllRefUpdates = always\n\tuseReplaceRefs = false\n\tfsync = all\n\tbigFileThreshold = 1m\n[gc]\n\tauto = 0\n\tpruneExpire = never\n[maintenance]\n\tauto = false\n";
+
+fn receiving_config(hooks: &Path) -> Result<String> {
+    let hooks = hooks.to_str().filter(|path| path.starts_with('/') && !path.contains(['"', '\\', '\n'])).ok_or_else(|| Error::usage("the folder of hooks must be an absolute, plain path"))?;
+    let mut config = CORE.to_owned();
+    let _ = write!(
+        config,
+        "[core]\n\thooksPath = \"{hooks}\"\n[receive]\n\tfsckObjects = true\n\tdenyDeletes = true\n\tdenyNonFastForwards = true\n\tdenyCurrentBranch = ignore\n\
+         \tmaxInputSize = 8m\n\tautogc = false\n\tunpackLimit = 1\n\tshallowUpdate = false\n\tadvertisePushOptions = false\n[uploadpack]\n\tallowAnySHA1InWant = false\n"
+    );
+    Ok(config)
+}
+
+/// Makes a bare repository in one rename, so that no half of one is ever found.
+fn create(path: &Path, branch: &str, config: &str) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| Error::failed(format!("{} cannot be a repository", path.display())))?;
+    atomic::make_folder(parent, 0o750)?;
+    let lock = parent.join(format!("{}create.lock", atomic::TEMP_PREFIX));
+    let _lock = FileLock::wait(&lock)?;
+    if path.join("HEAD").exists() {
+        return Ok(());
+    }
+    let draft = parent.join(format!("{}{}", atomic::TEMP_PREFIX, name.to_string_lossy()));
+    atomic::remove_tree(&draft)?;
+    for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+        atomic::make_folder(&draft.join(folder), 0o750)?;
+    }
+    atomic::write(&draft.join("config"), if config.is_empty() { CORE } else { config }.as_bytes(), 0o640)?;
+    atomic::write(&draft.join(DURABLE), DURABLE_TEXT.as_bytes(), 0o640)?;
+    atomic::write(&draft.join("HEAD"), format!("ref: refs/heads/{branch}\n").as_bytes(), 0o640)?;
+    for folder in ["objects", "refs"] {
+        atomic::sync_folder(&draft.join(folder))?;
+    }
+    atomic::rename(&draft, path)
+}

@@ -1,0 +1,351 @@
+//! The request: one small TOML file that asks a node to fetch one dataset.
+//!
+//! Says what is well formed. Whether it was signed, and by whom, is judged by [`crate::prove`].
+
+use crate::canonical::{self, Lines, Reserved};
+use base::{Blake3, Claim, Dataset, Error, Name, Payload, Proof, Reason, RequestId, Result, Sha256};
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+/// The largest request, manifest or list of refs that travels in a commit, in bytes.
+pub const FILE_LIMIT: usize = 64 * 1024;
+/// The most bytes in `by`.
+pub const BY_LIMIT: usize = 64;
+/// The most tags.
+pub const TAGS_LIMIT: usize = 16;
+/// The most bytes in one tag.
+pub const TAG_LIMIT: usize = 64;
+
+/// What a client asks of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Unique for the client.
+    pub id: RequestId,
+    /// Whose data it is.
+    pub client: Name,
+    /// The node that is asked.
+    pub node: Name,
+    /// What is to be kept.
+    pub dataset: Dataset,
+    /// One up for each request of this client to this node; the first is 1.
+    pub seq: u64,
+    /// The request before for the same dataset and node.
+    pub prev: Option<RequestId>,
+    /// The client's clock, to the second.
+    pub submitted: Timestamp,
+    /// Who asked for it on the client: the owner of the pool file.
+    pub by: String,
+    /// Why.
+    pub reason: Reason,
+    /// Words of the submitter's own, each of `a-z0-9._-`.
+    pub tags: Vec<String>,
+    /// What the signature covers beside the request.
+    pub payload: Payload,
+}
+
+/// The file as it is written. Checks stand in the fields' own readers, so that errors name the line.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "version")]
+    _version: i64,
+    id: RequestId,
+    client: Name,
+    node: Name,
+    dataset: Dataset,
+    #[serde(deserialize_with = "read_seq")]
+    seq: u64,
+    prev: Option<RequestId>,
+    #[serde(deserialize_with = "canonical::time")]
+    submitted: Timestamp,
+    #[serde(deserialize_with = "canonical::printable::<_, BY_LIMIT>")]
+    by: String,
+    reason: Reason,
+    #[serde(default, deserialize_with = "read_tags")]
+    tags: Vec<String>,
+    manifest: Option<Blake3>,
+    refs: Option<Sha256>,
+    #[serde(rename = "part")]
+    _part: Option<Reserved>,
+    #[serde(rename = "repairs")]
+    _repairs: Option<Reserved>,
+}
+
+fn read_seq<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u64, D::Error> {
+    match u64::deserialize(from)? {
+        0 => Err(D::Error::custom("seq begins at 1")),
+        seq => Ok(seq),
+    }
+}
+
+fn read_tags<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<String>, D::Error> {
+    let tags = Vec::<String>::deserialize(from)?;
+    check_tags(&tags).map_err(|error| D::Error::custom(error.one_line()))?;
+    Ok(tags)
+}
+
+/// Whether `tags` are such that a request may carry them.
+///
+/// # Errors
+/// Of kind usage, with the rule.
+pub fn check_tags(tags: &[String]) -> Result<()> {
+    if tags.len() > TAGS_LIMIT {
+        return Err(Error::usage(format!("there are {} tags, and at most {TAGS_LIMIT} are allowed", tags.len())));
+    }
+    let plain = |tag: &str| tag.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'));
+    match tags.iter().find(|tag| tag.is_empty() || tag.len() > TAG_LIMIT || !plain(tag)) {
+        Some(tag) => Err(Error::usage(format!("{tag:?} is no tag")).hint("Use 1 to 64 of a-z, 0-9, '.', '_' and '-'.")),
+        None => Ok(()),
+    }
+}
+
+impl Request {
+    /// Reads a request's file.
+    ///
+    /// # Errors
+    /// Of kind refused, with line and field.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > FILE_LIMIT {
+            return Err(Error::refused(format!("the request is longer than {FILE_LIMIT} bytes")));
+        }
+        let file: File = base::config::parse("the request", bytes).map_err(|error| error.with_kind(base::Kind::Refused))?;
+        let payload = match (file.manifest, file.refs) {
+            (Some(_), Some(_)) => return Err(Error::refused("the request has both a manifest and refs; it can have one of them")),
+            (Some(digest), None) => Payload::Manifest(digest),
+            (None, Some(digest)) => Payload::Refs(digest),
+            (None, None) => Payload::Nothing,
+        };
+        Ok(Self {
+            id: file.id,
+            client: file.client,
+            node: file.node,
+            dataset: file.dataset,
+            seq: file.seq,
+            prev: file.prev,
+            submitted: file.submitted,
+            by: file.by,
+            reason: file.reason,
+            tags: file.tags,
+            payload,
+        })
+    }
+
+    /// Whether every node would read this request as it stands; what [`Request::parse`] checks of a file.
+    ///
+    /// # Errors
+    /// Of kind refused, with the rule that is broken.
+    pub fn check(&self) -> Result<()> {
+        match Self::parse(&self.to_toml())? == *self {
+            true => Ok(()),
+            false => Err(Error::refused("the request does not survive being written (is its time to the second?)")),
+        }
+    }
+
+    /// The file's bytes: always the same for the same request.
+    pub fn to_toml(&self) -> Vec<u8> {
+        let mut lines = Lines::new();
+        lines
+            .text("id", self.id.as_str())
+            .text("client", self.client.as_str())
+            .text("node", self.node.as_str())
+            .text("dataset", &self.dataset.to_string())
+            .number("seq", self.seq)
+            .maybe("prev", self.prev.as_ref())
+            .time("submitted", self.submitted)
+            .text("by", &self.by)
+            .text("reason", reason_word(self.reason))
+            .list("tags", &self.tags);
+        match self.payload {
+            Payload::Manifest(digest) => lines.text("manifest", &digest.to_string()),
+            Payload::Refs(digest) => lines.text("refs", &digest.to_string()),
+            Payload::Nothing => &mut lines,
+        };
+        lines.bytes()
+    }
+
+    /// The name of the request's file in the queue: `RQ<id>.toml`.
+    pub fn file_name(&self) -> String {
+        request_name(&self.id)
+    }
+
+    /// The name of what travels with it, a manifest or a list of refs: `MF<id>`.
+    pub fn attachment_name(&self) -> String {
+        attachment_name(&self.id)
+    }
+
+    /// The message of the commit that carries this request alone.
+    pub fn message(&self) -> String {
+        crate::message::of_requests(std::slice::from_ref(self))
+    }
+
+    /// `by` as a request can carry it: printable and short.
+    pub fn fit_by(text: &str) -> String {
+        canonical::fit(text, BY_LIMIT)
+    }
+
+    /// The claim, for [`crate::prove`], which has checked that all of it belongs together.
+    pub(crate) fn into_claim(self, commit: String, proof: Proof) -> Claim {
+        Claim {
+            id: self.id,
+            client: self.client,
+            node: self.node,
+            dataset: self.dataset,
+            seq: self.seq,
+            prev: self.prev,
+            submitted: self.submitted,
+            by: self.by,
+            reason: self.reason,
+            payload: self.payload,
+            request_digest: Sha256::of(&proof.request),
+            commit,
+            proof,
+        }
+    }
+}
+
+/// `RQ<id>.toml`.
+pub fn request_name(id: &RequestId) -> String {
+    format!("RQ{id}.toml")
+}
+
+/// `MF<id>`.
+pub fn attachment_name(id: &RequestId) -> String {
+    format!("MF{id}")
+}
+
+/// The word that stands for `reason` in files and messages.
+pub fn reason_word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Hook => "hook",
+        Reason::Schedule => "schedule",
+        Reason::Manual => "manual",
+        Reason::Heal => "heal",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn sample() -> Request {
+        Request {
+            id: "20261120T031500Z-3f9a1c7e".parse().unwrap(),
+            client: Name::new("web1").unwrap(),
+            node: Name::new("node1").unwrap(),
+            dataset: "files:/var/www".parse().unwrap(),
+            seq: 1042,
+            prev: Some("20261119T031500Z-90ab12cd".parse().unwrap()),
+            submitted: "2026-11-20T03:15:00Z".parse().unwrap(),
+            by: "git".into(),
+            reason: Reason::Hook,
+            tags: vec![],
+            payload: Payload::Manifest(Blake3([7; 32])),
+        }
+    }
+
+    #[test]
+    fn the_file_reads_as_the_design_shows_it() {
+        let expected = format!(
+            "version = 1\nid = \"20261120T031500Z-3f9a1c7e\"\nclient = \"web1\"\nnode = \"node1\"\ndataset = \"files:/var/www\"\nseq = 1042\n\
+             prev = \"20261119T031500Z-90ab12cd\"\nsubmitted = 2026-11-20T03:15:00Z\nby = \"git\"\nreason = \"hook\"\nmanifest = \"blake3:{}\"\n",
+            "07".repeat(32)
+        );
+        assert_eq!(String::from_utf8(sample().to_toml()).unwrap(), expected);
+        assert_eq!(Request::parse(expected.as_bytes()).unwrap(), sample());
+    }
+
+    #[test]
+    fn what_is_refused_and_in_which_words() {
+        let good = String::from_utf8(sample().to_toml()).unwrap();
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("version = 1", "version = 2", &["version = 2"]),
+            ("version = 1\n", "", &["no version"]),
+            ("seq = 1042", "seq = 0", &["line 6", "begins at 1"]),
+            ("seq = 1042", "seq = -1", &["line 6"]),
+            ("seq = 1042\n", "", &["seq"]),
+            ("by = \"git\"", "by = \"\"", &["line 9", "1 to 64"]),
+            ("by = \"git\"", "by = \"a\\u001b[2J\"", &["line 9", "cannot be shown"]),
+            ("by = \"git\"", "by = \"a\\u202eb\"", &["line 9", "cannot be shown"]),
+            ("reason = \"hook\"", "reason = \"whim\"", &["line 10", "whim"]),
+            ("reason = \"hook\"", "reason = \"hook\"\ntags = [\"A\"]", &["line 11", "no tag"]),
+            ("reason = \"hook\"", "reason = \"hook\"\npart = 3", &["line 11", "later release", "part"]),
+            ("reason = \"hook\"", "reason = \"hook\"\nrepairs = []", &["line 11", "later release", "repairs"]),
+            ("reason = \"hook\"", "reason = \"hook\"\nrefs = \"sha256:0707070707070707070707070707070707070707070707070707070707070707\"", &["both"]),
+            ("reason = \"hook\"", "reason = \"hook\"\nextra = 1", &["line 11", "extra"]),
+            ("reason = \"hook\"", "reason = \"hook\"\nreason = \"hook\"", &["line 11", "duplicate"]),
+            ("03:15:00Z\n", "03:15:00\n", &["line 8", "UTC"]),
+            ("03:15:00Z\n", "03:15:00.5Z\n", &["line 8", "UTC"]),
+            ("03:15:00Z\n", "03:15:00+01:00\n", &["line 8", "UTC"]),
+            ("2026-11-20T03:15:00Z\n", "\"2026-11-20T03:15:00Z\"\n", &["line 8"]),
+            ("files:/var/www", "files:/var/../www", &["line 5", "shortest form"]),
+            ("\"web1\"", "\"../web1\"", &["line 3", "name"]),
+            ("3f9a1c7e", "3f9a1c7e.1", &["line 2"]),
+            ("blake3:07", "blake3:0", &["digest"]),
+            ("blake3:07", "sha256:07", &["digest"]),
+        ];
+        for (from, to, words) in cases {
+            let text = good.replacen(from, to, 1);
+            assert_ne!(&text, &good, "{from}");
+            let error = Request::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), base::Kind::Refused);
+            for word in *words {
+                assert!(error.render().contains(word), "{to}: {word:?} is missing in {}", error.render());
+            }
+        }
+        let long = format!("{good}#{}", "x".repeat(FILE_LIMIT));
+        assert!(Request::parse(long.as_bytes()).is_err());
+        assert!(Request::parse(b"\xff").is_err());
+        let mut unwritable = sample();
+        unwritable.by = "a\nb".into();
+        assert!(unwritable.check().is_err());
+        unwritable.by = Request::fit_by(&unwritable.by);
+        unwritable.check().unwrap();
+    }
+
+    pub(crate) fn any_request() -> impl Strategy<Value = Request> {
+        let payload = prop_oneof![
+            Just(Payload::Nothing),
+            any::<[u8; 32]>().prop_map(|d| Payload::Manifest(Blake3(d))),
+            any::<[u8; 32]>().prop_map(|d| Payload::Refs(Sha256(d))),
+        ];
+        let reason = prop_oneof![Just(Reason::Hook), Just(Reason::Schedule), Just(Reason::Manual), Just(Reason::Heal)];
+        let id = "[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}".prop_map(|text| text.parse::<RequestId>().unwrap());
+        (
+            (id.clone(), "[a-z0-9][a-z0-9-]{0,20}x", "[a-z0-9][a-z0-9-]{0,20}x", "[a-z]{1,8}:/[a-z\"'\\\\ =#äß]{1,30}z"),
+            (1..=i64::MAX as u64, proptest::option::of(id), 0i64..253_402_300_000, ".{1,16}", reason),
+            (proptest::collection::vec("[a-z0-9._-]{1,64}", 0..16), payload),
+        )
+            .prop_map(|((id, client, node, dataset), (seq, prev, submitted, by, reason), (tags, payload))| Request {
+                id,
+                client: Name::new(client).unwrap(),
+                node: Name::new(node).unwrap(),
+                dataset: dataset.parse().unwrap(),
+                seq,
+                prev,
+                submitted: Timestamp::from_second(submitted).unwrap(),
+                by: Request::fit_by(&by),
+                reason,
+                tags,
+                payload,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_survives_its_file(request in any_request()) {
+            let bytes = request.to_toml();
+            prop_assert_eq!(&Request::parse(&bytes).unwrap(), &request);
+            prop_assert_eq!(Request::parse(&bytes).unwrap().to_toml(), bytes);
+            request.check().unwrap();
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..400) {
+            let _ = Request::parse(&bytes);
+            let mut good = sample().to_toml();
+            good.truncate(cut);
+            let _ = Request::parse(&good);
+        }
+    }
+}
