@@ -1,0 +1,170 @@
+//! The store of one client on a node: packs, accepted snapshots, and what is on its way in.
+//!
+//! Knows no hosts, no queue and no keys: it takes a proven [`Claim`], counts and hashes bytes, and renames. Whether the
+//! access list allows the dataset, and whether the id has a receipt that left no snapshot, its caller has checked.
+//!
+//! # Layout
+//!
+//! ```text
+//! packs/<64 hex>        ciphertext, named by its BLAKE3, mode 0640
+//! snapshots/<id>/       one accepted snapshot: commit tree request.toml  manifest | refs  accepted.toml
+//! incoming/<id>/        one fetch: <64 hex> complete and flushed, .tmp-<64 hex> being written, snapshot/ being prepared
+//! damaged/<64 hex>      packs that were found damaged
+//! usage.toml            bytes held and the last place in the order; may be deleted at any time
+//! store.lock            flock; only those who change packs/ or snapshots/ take it
+//! ```
+//!
+//! # Invariants
+//!
+//! - I1 `packs/X` was hashed here and equals X. Fetches land in `incoming/<id>/` on the same file system; that folder is
+//!   garbage once the request has its receipt.
+//! - I2 Roots are the manifests kept, those condemned but within grace, and accepted parts. Every pack that a root names
+//!   is in `packs/`, or known to be lost in `damaged/`.
+//! - I3 A manifest becomes a root by one rename of a complete folder under the store lock; prune computes the roots again
+//!   and unlinks under the same lock.
+//! - I4 A pack that no root names goes after grace.
+//! - I5 Never condemned: a dataset's newest snapshot by order of acceptance, its newest undamaged one, held ones.
+//! - I6 The client's index for deduplication is for one node and one epoch, and holds only packs named by a `stored`
+//!   receipt that verified; a pack that this store lacks is asked for again, never assumed.
+//! - I7 `usage.toml` is there only while it is right: whoever changes `packs/` or `snapshots/` removes it first, durably,
+//!   and writes it anew last. Where it is not, the folders are counted.
+//!
+//! # Operations against each other
+//!
+//! | | fetch (`begin_pack`) | accept | list, read, restore | `clean_incoming` | prune, scrub |
+//! |---|---|---|---|---|---|
+//! | fetch | other ids: other folders; the same id: one caller, who locks the request | takes complete packs only: a pack gets its name after its fsync | never looks into `incoming/` | is told which ids are in progress | never looks into `incoming/` |
+//! | accept | – | store lock | packs come before the manifest that names them; the folder appears whole | accept removes its own folder last; what a crash leaves has a receipt or is fetched again | store lock; a pack that is in no root yet is young, and within grace |
+//! | list, read, restore | – | – | nothing is written, nothing locked | – | a snapshot may go while it is read: the reader gets an error that names the pack, and nothing false |
+//! | `clean_incoming` | – | – | – | both remove; a folder that is gone is no error | – |
+//! | prune, scrub | – | – | – | – | store lock |
+//!
+//! A crash between two steps of accept leaves packs without a root (used by the next try, or gone after grace) or a
+//! prepared folder in `incoming/`, never a root that lacks a pack.
+
+mod accept;
+mod incoming;
+mod layout;
+mod listing;
+mod packs;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+pub use accept::{AcceptFacts, AcceptVerdict, Content, ContentFacts, Known, PackFacts, Quota, Stats, check_accept};
+pub use base::Accepted;
+pub use incoming::PackWriter;
+pub use listing::{Stored, StoredContent, StoredSnapshot};
+pub use packs::StorePacks;
+
+use crate::manifest::{PackRef, Public};
+use base::{Blake3, Claim, Error, FileLock, RequestId, Result};
+use layout::Layout;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One client's store. Opening it reads and writes nothing, so that people who may only read can.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    /// Packs in `incoming/` that this process hashed while writing; after a restart they are hashed again.
+    hashed: Mutex<HashSet<(RequestId, Blake3)>>,
+}
+
+impl Store {
+    /// The store in `client_dir`, which need not exist yet: folders are made when something is put into them.
+    ///
+    /// # Errors
+    /// When `client_dir` is there and is no folder.
+    pub fn open(client_dir: &Path) -> Result<Self> {
+        if client_dir.exists() && !client_dir.is_dir() {
+            return Err(Error::usage(format!("{} is not a folder", client_dir.display())));
+        }
+        Ok(Self { layout: Layout::new(client_dir), hashed: Mutex::default() })
+    }
+
+    /// The store in `client_dir` for reading, which must look like one.
+    ///
+    /// # Errors
+    /// Of kind usage when it does not.
+    pub fn open_existing(client_dir: &Path) -> Result<Self> {
+        let store = Self::open(client_dir)?;
+        if store.layout.snapshots().is_dir() {
+            return Ok(store);
+        }
+        Err(Error::usage(format!("{} is no client's store: it has no folder \"snapshots\"", client_dir.display()))
+            .hint("Name the folder of one client below the node's data folder, as in /srv/nightsafe/web1."))
+    }
+
+    /// The client's folder.
+    pub fn path(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// Whether the pack is in `packs/`.
+    pub fn has_pack(&self, digest: &Blake3) -> bool {
+        self.layout.pack(digest).symlink_metadata().is_ok_and(|meta| meta.is_file())
+    }
+
+    /// The packs that the manifest names and `packs/` lacks, each once.
+    pub fn missing(&self, public: &Public) -> Vec<PackRef> {
+        let mut seen = HashSet::new();
+        public.packs.iter().filter(|pack| seen.insert(pack.digest) && !self.has_pack(&pack.digest)).cloned().collect()
+    }
+
+    /// What there is of the client's data, in bytes: packs and snapshots, without mirrors.
+    ///
+    /// # Errors
+    /// When the folders cannot be read.
+    pub fn bytes_used(&self) -> Result<u64> {
+        Ok(usage::Usage::get(&self.layout)?.bytes)
+    }
+
+    /// Asks before fetching what [`Store::accept`] asks again: whether the packs still missing fit into the quota.
+    ///
+    /// # Errors
+    /// Of kind refused when they do not.
+    pub fn check_quota(&self, public: &Public, quota: &Quota) -> Result<()> {
+        let new = self.missing(public).iter().fold(0u64, |sum, pack| sum.saturating_add(pack.size));
+        accept::quota_verdict(self.bytes_used()?, new, quota).map_or(Ok(()), |reason| Err(Error::refused(reason)))
+    }
+
+    /// The store's packs, for a reader.
+    pub fn packs(&self) -> Arc<StorePacks> {
+        Arc::new(StorePacks::new(self.layout.clone()))
+    }
+
+    fn lock(&self) -> Result<FileLock> {
+        layout::folder(self.layout.root())?;
+        FileLock::wait(&self.layout.lock())
+    }
+
+    fn was_hashed(&self, id: &RequestId, digest: &Blake3) -> bool {
+        self.hashed.lock().unwrap_or_else(PoisonError::into_inner).contains(&(id.clone(), *digest))
+    }
+
+    fn note_hashed(&self, id: &RequestId, digest: &Blake3) {
+        self.hashed.lock().unwrap_or_else(PoisonError::into_inner).insert((id.clone(), *digest));
+    }
+
+    fn forget_hashed(&self, id: &RequestId) {
+        self.hashed.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != id);
+    }
+
+    /// The folder of one fetch.
+    pub fn incoming(&self, id: &RequestId) -> PathBuf {
+        self.layout.incoming(id)
+    }
+
+    /// Accepts what a proven request asks to keep: checks everything again under the store lock, moves the packs in and
+    /// makes the snapshot by one rename. The same request again gives the same answer.
+    ///
+    /// # Errors
+    /// Of kind refused when a rule forbids it (final); of kind not-now when a pack has not been fetched; otherwise as
+    /// I/O fails. In every case the store is as it was, or holds packs without a root.
+    pub fn accept(&self, claim: &Claim, content: Content<'_>, received: jiff::Timestamp, quota: &Quota, stats: Stats) -> Result<Accepted> {
+        accept::accept(self, claim, content, received, quota, stats)
+    }
+}
