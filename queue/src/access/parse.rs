@@ -143,7 +143,7 @@ fn read(list: &[u8]) -> Result<(&str, Raw)> {
 
 /// The comment lines at the top, which people write to each other.
 fn header(text: &str) -> Vec<String> {
-    text.lines().take_while(|line| line.starts_with('#')).map(|line| line.trim_end().to_owned()).collect()
+    text.lines().take_while(|line| line.starts_with('#')).map(str::to_owned).collect()
 }
 
 fn client_grant(lines: &Lines<'_>, role: &Role, raw: RawClient, default: Option<ByteSize>, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<ClientGrant> {
