@@ -78,6 +78,9 @@ impl Endpoint {
             "RequestTTY=no".into(),
             "EscapeChar=none".into(),
             "LogLevel=ERROR".into(),
+            // The connection's first ssh decides what later ones may send, and git's fetch needs its protocol version.
+            // The environment of other commands does not have it.
+            "SendEnv=GIT_PROTOCOL".into(),
         ];
         let mut words: Vec<String> = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
         if let Some(port) = self.address.port {
@@ -95,6 +98,7 @@ impl Endpoint {
 
 /// The type and the base64 of a public key, without its comment.
 fn pinned_key(text: &str) -> Result<String> {
+    let text = text.trim();
     let mut words = text.split_ascii_whitespace();
     let (Some(kind), Some(key)) = (words.next(), words.next()) else {
         return Err(wrong_key(text));

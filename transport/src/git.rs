@@ -47,6 +47,18 @@ pub enum PushOutcome {
     Refused(String),
 }
 
+/// What came of a fetch that reached the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum FetchOutcome {
+    /// All of it is here.
+    Fetched,
+    /// The peer does not have, or does not give, one of the ids or refs, with git's words.
+    Gone(String),
+    /// What came is no good: git's fsck complains, or a file would be larger than allowed.
+    Unfit(String),
+}
+
 /// Bounds of a fetch.
 #[derive(Debug, Clone)]
 pub struct GitFetch {
@@ -85,10 +97,25 @@ impl Peer {
     /// # Errors
     /// Of kind not-now when the peer could not be reached; failed when git fetched and was not satisfied, with its words.
     pub fn git_fetch(&self, repo: &Path, remote_name: &str, refspecs: &[String], options: GitFetch) -> Result<()> {
+        match self.git_try_fetch(repo, remote_name, refspecs, options)? {
+            FetchOutcome::Fetched => Ok(()),
+            FetchOutcome::Gone(words) => Err(Error::failed(format!("{} does not have what was asked for: {words}", self.name()))),
+            FetchOutcome::Unfit(words) => Err(Error::failed(format!("what {} sent is not usable: {words}", self.name()))),
+        }
+    }
+
+    /// As [`Peer::git_fetch`], for callers to whom it matters why a fetch cannot succeed, however often it is tried.
+    ///
+    /// # Errors
+    /// As [`Peer::git_fetch`].
+    pub fn git_try_fetch(&self, repo: &Path, remote_name: &str, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome> {
         let url = self.url(remote_name)?;
         let command = self.git(repo)?;
         let output = fetch(command, &url, refspecs, &options).map_err(|error| error.context(format!("could not fetch from {}", self.name())))?;
-        if output.status.success() { Ok(()) } else { Err(self.broken("fetch from", &output)) }
+        if output.status.success() {
+            return Ok(FetchOutcome::Fetched);
+        }
+        final_trouble(&base::text::excerpt(&output.stderr, 4000)).ok_or_else(|| self.broken("fetch from", &output))
     }
 
     /// The peer's refs as `git ls-remote --symref` prints them, at most `limit` bytes.
@@ -145,6 +172,16 @@ impl Peer {
         let words = if words.is_empty() { "git said nothing".into() } else { words };
         Error::failed(format!("could not {doing} {} ({}): {words}", self.name(), output.status))
     }
+}
+
+/// What git's words mean where trying again would come to the same.
+fn final_trouble(words: &str) -> Option<FetchOutcome> {
+    let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    if has(&["not our ref", "unadvertised object", "couldn't find remote ref"]) {
+        return Some(FetchOutcome::Gone(words.into()));
+    }
+    // Signal 25 is SIGXFSZ, which the limit on a file's size brings about.
+    has(&["fsck error", "died of signal 25", "File too large"]).then(|| FetchOutcome::Unfit(words.into()))
 }
 
 /// Runs `git fetch` with `refspecs` on its input, `command` being git with its first options.

@@ -11,7 +11,7 @@ mod sftp;
 pub mod wrapper;
 
 pub use endpoint::Endpoint;
-pub use git::{GitFetch, PushOutcome};
+pub use git::{FetchOutcome, GitFetch, PushOutcome};
 pub use peer::{Peer, Stream};
 pub use sftp::{RemoteFile, Sftp};
 

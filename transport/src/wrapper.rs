@@ -39,7 +39,7 @@ fn run(arguments: &str) -> Result<i32, String> {
     // The environment of `process::command` does not hold the variable any more.
     let mut command = process::command("ssh");
     if let Ok(protocol) = std::env::var("GIT_PROTOCOL") {
-        command.env("GIT_PROTOCOL", protocol).args(["-o", "SendEnv=GIT_PROTOCOL"]);
+        command.env("GIT_PROTOCOL", protocol);
     }
     command.args(arguments.split(SEPARATOR)).arg(verb);
     let child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
