@@ -115,6 +115,9 @@ impl Peer {
         if output.status.success() {
             return Ok(FetchOutcome::Fetched);
         }
+        if options.file_limit.is_some_and(|limit| met_limit(repo, limit)) {
+            return Ok(FetchOutcome::Unfit("it is larger than there is room for".into()));
+        }
         final_trouble(&base::text::excerpt(&output.stderr, 4000)).ok_or_else(|| self.broken("fetch from", &output))
     }
 
@@ -180,8 +183,13 @@ fn final_trouble(words: &str) -> Option<FetchOutcome> {
     if has(&["not our ref", "unadvertised object", "couldn't find remote ref"]) {
         return Some(FetchOutcome::Gone(words.into()));
     }
-    // Signal 25 is SIGXFSZ, which the limit on a file's size brings about.
-    has(&["fsck error", "died of signal 25", "File too large"]).then(|| FetchOutcome::Unfit(words.into()))
+    has(&["fsck error"]).then(|| FetchOutcome::Unfit(words.into()))
+}
+
+/// Whether a pack in the making has met the limit on a file's size: the signal ends index-pack without a word.
+fn met_limit(repo: &Path, limit: u64) -> bool {
+    let files = [repo.join("objects/pack"), repo.join(".git/objects/pack")].into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    files.filter(|file| file.file_name().as_encoded_bytes().starts_with(b"tmp_")).any(|file| file.metadata().is_ok_and(|meta| meta.len() >= limit))
 }
 
 /// Runs `git fetch` with `refspecs` on its input, `command` being git with its first options.
