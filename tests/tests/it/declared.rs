@@ -5,7 +5,9 @@ use std::path::Path;
 
 /// The modules that `text` declares.
 fn declared(text: &str) -> BTreeSet<String> {
-    text.lines().filter_map(|line| line.trim().trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned)).collect()
+    text.lines()
+        .filter_map(|line| line.trim().trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned))
+        .collect()
 }
 
 fn present(folder: &Path, own: &str) -> BTreeSet<String> {

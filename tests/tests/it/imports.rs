@@ -19,7 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only one of ours may import.
-const CONFINED: &[(&str, &str)] = &[("tokio", "transport"), ("openssh-sftp-client", "transport"), ("fastcdc", "archive"), ("tar", "archive")];
+const CONFINED: &[(&str, &str)] =
+    &[("tokio", "transport"), ("openssh-sftp-client", "transport"), ("fastcdc", "archive"), ("tar", "archive")];
 
 #[test]
 fn imports_run_one_way() {
@@ -34,7 +35,11 @@ fn imports_run_one_way() {
         })
         .collect();
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
-    assert_eq!(members.keys().map(String::as_str).collect::<Vec<_>>(), allowed.keys().copied().collect::<Vec<_>>(), "a crate is new or gone");
+    assert_eq!(
+        members.keys().map(String::as_str).collect::<Vec<_>>(),
+        allowed.keys().copied().collect::<Vec<_>>(),
+        "a crate is new or gone"
+    );
     for (name, imports) in &members {
         for import in imports.iter().filter(|import| members.contains_key(*import)) {
             assert!(allowed[name.as_str()].contains(&import.as_str()), "{name} may not import {import}");

@@ -6,6 +6,34 @@
 mod harness;
 
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod declared;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod dummy;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod git;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod imports;
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod proof;
+#[cfg(test)]
+mod reader;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod submit;
+#[cfg(test)]
+mod uids;
+#[cfg(test)]
+mod watch;

@@ -136,31 +136,44 @@ impl Loopback {
         self.read("sshd/port").trim().to_owned()
     }
 
-    /// ssh to this installation's sshd with one of its keys, sending `verb`.
-    #[must_use]
-    pub fn ssh(&self, key: &str, verb: Option<&str>) -> Run {
-        let user = run(&mut self.command_of("id", &["-un"])).ok();
+    /// `user@127.0.0.1`, for ssh and git.
+    pub fn login(&self) -> String {
+        let user = run(self.command("id").arg("-un")).ok();
+        format!("{}@127.0.0.1", user.trim())
+    }
+
+    /// ssh with one of the installation's keys and all options, without the address.
+    pub fn ssh_command(&self, key: &str) -> Command {
         let hosts = self.at("home/known_hosts");
         let host_key = self.read("sshd/host_ed25519.pub");
         std::fs::write(&hosts, format!("[127.0.0.1]:{} {host_key}", self.port())).unwrap();
         let mut ssh = self.command("ssh");
-        ssh.args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ControlPath=none"])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", hosts.display()))
-            .arg("-i")
-            .arg(self.at(key))
-            .args(["-p", &self.port(), &format!("{}@127.0.0.1", user.trim())])
-            .stdin(Stdio::null());
-        if let Some(verb) = verb {
-            ssh.arg(verb);
+        for option in
+            ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "ControlPath=none", "GlobalKnownHostsFile=none", "LogLevel=ERROR"]
+        {
+            ssh.args(["-o", option]);
         }
-        run(&mut ssh)
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", hosts.display())).args(["-F", "none", "-T", "-p", &self.port()]);
+        ssh.arg("-i").arg(self.at(key)).stdin(Stdio::null());
+        ssh
     }
 
-    fn command_of(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = self.command(program);
-        command.args(args);
-        command
+    /// Sends `verb` to this installation's sshd with one of its keys; without one, asks for a shell.
+    #[must_use]
+    pub fn ssh(&self, key: &str, verb: Option<&str>) -> Run {
+        run(self.ssh_command(key).arg(self.login()).args(verb))
+    }
+
+    /// Ends sshd and its sessions and leaves the daemons running.
+    pub fn stop_sshd(&self) {
+        let daemons = ["client-watch.pid", "node-watch.pid"];
+        for name in daemons {
+            std::fs::rename(self.at(name), self.at(&format!("{name}.kept"))).unwrap();
+        }
+        self.loopback("stop").exits(0);
+        for name in daemons {
+            std::fs::rename(self.at(&format!("{name}.kept")), self.at(name)).unwrap();
+        }
     }
 }
 
@@ -178,7 +191,11 @@ impl Drop for Loopback {
         if std::thread::panicking() {
             if let Some(temp) = self.temp.take() {
                 let dir = temp.keep();
-                eprintln!("The installation is kept in {0}. To look at it:\n  {1}/deploy/loopback.sh {0}; . {0}/env; nightsafe status", dir.display(), source_root().display());
+                eprintln!(
+                    "The installation is kept in {0}. To look at it:\n  {1}/deploy/loopback.sh {0}; . {0}/env; nightsafe status",
+                    dir.display(),
+                    source_root().display()
+                );
             }
         } else {
             stopped.ok();

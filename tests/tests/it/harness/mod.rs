@@ -5,9 +5,11 @@
 mod install;
 mod postgres;
 mod run;
+mod trees;
 mod wait;
 
 pub use install::Loopback;
 pub use postgres::Cluster;
-pub use run::{Run, bin, command, root, run, source_root};
-pub use wait::{until, until_for};
+pub use run::{Run, bin, root, run, source_root};
+pub use trees::{same_trees, tree};
+pub use wait::until;

@@ -27,10 +27,34 @@ impl Cluster {
         let this = Self { socket: temp.path().to_owned(), data: temp.path().join("data"), programs, temp };
         let data = this.data.to_str().unwrap();
         run(this.server("initdb").args(["-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])).ok();
-        let options = format!("-k {} -c listen_addresses='' -c fsync=off", this.socket.display());
-        let log = temp_path(&this.temp, "log");
-        run(this.server("pg_ctl").args(["-D", data, "-w", "-l", &log, "-o", &options, "start"]).stdout(std::process::Stdio::null())).exits(0);
+        this.launch();
         this
+    }
+
+    fn launch(&self) {
+        let options = format!("-k {} -c listen_addresses='' -c fsync=off", self.socket.display());
+        let log = self.temp.path().join("log");
+        let mut start = self.server("pg_ctl");
+        start.arg("-D").arg(&self.data).args(["-w", "-l"]).arg(&log).args(["-o", &options, "start"]);
+        // The server must not inherit a pipe that somebody waits on.
+        run(start.stdout(std::process::Stdio::null())).exits(0);
+    }
+
+    fn stop(&self, how: &str) -> Run {
+        run(self.server("pg_ctl").arg("-D").arg(&self.data).args(["-m", how, "-w", "stop"]))
+    }
+
+    /// Makes the last page of a table unreadable, as a bad disk would.
+    pub fn break_table(&self, database: &str, table: &str) {
+        let relative = self.psql(database, &format!("SELECT pg_relation_filepath('{table}')")).ok();
+        self.stop("fast").exits(0);
+        let path = self.data.join(relative.trim());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 8192;
+        bytes[last..last + 64].fill(0xff);
+        // Written in place, so that owner and mode stay.
+        std::fs::write(&path, bytes).unwrap();
+        self.launch();
     }
 
     /// A program of the server's package, as the account that may run it: never root.
@@ -59,18 +83,16 @@ impl Cluster {
     /// A dump as SQL, without what differs in every dump.
     pub fn dump(&self, database: &str) -> String {
         let text = run(self.client("pg_dump").arg(database)).ok();
-        text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).map(|line| format!("{line}\n")).collect()
+        text.lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
-}
-
-fn temp_path(temp: &tempfile::TempDir, name: &str) -> String {
-    temp.path().join(name).to_str().unwrap().to_owned()
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let data = self.data.to_str().unwrap().to_owned();
-        let stopped = run(self.server("pg_ctl").args(["-D", &data, "-m", "immediate", "-w", "stop"]));
+        let stopped = self.stop("immediate");
         if !std::thread::panicking() {
             stopped.exits(0);
         }

@@ -2,19 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-/// Waits until `done` holds, for at most a minute; `what` is what the failure says.
-#[track_caller]
-pub fn until(what: &str, done: impl FnMut() -> bool) -> Duration {
-    until_for(what, Duration::from_secs(60), done)
-}
+/// Far more than anything takes that works.
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// As [`until`], with another limit. Gives how long it took.
+/// Waits until `done` holds; `what` is what the failure says.
 #[track_caller]
-pub fn until_for(what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> Duration {
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < limit, "it did not come about within {} s: {what}", limit.as_secs());
+        assert!(start.elapsed() < LIMIT, "it did not come about within {} s: {what}", LIMIT.as_secs());
         std::thread::sleep(Duration::from_millis(20));
     }
-    start.elapsed()
 }

@@ -1,0 +1,74 @@
+//! What people read: the README's shell blocks run, and files that pages name are there.
+
+use crate::harness::{Loopback, source_root};
+
+/// The blocks of `text` that are fenced as `language`.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    let mut open = None;
+    for line in text.lines() {
+        match (&open, line.strip_prefix("```")) {
+            (None, Some(name)) => {
+                open = Some(name == language);
+                if name == language {
+                    blocks.push(String::new());
+                }
+            }
+            (Some(_), Some(_)) => open = None,
+            (Some(true), None) => {
+                let block = blocks.last_mut().unwrap();
+                block.push_str(line);
+                block.push('\n');
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_readme_runs() {
+    let text = std::fs::read_to_string(source_root().join("README.md")).unwrap();
+    let safe = Loopback::start();
+    safe.loopback("stop").exits(0);
+    // The README makes its installation in a folder of the user's own; here that is the test's.
+    let script: String = blocks(&text, "sh")
+        .concat()
+        .lines()
+        .filter(|line| !line.starts_with("make ") && !line.starts_with("cargo "))
+        .map(|line| {
+            format!("{}\n", line.replace("~/safe", safe.dir.to_str().unwrap()).replace("~/", &format!("{}/", safe.home().display())))
+        })
+        .collect();
+    assert!(script.contains("nightsafe restore"), "the README restores something");
+    let mut shell = safe.command("bash");
+    shell.current_dir(source_root()).args(["-euxc", &script]).env("NIGHTSAFE_BIN", crate::harness::bin());
+    for name in ["NIGHTSAFE_CONFIG", "NIGHTSAFE_SERVER_CONFIG", "NIGHTSAFE_IDENTITY", "NIGHTSAFE_SIGNERS"] {
+        shell.env_remove(name);
+    }
+    crate::harness::run(&mut shell).exits(0);
+}
+
+#[test]
+fn pages_name_files_that_are_there() {
+    let root = source_root();
+    let mut missing = Vec::new();
+    let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|page| root.join(page)).into_iter().chain(
+        std::fs::read_dir(root.join("docs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "md")),
+    );
+    let folders =
+        ["base/", "queue/", "archive/", "transport/", "modules/", "client/src", "server/src", "hooks/", "deploy/", "tests/", "docs/"];
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for name in text.split('`').skip(1).step_by(2).filter(|name| folders.iter().any(|folder| name.starts_with(folder))) {
+            let path = name.split([' ', ':']).next().unwrap();
+            if !path.contains(['*', '<', '{']) && !root.join(path).exists() {
+                missing.push(format!("{}: {path}", page.file_name().unwrap().to_string_lossy()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}

@@ -1,0 +1,87 @@
+//! Git mirrors: refs, HEAD and history as they are at the source, rewritten history kept, restored as a repository.
+
+use crate::harness::Loopback;
+
+/// A repository with branches, tags, notes and a HEAD that is not the usual one.
+fn repository(safe: &Loopback) -> String {
+    safe.sh("git init -q -b trunk source/work; cd source/work; git config user.name t; git config user.email t@example.org
+         for i in 1 2 3 4 5; do echo $i >f$i; git add .; git commit -q -m \"change $i\"; done
+         git tag light; git tag -a -m annotated v1 HEAD~2; git branch topic HEAD~1; git notes add -m note HEAD
+         git checkout -q -b side HEAD~3; echo s >s; git add .; git commit -q -m side; git checkout -q trunk
+         cd ..; git clone -q --mirror work project.git");
+    safe.text("source/project.git")
+}
+
+fn facts(safe: &Loopback, repository: &str) -> String {
+    safe.git(repository, &["symbolic-ref", "HEAD"]) + &safe.git(repository, &["for-each-ref", "--format=%(objectname) %(refname)"])
+}
+
+#[test]
+fn refs_and_history_come_back_over_ssh_and_from_a_local_store() {
+    let safe = Loopback::start();
+    let path = repository(&safe);
+    safe.back_up("git", &path);
+    for (name, extra) in [("ssh", vec![]), ("local", vec!["--store".to_owned(), safe.text("node/data")])] {
+        let target = safe.text(&format!("back/{name}"));
+        let dataset = format!("git:{path}");
+        let mut args = vec!["restore", &dataset, "--target", &target];
+        args.extend(extra.iter().map(String::as_str));
+        safe.client(&args).exits(0);
+        assert_eq!(facts(&safe, "source/project.git"), facts(&safe, &format!("back/{name}")));
+        safe.git(&format!("back/{name}"), &["fsck", "--full", "--strict"]);
+    }
+}
+
+#[test]
+fn rewritten_history_is_kept_and_an_old_state_comes_back() {
+    let safe = Loopback::start();
+    let path = repository(&safe);
+    safe.back_up("git", &path);
+    let (first, old) = (newest(&safe), facts(&safe, "source/project.git"));
+    let lost = safe.git("source/project.git", &["rev-parse", "trunk"]);
+    safe.git("source/project.git", &["update-ref", "refs/heads/trunk", "side"]);
+    safe.git("source/project.git", &["update-ref", "-d", "refs/heads/topic"]);
+    safe.git("source/project.git", &["update-ref", "refs/heads/topic/below", "side"]);
+    safe.back_up("git", &path);
+    let mirror = format!("node/data/web1/mirrors/{}", safe.names("node/data/web1/mirrors")[0]);
+    assert!(safe.git(&mirror, &["for-each-ref", "--format=%(objectname) %(refname)", "refs/kept"]).contains(lost.trim()));
+    let dataset = format!("git:{path}");
+    safe.client(&["restore", &dataset, "--target", &safe.text("back/new")]).exits(0);
+    assert_eq!(facts(&safe, "source/project.git"), facts(&safe, "back/new"));
+    safe.client(&["restore", &dataset, "--at", &first, "--target", &safe.text("back/old")]).exits(0);
+    assert_eq!(old, facts(&safe, "back/old"));
+    safe.git("back/old", &["fsck", "--full", "--strict"]);
+}
+
+fn newest(safe: &Loopback) -> String {
+    let all = safe.client(&["snapshots", "--json"]).json();
+    all.as_array().unwrap().iter().max_by_key(|one| one["order"].as_u64()).unwrap()["snapshot"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_empty_repository_and_a_detached_head() {
+    let safe = Loopback::start();
+    safe.sh("git init -q --bare -b main source/empty.git");
+    safe.back_up("git", &safe.text("source/empty.git"));
+    safe.client(&["restore", &format!("git:{}", safe.text("source/empty.git")), "--target", &safe.text("back/empty")]).exits(0);
+    assert_eq!(safe.git("back/empty", &["for-each-ref"]), "");
+    let path = repository(&safe);
+    safe.git("source/project.git", &["update-ref", "--no-deref", "HEAD", "side"]);
+    safe.back_up("git", &path);
+    safe.client(&["restore", &format!("git:{path}"), "--target", &safe.text("back/detached")]).exits(0);
+    let head = |at: &str| safe.git(at, &["rev-parse", "HEAD"]);
+    assert_eq!(head("source/project.git"), head("back/detached"));
+}
+
+#[test]
+fn the_mirror_never_runs_what_the_source_configures() {
+    let safe = Loopback::start();
+    let path = repository(&safe);
+    safe.sh("cd source/project.git
+         for hook in post-checkout post-merge reference-transaction pre-receive post-receive update post-update; do
+             printf '#!/bin/sh\\ntouch %s/ran\\n' \"$(cd ../..; pwd)\" >hooks/$hook; chmod +x hooks/$hook; done
+         git config core.fsmonitor \"touch $(cd ../..; pwd)/ran\"; git config uploadpack.packObjectsHook \"$(cd ../..; pwd)/hook\"");
+    safe.back_up("git", &path);
+    safe.client(&["restore", &format!("git:{path}"), "--target", &safe.text("back/r")]).exits(0);
+    assert!(!safe.at("ran").exists());
+}

@@ -1,0 +1,139 @@
+//! What happens when something is away, lost, or changed its key.
+
+use crate::harness::Loopback;
+
+#[test]
+fn a_node_that_is_down_loses_nothing() {
+    let safe = Loopback::start();
+    safe.loopback("stop").exits(0);
+    safe.client(&["submit", "dummy", "x"]).ok();
+    let sent = safe.client(&["send"]).exits(75);
+    assert!(sent.stdout.is_empty(), "{sent}");
+    // Kept with the words of whoever said it, and shown.
+    safe.client(&["status"]).says(&["node1", "refused"]);
+    safe.client(&["send"]).exits(75);
+    safe.loopback("start").exits(0);
+    safe.client(&["retry"]).exits(0);
+    safe.round();
+    safe.client(&["status"]).says(&["stored"]).exits(0);
+}
+
+#[test]
+fn one_nodes_trouble_does_not_hold_up_another() {
+    let safe = Loopback::start();
+    let text = safe.read("client.toml");
+    let second = text
+        .split("[[node]]")
+        .nth(1)
+        .unwrap()
+        .split("[[allow]]")
+        .next()
+        .unwrap()
+        .replace("node1", "node2")
+        .replace(&format!(":{}", safe.port()), ":9");
+    safe.write("client.toml", &text.replacen("[[allow]]", &format!("[[node]]{second}\n[[allow]]"), 1));
+    safe.client(&["submit", "dummy", "x", "node2"]).ok();
+    safe.client(&["submit", "dummy", "x", "node1"]).ok();
+    safe.client(&["send"]).exits(75);
+    safe.node(&["poll"]).silent();
+    safe.client(&["send"]).exits(75);
+    let receipts = safe.git("client/receipts/node1.git", &["rev-list", "--count", "refs/heads/receipts"]);
+    assert_eq!(receipts.trim(), "1");
+    safe.client(&["status"]).says(&["node2"]);
+}
+
+#[test]
+fn a_lost_queue_comes_back_from_the_node() {
+    let safe = Loopback::start();
+    for path in ["x", "y"] {
+        safe.back_up("dummy", path);
+    }
+    let tip = safe.git("client/queues/node1.git", &["rev-parse", "refs/heads/requests"]);
+    safe.sh("rm -rf client/queues client/receipts client/retry");
+    safe.back_up("dummy", "x");
+    let parents = safe.git("client/queues/node1.git", &["rev-list", "refs/heads/requests"]);
+    assert!(parents.lines().count() == 3 && parents.contains(tip.trim()), "{parents}");
+    let request = safe.git("client/queues/node1.git", &["show", "--format=", "refs/heads/requests"]);
+    assert!(request.contains("+seq = 3"), "{request}");
+}
+
+#[test]
+fn a_client_that_lost_its_index_sends_in_full() {
+    let safe = Loopback::start();
+    let path = safe.text("source/a");
+    safe.sh(&format!("mkdir '{path}'; head -c 2000000 /dev/urandom >'{path}/x'"));
+    safe.back_up("files", &path);
+    safe.sh("rm -rf client/index client/secret client/epochs");
+    safe.back_up("files", &path);
+    safe.client(&["restore", &format!("files:{path}"), "--target", &safe.text("back/a")]).exits(0);
+    safe.sh(&format!("diff -r '{path}' back/a"));
+}
+
+#[test]
+fn a_node_that_lacks_a_pack_gets_it_again() {
+    let safe = Loopback::start();
+    let path = safe.text("source/a");
+    safe.sh(&format!("mkdir '{path}'; head -c 2000000 /dev/urandom >'{path}/x'"));
+    safe.back_up("files", &path);
+    safe.sh("rm -f node/data/web1/packs/*");
+    safe.sh(&format!("echo more >'{path}/y'"));
+    safe.client(&["submit", "files", &path]).ok();
+    // The node refuses and says which packs it lacks; the client sends them again without being asked by a person.
+    for _ in 0..4 {
+        let _ = safe.client(&["send"]);
+        let _ = safe.node(&["poll"]);
+    }
+    let _ = safe.client(&["send"]);
+    safe.client(&["restore", &format!("files:{path}"), "--target", &safe.text("back/a")]).exits(0);
+    safe.sh(&format!("diff -r '{path}' back/a"));
+    let log = safe.git("node/data/log/web1.git", &["log", "-p", "refs/heads/requests"]);
+    assert!(log.contains("heal"), "{log}");
+}
+
+#[test]
+fn another_host_key_is_refused_on_both_sides() {
+    let safe = Loopback::start();
+    safe.sh("ssh-keygen -q -t ed25519 -N '' -f other");
+    let (good, bad) = (safe.read("sshd/host_ed25519.pub"), safe.read("other.pub"));
+    let (good, bad) = (good.split_whitespace().nth(1).unwrap(), bad.split_whitespace().nth(1).unwrap());
+    safe.client(&["submit", "files", &safe.text("source")]).ok();
+    safe.edit("client.toml", good, bad);
+    let sent = safe.client(&["send"]);
+    assert_ne!(sent.code, Some(0), "{sent}");
+    safe.client(&["status"]).says(&["ost key"]);
+    safe.edit("client.toml", bad, good);
+    safe.client(&["retry"]).exits(0);
+    safe.client(&["send"]).silent();
+    // The node pins the client's key in the access list.
+    safe.edit("admin/access.toml", good, bad);
+    safe.loopback("start").exits(0);
+    let polled = safe.node(&["poll"]);
+    assert_ne!(polled.code, Some(0), "{polled}");
+    assert!(safe.names("node/data/web1/snapshots").is_empty());
+    safe.node(&["status"]).says(&["ost key"]);
+    safe.edit("admin/access.toml", bad, good);
+    safe.loopback("start").exits(0);
+    crate::harness::until("the node tries again", || {
+        let _ = safe.node(&["poll", "--sweep"]);
+        !safe.names("node/data/web1/snapshots").is_empty()
+    });
+}
+
+#[test]
+fn receipts_by_another_key_free_nothing_until_trusted() {
+    let safe = Loopback::start();
+    let path = safe.text("source/a");
+    safe.sh(&format!("mkdir '{path}'; head -c 2000000 /dev/urandom >'{path}/x'"));
+    safe.client(&["submit", "files", &path]).ok();
+    safe.client(&["send"]).silent();
+    let exported = safe.names("client/export/node1");
+    assert!(!exported.is_empty());
+    // The node comes back with another key, or somebody else answers in its place.
+    safe.sh("mv node/receipts node/receipts.old; mv node/receipts.pub node/receipts.pub.old; ssh-keygen -q -t ed25519 -N '' -C node1 -f node/receipts");
+    safe.node(&["poll"]).silent();
+    let sent = safe.client(&["send"]);
+    assert_ne!(sent.code, Some(0), "{sent}");
+    assert_eq!(safe.names("client/export/node1"), exported, "nothing is freed");
+    assert!(safe.names("client/pool/work").iter().any(|name| name.starts_with('P')));
+    safe.client(&["status"]).says(&["node trust"]);
+}

@@ -1,0 +1,163 @@
+//! `submit`: what it refuses, what it leaves behind, who may do it.
+
+use crate::harness::{Loopback, root, run, source_root};
+
+#[test]
+fn every_error_is_clear_and_leaves_nothing() {
+    let safe = Loopback::start();
+    let text = safe.read("client.toml").replace("under = \"/\"", &format!("under = \"{}\"", safe.text("source")));
+    safe.write("client.toml", &text);
+    safe.sh("mkdir source/there; ln -s /etc source/link");
+    let source = safe.text("source");
+    let absent = format!("{source}/absent");
+    let (there, link) = (format!("{source}/there"), format!("{source}/link"));
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (&["submit", "fils", &there], 2, &["fils", "files"]),
+        (&["submit", "files", &there, "node2"], 2, &["node2", "node1"]),
+        (&["submit", "files", "/etc"], 4, &["files:/etc"]),
+        (&["submit", "files", &format!("{source}/../../etc")], 4, &["/etc"]),
+        (&["submit", "files", &format!("{source}x")], 4, &["not allow"]),
+        (&["submit", "files", &absent], 1, &["absent"]),
+        (&["submit", "git", &there], 1, &["there"]),
+        (&["submit", "files", &there, "--tag", "a tag"], 2, &["tag"]),
+        (&["submit", "files"], 2, &["PATH"]),
+        (&["submit"], 2, &["MODULE"]),
+        (&["submit", "--all"], 2, &["dataset"]),
+    ];
+    for (args, code, words) in cases {
+        let run = safe.client(args);
+        assert!(run.code == Some(*code) || *code == 1 && matches!(run.code, Some(1..=4)), "{code} was expected: {run}");
+        assert!(run.stdout.is_empty(), "{run}");
+        run.says(words);
+        assert!(safe.names("client/pool/inbox").is_empty(), "{args:?}");
+    }
+    // A link is not followed out of what is allowed: at the latest when it is prepared.
+    let submitted = safe.client(&["submit", "files", &link]);
+    if submitted.code == Some(0) {
+        let sent = safe.client(&["send"]);
+        safe.node(&["poll"]).silent();
+        let restored = safe.client(&["restore", &format!("files:{link}"), "--target", &safe.text("back/x")]);
+        assert!(!safe.at("back/x/passwd").exists(), "{sent}\n{restored}");
+    }
+}
+
+#[test]
+fn already_waiting_is_said_and_queued_once() {
+    let safe = Loopback::start();
+    safe.client(&["submit", "dummy", "x"]).ok();
+    safe.client(&["submit", "dummy", "x"]).exits(0).says(&["waiting already"]);
+    assert_eq!(safe.names("client/pool/inbox").len(), 1);
+    safe.client(&["submit", "dummy", "y"]).ok();
+    assert_eq!(safe.names("client/pool/inbox").len(), 2);
+    // Once it is under way, the next one is a new one.
+    safe.client(&["send"]).silent();
+    safe.client(&["submit", "dummy", "x"]).ok();
+    safe.client(&["send"]).silent();
+    safe.node(&["poll"]).silent();
+    safe.round();
+    safe.round();
+    assert_eq!(safe.git("node/data/log/web1.git", &["rev-list", "--count", "refs/heads/requests"]).trim(), "3");
+}
+
+#[test]
+fn all_and_tags() {
+    let safe = Loopback::start();
+    safe.sh("mkdir source/a; echo x >source/a/x");
+    let text = safe.read("client.toml");
+    safe.write(
+        "client.toml",
+        &format!("{text}\n[[dataset]]\naddress = \"dummy:x\"\n[[dataset]]\naddress = \"files:{}\"\n", safe.text("source/a")),
+    );
+    safe.client(&["submit", "--all", "--tag", "release-1"]).ok();
+    assert_eq!(safe.names("client/pool/inbox").len(), 2);
+    safe.round();
+    let log = safe.git("node/data/log/web1.git", &["log", "-p", "refs/heads/requests"]);
+    assert!(log.contains("release-1"), "{log}");
+}
+
+#[test]
+fn wait_ends_with_the_receipt() {
+    let safe = Loopback::start();
+    let waiting = safe
+        .command("nightsafe")
+        .args(["submit", "dummy", "x", "--wait"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    crate::harness::until("the request is in the inbox", || !safe.names("client/pool/inbox").is_empty());
+    safe.round();
+    let output = waiting.wait_with_output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("stored"), "{output:?}");
+    safe.client(&["submit", "dummy", "y", "--wait", "--timeout", "0s"]).exits(75);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    if !root() {
+        return;
+    }
+    let safe = Loopback::start();
+    // Inside a mount namespace of its own, so that nothing is left mounted whatever happens.
+    let script = format!(
+        "mount -t tmpfs -o size=4k tmpfs '{0}' && chmod 1770 '{0}' && {{ cat /dev/zero >'{0}/fill' 2>/dev/null || true; }}
+         nightsafe submit dummy x; echo \"exit $?\"; ls '{0}'",
+        safe.text("client/pool/inbox")
+    );
+    safe.client(&["submit", "dummy", "first"]).ok();
+    let run = run(safe.command("unshare").args(["--mount", "sh", "-c", &script]));
+    if run.stderr.contains("Operation not permitted") {
+        return;
+    }
+    assert!(run.stdout.contains("exit 75") && run.stdout.ends_with("fill\n"), "{run}");
+}
+
+/// A member of the submit group, without sudo, and without being able to read keys, queue or anything else.
+#[test]
+fn any_member_of_the_group_may_submit() {
+    if !root() {
+        return;
+    }
+    let safe = Loopback::start();
+    let group = run(safe.command("getent").args(["group", "nogroup"])).ok();
+    assert!(!group.is_empty());
+    safe.client(&["submit", "dummy", "first"]).ok();
+    safe.sh("chmod 0711 . client client/pool; chmod 0644 client.toml; chgrp nogroup client/pool/inbox; chmod 1770 client/pool/inbox; chmod 0600 client/id_ed25519");
+    let submit = |path: &str| {
+        run(safe
+            .command("setpriv")
+            .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"])
+            .arg(crate::harness::bin().join("nightsafe"))
+            .args(["submit", "dummy", path]))
+    };
+    let first = submit("by-nobody");
+    if first.stderr.contains("ermission denied") && first.code == Some(126) {
+        return; // The programs' folder cannot be reached by others on this machine.
+    }
+    first.exits(0);
+    submit("by-nobody").exits(0).says(&["waiting already"]);
+    safe.round();
+    let log = safe.git("node/data/log/web1.git", &["log", "-p", "refs/heads/requests"]);
+    assert!(log.contains("by = \"nobody\""), "{log}");
+}
+
+#[test]
+fn the_hook_submits_and_never_makes_a_push_fail() {
+    let safe = Loopback::start();
+    safe.sh("git init -q --bare source/p.git; git init -q source/work; cd source/work; git config user.name t; git config user.email t@example.org; git commit -q --allow-empty -m 1");
+    let hook = source_root().join("hooks/post-update");
+    safe.sh(&format!("cp '{}' source/p.git/hooks/post-update; chmod +x source/p.git/hooks/post-update", hook.display()));
+    safe.sh("cd source/work; git push -q ../p.git HEAD:refs/heads/main");
+    assert_eq!(safe.names("client/pool/inbox").len(), 1);
+    let request = safe.sh("cat client/pool/inbox/C*");
+    assert!(request.contains(&safe.text("source/p.git")) && request.contains("hook"), "{request}");
+    // Everything is wrong: the push is as quick and as well as before.
+    let mut push = safe.command("git");
+    push.env("NIGHTSAFE_CONFIG", "/nonexistent").current_dir(safe.at("source/work")).args([
+        "push",
+        "-q",
+        "../p.git",
+        "HEAD:refs/heads/other",
+    ]);
+    run(&mut push).exits(0);
+}

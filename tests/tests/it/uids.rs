@@ -1,0 +1,1 @@
+//! Three accounts on the node.

@@ -1,0 +1,50 @@
+//! The daemons: woken at once, one login for each peer.
+
+use crate::harness::{Loopback, run, until};
+
+fn logins(safe: &Loopback, key: &str) -> usize {
+    let fingerprint = run(safe.command("ssh-keygen").args(["-l", "-f", key])).ok();
+    let fingerprint = fingerprint.split_whitespace().nth(1).unwrap();
+    safe.read("sshd.log").lines().filter(|line| line.starts_with("Accepted publickey for") && line.contains(fingerprint)).count()
+}
+
+#[test]
+fn requests_are_answered_at_once_over_one_login_each() {
+    let safe = Loopback::start();
+    let path = safe.text("source/a");
+    safe.sh(&format!("mkdir '{path}'; echo a >'{path}/x'"));
+    safe.loopback("stop").exits(0);
+    safe.write("sshd.log", "");
+    safe.loopback("watch").exits(0);
+    let mut times = Vec::new();
+    for i in 0..4 {
+        safe.sh(&format!("echo {i} >'{path}/x'"));
+        let start = std::time::Instant::now();
+        safe.client(&["submit", "files", &path, "--wait", "--timeout", "60s"]).exits(0).says(&["stored"]);
+        times.push(start.elapsed());
+    }
+    // Cron's way takes half a minute in the mean; this is no measurement, only far away from that.
+    assert!(times.iter().skip(1).all(|time| time.as_secs() < 5), "{times:?}");
+    assert_eq!(logins(&safe, "client/id_ed25519.pub"), 1, "the client logs in once:\n{}", safe.read("sshd.log"));
+    assert_eq!(logins(&safe, "node/pull.pub"), 1, "the node logs in once:\n{}", safe.read("sshd.log"));
+    safe.loopback("stop").exits(0);
+    until("no daemon is left", || run(safe.command("pgrep").args(["-f", &safe.text("client.toml watch")])).code == Some(1));
+}
+
+#[test]
+fn daemons_ride_out_a_node_that_goes_away() {
+    let safe = Loopback::start();
+    safe.loopback("watch").exits(0);
+    safe.client(&["submit", "dummy", "x", "--wait", "--timeout", "60s"]).exits(0);
+    safe.stop_sshd();
+    safe.client(&["submit", "dummy", "y"]).exits(0);
+    until("the client notices", || {
+        let status = safe.client(&["status"]);
+        status.stdout.contains("refused") || status.stderr.contains("refused") || status.stdout.contains("could not")
+    });
+    safe.loopback("start").exits(0);
+    safe.client(&["retry"]).exits(0);
+    until("what was kept is stored", || {
+        safe.git("node/data/web1/receipts.git", &["rev-list", "--count", "refs/heads/receipts"]).trim() == "2"
+    });
+}
