@@ -1,2 +1,66 @@
-//! Binary.
-fn main() {}
+//! `nightsafe-server`: the node. It takes requests that the gate handed over, fetches what they name, and answers.
+//!
+//! Never needs a key that opens archives: it sees, keeps and checks ciphertext.
+
+mod access;
+mod commands;
+mod logging;
+mod node;
+mod output;
+mod poll;
+mod state;
+
+use clap::{ArgAction, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Keep backups of other machines: take their signed requests, pull what they offer, answer with signed receipts.
+#[derive(Debug, Parser)]
+#[command(name = "nightsafe-server", version, max_term_width = 100)]
+struct Cli {
+    /// The node's configuration.
+    #[arg(long, global = true, value_name = "FILE", env = "NIGHTSAFE_SERVER_CONFIG", default_value = "/etc/nightsafe/node.toml")]
+    config: PathBuf,
+    /// Say what is being done; twice for more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(commands::init::Args),
+    Client(commands::client::Args),
+    Restorer(commands::restorer::Args),
+    Poll(commands::poll::Args),
+    Watch(commands::watch::Args),
+    Status(commands::status::Args),
+    Snapshots(commands::snapshots::Args),
+    Log(commands::log::Args),
+    AdminRecover(commands::admin_recover::Args),
+    Config(commands::config::Args),
+}
+
+fn main() -> ExitCode {
+    // git starts this very program as its ssh.
+    transport::wrapper::run_if_asked();
+    let cli = Cli::parse();
+    // Others of the group may read what the node keeps, nobody may write it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    logging::start(cli.verbose);
+    let config = &cli.config;
+    let result = match &cli.command {
+        Command::Init(args) => commands::init::run(args, config),
+        Command::Client(args) => commands::client::run(args, config),
+        Command::Restorer(args) => commands::restorer::run(args, config),
+        Command::Poll(args) => commands::poll::run(args, config),
+        Command::Watch(args) => commands::watch::run(args, config),
+        Command::Status(args) => commands::status::run(args, config),
+        Command::Snapshots(args) => commands::snapshots::run(args, config),
+        Command::Log(args) => commands::log::run(args, config),
+        Command::AdminRecover(args) => commands::admin_recover::run(args, config),
+        Command::Config(args) => commands::config::run(args, config),
+    };
+    output::finish(result, cli.verbose > 0).into()
+}

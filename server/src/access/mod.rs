@@ -1,0 +1,122 @@
+//! The access list in the poller's own hands: `admin.git`, where only what administrators signed is the tip.
+//!
+//! Does not decide what a list may say (that is `queue::access`), nor what follows from it.
+
+pub mod edit;
+pub mod handover;
+mod publish;
+pub mod scan;
+
+use crate::node::Node;
+use base::config::NodeConfig;
+use base::{Error, FileLock, Name, Result};
+use queue::access::{AccessList, KEY_LIMIT, KEYS, LIST, LIST_LIMIT, is_key_file_name};
+use queue::{PublicKey, Repository};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The branch of the access list.
+pub const BRANCH: &str = "access";
+
+/// A plain file's mode in a tree, and a folder's.
+const PLAIN: u32 = 0o100_644;
+const FOLDER: u32 = 0o40_000;
+
+/// The access list in force.
+#[derive(Debug)]
+pub struct Access {
+    /// The commit that says so; `None` before the first, when the administrators of `node.toml` are all there is.
+    pub tip: Option<String>,
+    /// The list.
+    pub list: AccessList,
+}
+
+/// The administrators that `node.toml` names: they sign the first list.
+///
+/// # Errors
+/// Of kind usage, with the line that is no key with a name.
+pub fn first_admins(config: &NodeConfig) -> Result<Vec<(Name, PublicKey)>> {
+    let read = |text: &String| {
+        let wrong = || Error::usage(format!("admins in the configuration holds {text:?}")).hint("Write a public key and a name, as in \"ssh-ed25519 AAAA… alice\".");
+        let name = text.split_ascii_whitespace().nth(2).ok_or_else(wrong)?;
+        let name = Name::new(name).map_err(|error| wrong().because(error))?;
+        let key = queue::signature::parse_public_key(text).map_err(|error| wrong().because(error))?;
+        Ok((name, key))
+    };
+    config.admins.iter().map(read).collect()
+}
+
+/// The list in force, from the poller's own copy.
+///
+/// # Errors
+/// When the copy cannot be read.
+pub fn current(node: &Node) -> Result<Access> {
+    if node.config.admin_path().join("HEAD").exists() {
+        let copy = Repository::open(&node.config.admin_path(), BRANCH)?;
+        if let Some(tip) = copy.tip()? {
+            let list = list_at(&copy, &tip)?;
+            return Ok(Access { tip: Some(tip), list });
+        }
+    }
+    let mut list = AccessList::default();
+    for (name, key) in first_admins(&node.config)? {
+        list.add_admin(&name, &key)?;
+    }
+    Ok(Access { tip: None, list })
+}
+
+/// As [`current`], without reading again what is `known`; and sees to it that this is what is published.
+///
+/// # Errors
+/// When the copy cannot be read or the list not be published.
+pub fn refresh(node: &Node, known: Option<&Arc<Access>>, whole: bool) -> Result<Arc<Access>> {
+    let _lock = lock(node)?;
+    let tip = || -> Result<Option<String>> {
+        if !node.config.admin_path().join("HEAD").exists() {
+            return Ok(None);
+        }
+        Repository::open(&node.config.admin_path(), BRANCH)?.tip()
+    };
+    let access = match known {
+        Some(known) if known.tip == tip()? => Arc::clone(known),
+        _ => Arc::new(current(node)?),
+    };
+    publish::publish(node, &access, whole)?;
+    Ok(access)
+}
+
+/// Publishes a list that is the tip's since just now. The caller holds [`lock`].
+///
+/// # Errors
+/// With the path.
+pub fn publish(node: &Node, tip: String, list: AccessList) -> Result<()> {
+    publish::publish(node, &Access { tip: Some(tip), list }, true)
+}
+
+/// Serialises those who change the list or publish it.
+///
+/// # Errors
+/// With the path.
+pub fn lock(node: &Node) -> Result<FileLock> {
+    FileLock::wait(&node.state_path().join("access.lock"))
+}
+
+/// The list as one commit has it. Files that mean nothing here (a README) are passed over.
+fn list_at(copy: &Repository, commit: &str) -> Result<AccessList> {
+    let mut list = None;
+    let mut keys = BTreeMap::new();
+    for entry in copy.load(commit)?.entries {
+        if entry.name == LIST.as_bytes() && entry.mode == PLAIN {
+            list = Some(copy.blob(&entry.oid, LIST_LIMIT)?);
+        } else if entry.name == KEYS.as_bytes() && entry.mode == FOLDER {
+            for key in copy.entries(&entry.oid)? {
+                let name = String::from_utf8(key.name).ok().filter(|name| key.mode == PLAIN && is_key_file_name(name));
+                if let Some(name) = name {
+                    keys.insert(name, copy.blob(&key.oid, KEY_LIMIT)?);
+                }
+            }
+        }
+    }
+    let list = list.ok_or_else(|| Error::refused(format!("commit {commit} holds no {LIST}")))?;
+    AccessList::parse(&list, &keys).map_err(|error| error.context(format!("commit {commit} holds a list that cannot be used")))
+}

@@ -1,0 +1,56 @@
+//! Publishing the list for the gate and sshd: `access/` in the node's data, readable by all, written by the poller alone.
+//!
+//! Does not judge the list. Keys are parsed and written anew, so that sshd reads nothing that an administrator typed.
+
+use super::Access;
+use crate::node::Node;
+use base::{At, Result, atomic};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// What sshd reads.
+pub const AUTHORIZED_KEYS: &str = "authorized_keys";
+/// Says which commit is published.
+pub const COMMIT: &str = "commit";
+
+/// Publishes `access` where it differs from what is published. With `whole`, every file is looked at; without, nothing
+/// more is done when the commit and sshd's file are the same.
+///
+/// # Errors
+/// With the path.
+pub fn publish(node: &Node, access: &Access, whole: bool) -> Result<()> {
+    let folder = node.config.access_path();
+    let lines = access.list.authorized_keys(node.gate_program()?, &node.file)?;
+    let commit = format!("{}\n", access.tip.as_deref().unwrap_or("none"));
+    let same = |name: &str, bytes: &[u8]| fs::read(folder.join(name)).is_ok_and(|found| found == bytes);
+    if !whole && same(COMMIT, commit.as_bytes()) && same(AUTHORIZED_KEYS, lines.as_bytes()) {
+        return Ok(());
+    }
+    // Keys before the list that names them, and away with old ones after it: a reader in between finds what it needs.
+    let files = access.list.to_files()?;
+    let (lists, keys): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| path.as_str() == queue::access::LIST);
+    for (path, bytes) in keys.into_iter().chain(lists) {
+        if !same(path, bytes) {
+            atomic::write(&folder.join(path), bytes, 0o644)?;
+        }
+    }
+    if !same(AUTHORIZED_KEYS, lines.as_bytes()) {
+        atomic::write(&folder.join(AUTHORIZED_KEYS), lines.as_bytes(), 0o644)?;
+    }
+    let keep: BTreeSet<&str> = files.keys().filter_map(|path| path.strip_prefix("keys/")).collect();
+    remove_others(&folder.join(queue::access::KEYS), &keep)?;
+    atomic::write(&folder.join(COMMIT), commit.as_bytes(), 0o644)?;
+    tracing::info!("published the access list {}", commit.trim());
+    Ok(())
+}
+
+fn remove_others(folder: &Path, keep: &BTreeSet<&str>) -> Result<()> {
+    for entry in fs::read_dir(folder).at("read the folder", folder)? {
+        let name = entry.at("read the folder", folder)?.file_name();
+        if !name.to_str().is_some_and(|name| keep.contains(name)) {
+            atomic::remove(&folder.join(&name))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! `config check`: says whether the configuration, the keys and the folders are such that the node can work.
+//!
+//! Changes nothing.
+
+use crate::node::Node;
+use crate::{access, output};
+use base::{At, Error, Exit, Result};
+use clap::Subcommand;
+use queue::Signer;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Look at the configuration.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say what is wrong in node.toml, with its keys and its folders; nothing is changed.
+    Check,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, config: &Path) -> Result<Exit> {
+    match args.what {
+        What::Check => check(config),
+    }
+}
+
+fn check(config: &Path) -> Result<Exit> {
+    let node = Node::load(config)?;
+    let mut wrong = Vec::new();
+    let mut see = |result: Result<()>| wrong.extend(result.err());
+    for key in [&node.config.pull_key, &node.config.receipts_key] {
+        see(private(key));
+        see(Signer::from_file(key).map(drop));
+    }
+    for folder in [&node.config.data, &node.config.gate] {
+        see(std::fs::metadata(folder).at("find the folder", folder).map(drop).map_err(|error| error.hint("nightsafe-server init makes it.")));
+    }
+    see(access::first_admins(&node.config).map(drop));
+    if node.config.admin_path().exists() {
+        see(access::current(&node).map(drop));
+    }
+    see(node.gate_program().map(drop));
+    for error in &wrong {
+        output::warning(&error.render());
+    }
+    if !wrong.is_empty() {
+        return Err(Error::usage(format!("{} things must be changed first", wrong.len())));
+    }
+    output::line(&format!("{} is right; this is node {}", config.display(), node.config.name))?;
+    Ok(Exit::Done)
+}
+
+/// A private key that others can read is as good as lost.
+fn private(key: &Path) -> Result<()> {
+    let mode = std::fs::metadata(key).at("find the key", key).map_err(|error| error.hint("nightsafe-server init makes it."))?.permissions().mode();
+    if mode & 0o077 == 0 { Ok(()) } else { Err(Error::usage(format!("{} can be read by others (mode {:03o})", key.display(), mode & 0o777)).hint(format!("Run: chmod 600 {}", key.display()))) }
+}

@@ -1,0 +1,129 @@
+//! `log`: who asked for what, and what became of it: requests of the log joined with receipts.
+//!
+//! The same is in git: `git log` in `log/CLIENT.git` and in `CLIENT/receipts.git`.
+
+use super::snapshots::clients;
+use crate::node::Node;
+use crate::output;
+use crate::poll::{LOG_BRANCH, RECEIPTS_BRANCH};
+use base::{ByteSize, Exit, Name, Reason, Result};
+use queue::receipt::receipt_name;
+use queue::request::FILE_LIMIT;
+use queue::{Outcome, Receipt, Repository, Request};
+use serde::Serialize;
+use std::path::Path;
+
+/// Show who asked for what, and what became of it; the newest last.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only of this client.
+    client: Option<Name>,
+    /// How many requests of each client; 0 for all.
+    #[arg(short = 'n', long, default_value_t = 50)]
+    limit: usize,
+    /// Print an array of objects.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    client: String,
+    dataset: String,
+    seq: u64,
+    submitted: String,
+    by: String,
+    reason: Reason,
+    tags: Vec<String>,
+    commit: String,
+    /// `None` while it waits.
+    outcome: Option<Outcome>,
+    why: Option<String>,
+    received: Option<String>,
+    bytes_fetched: Option<u64>,
+    bytes_stored: Option<u64>,
+    seconds: Option<u64>,
+    unreadable: Option<u64>,
+    changed: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, config: &Path) -> Result<Exit> {
+    let node = Node::load(config)?;
+    let mut rows = Vec::new();
+    for client in clients(&node, args.client.as_ref())? {
+        rows.extend(of_client(&node, &client, args.limit)?);
+    }
+    rows.sort_by(|a, b| (&a.submitted, &a.id).cmp(&(&b.submitted, &b.id)));
+    if args.json {
+        output::json(&rows)?;
+    } else {
+        output::table(&["SUBMITTED", "CLIENT", "DATASET", "BY", "BECAME", ""], &rows.iter().map(cells).collect::<Vec<_>>())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn of_client(node: &Node, client: &Name, limit: usize) -> Result<Vec<Row>> {
+    let path = node.config.log_path(client);
+    if !path.join("HEAD").exists() {
+        return Ok(Vec::new());
+    }
+    let log = Repository::open(&path, LOG_BRANCH)?;
+    let Some(tip) = log.tip()? else { return Ok(Vec::new()) };
+    let path = node.config.receipts_path(client);
+    let answers = if path.join("HEAD").exists() { Some(Repository::open(&path, RECEIPTS_BRANCH)?) } else { None };
+    let mut rows = Vec::new();
+    for commit in log.walk(None, &tip)?.iter().rev() {
+        for entry in log.load(commit)?.entries {
+            let Ok(name) = std::str::from_utf8(&entry.name) else { continue };
+            if !name.starts_with("RQ") {
+                continue;
+            }
+            // What cannot be read stands in the log all the same, and in the alarms.
+            let Ok(request) = log.blob(&entry.oid, FILE_LIMIT).and_then(|bytes| Request::parse(&bytes)) else { continue };
+            let found = answers.as_ref().map(|answers| answers.find_file(&receipt_name(&request.id))).transpose()?.flatten();
+            let receipt = found.map(|found| Receipt::parse(&found.bytes)).transpose()?;
+            rows.push(row(request, commit, receipt));
+        }
+        if limit > 0 && rows.len() >= limit {
+            break;
+        }
+    }
+    if limit > 0 {
+        rows.truncate(limit);
+    }
+    Ok(rows)
+}
+
+fn row(request: Request, commit: &str, receipt: Option<Receipt>) -> Row {
+    Row {
+        id: request.id.to_string(),
+        client: request.client.to_string(),
+        dataset: request.dataset.to_string(),
+        seq: request.seq,
+        submitted: request.submitted.to_string(),
+        by: request.by,
+        reason: request.reason,
+        tags: request.tags,
+        commit: commit.to_owned(),
+        outcome: receipt.as_ref().map(|receipt| receipt.outcome),
+        why: receipt.as_ref().and_then(|receipt| receipt.reason.clone()),
+        received: receipt.as_ref().map(|receipt| receipt.received.to_string()),
+        bytes_fetched: receipt.as_ref().map(|receipt| receipt.bytes_fetched),
+        bytes_stored: receipt.as_ref().map(|receipt| receipt.bytes_stored),
+        seconds: receipt.as_ref().map(|receipt| receipt.seconds),
+        unreadable: receipt.as_ref().map(|receipt| receipt.unreadable),
+        changed: receipt.map(|receipt| receipt.changed).unwrap_or_default(),
+    }
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let became = row.outcome.map_or_else(|| "waiting".into(), |outcome| outcome.to_string());
+    let more = match (&row.why, row.bytes_stored) {
+        (Some(why), _) => why.clone(),
+        (None, Some(bytes)) => format!("{} in {} s", ByteSize(bytes), row.seconds.unwrap_or_default()),
+        (None, None) => String::new(),
+    };
+    vec![row.submitted.clone(), row.client.clone(), row.dataset.clone(), row.by.clone(), became, more]
+}

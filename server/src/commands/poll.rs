@@ -1,0 +1,43 @@
+//! `poll`: one pass, for cron.
+//!
+//! Prints only what is new and wrong; what was told before is in `status`.
+
+use crate::node::Node;
+use crate::poll::{Poller, crew};
+use base::{Exit, Kind, Result};
+use std::path::Path;
+
+/// Take in what the gate handed over, fetch what was asked for, and answer. `nightsafe send` carries requests; this is
+/// what moves data.
+///
+/// Prints nothing when all is well. Exits 75 when something did not work for now and will be tried again, and when another
+/// poll or watch runs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Look at every client and let the gate do its upkeep, as happens every 10 minutes.
+    #[arg(long)]
+    sweep: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, config: &Path) -> Result<Exit> {
+    let node = Node::load(config)?;
+    let Some(poller) = Poller::open(node)? else {
+        // No news for cron, which starts it again in a minute.
+        tracing::info!("another poll or watch works on this node");
+        return Ok(Exit::NotNow);
+    };
+    let sweep = args.sweep || poller.sweep_due();
+    let mut names = poller.look(sweep)?;
+    names.extend(poller.with_requests());
+    crew::serve_once(&poller, names)?;
+    if sweep {
+        poller.swept()?;
+    }
+    match poller.worst() {
+        None => Ok(Exit::Done),
+        Some(Kind::NotNow) => Ok(Exit::NotNow),
+        // Each thing was told when it was new; cron must not send it again every minute.
+        Some(kind) => Ok(kind.into()),
+    }
+}

@@ -1,0 +1,109 @@
+//! `snapshots`: what the node keeps, by client and dataset.
+//!
+//! Reads what the node wrote down; proves nothing, that is for whoever restores.
+
+use crate::node::Node;
+use crate::output;
+use archive::store::{Store, StoredSnapshot};
+use base::{ByteSize, Error, Exit, Monitor, Name, Result, clock};
+use serde::Serialize;
+use std::path::Path;
+
+/// List the snapshots that this node keeps.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only those of this client.
+    client: Option<Name>,
+    /// Print an array of objects.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    client: String,
+    dataset: String,
+    snapshot: String,
+    seq: u64,
+    submitted: String,
+    received: String,
+    order: u64,
+    bytes: u64,
+    bytes_stored: u64,
+    packs: u64,
+    unreadable: u64,
+}
+
+struct Problems;
+
+impl Monitor for Problems {
+    fn problem(&self, error: &Error) {
+        output::warning(&error.render());
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, config: &Path) -> Result<Exit> {
+    let node = Node::load(config)?;
+    let mut rows = Vec::new();
+    for client in clients(&node, args.client.as_ref())? {
+        let store = Store::open(&node.config.client_path(&client))?;
+        for snapshot in store.readable_snapshots(&Problems)? {
+            rows.push((client.clone(), snapshot));
+        }
+    }
+    if args.json {
+        output::json(&rows.iter().map(row).collect::<Vec<_>>())?;
+    } else {
+        let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        output::table(&["CLIENT", "DATASET", "SNAPSHOT", "RECEIVED", "AGE", "SIZE", ""], &cells)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The clients asked for: one, or all that have a folder here, whether or not they are still in the list.
+pub fn clients(node: &Node, only: Option<&Name>) -> Result<Vec<Name>> {
+    if let Some(name) = only {
+        if !node.config.client_path(name).is_dir() {
+            return Err(Error::usage(format!("this node keeps nothing of a client {name}")));
+        }
+        return Ok(vec![name.clone()]);
+    }
+    let mut names: Vec<Name> = crate::access::current(node)?.list.clients.keys().cloned().collect();
+    if let Ok(folders) = std::fs::read_dir(&node.config.data) {
+        // The node's own folders have names that no client can have.
+        let kept = folders.flatten().filter(|entry| entry.path().join("snapshots").is_dir()).filter_map(|entry| Name::new(entry.file_name().to_str()?).ok());
+        names.extend(kept);
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn row((client, snapshot): &(Name, StoredSnapshot)) -> Row {
+    Row {
+        client: client.to_string(),
+        dataset: snapshot.dataset.to_string(),
+        snapshot: snapshot.id.to_string(),
+        seq: snapshot.seq,
+        submitted: snapshot.submitted.to_string(),
+        received: snapshot.received.to_string(),
+        order: snapshot.order,
+        bytes: snapshot.bytes,
+        bytes_stored: snapshot.bytes_stored,
+        packs: snapshot.packs,
+        unreadable: snapshot.unreadable,
+    }
+}
+
+fn cells((client, snapshot): &(Name, StoredSnapshot)) -> Vec<String> {
+    vec![
+        client.to_string(),
+        snapshot.dataset.to_string(),
+        snapshot.id.to_string(),
+        snapshot.received.to_string(),
+        clock::ago(snapshot.received),
+        if snapshot.packs == 0 { ByteSize(snapshot.bytes_stored).to_string() } else { ByteSize(snapshot.bytes).to_string() },
+        if snapshot.unreadable == 0 { String::new() } else { format!("{} unreadable", snapshot.unreadable) },
+    ]
+}

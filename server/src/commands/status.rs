@@ -1,0 +1,217 @@
+//! `status`: how each client stands: what came, what is stored, what waits, what does not work and since when.
+//!
+//! Reads files that the poller keeps; asks nobody and changes nothing, unless alarms are to be forgotten.
+
+use super::snapshots::clients;
+use crate::node::Node;
+use crate::output;
+use crate::poll::alarms::{self, Alarm};
+use crate::poll::client::{read_last, read_retry};
+use archive::store::Store;
+use base::{ByteSize, Exit, Monitor, Name, Result, Silent, clock};
+use jiff::Timestamp;
+use queue::Outcome;
+use queue::access::AccessList;
+use queue::pool::NodePool;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Show what came from each client, what is stored, what waits and what does not work.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this client.
+    client: Option<Name>,
+    /// Print an array of objects, one a client; the node's own alarms are in one without a client.
+    #[arg(long)]
+    json: bool,
+    /// Forget the alarms that are shown: you have seen them.
+    #[arg(long)]
+    forget_alarms: bool,
+}
+
+/// How one client stands. Also the node's own place, without a client's name.
+#[derive(Debug, Default, Serialize)]
+struct Standing {
+    client: Option<String>,
+    listed: bool,
+    paused: bool,
+    last_received: Option<Timestamp>,
+    last_request: Option<String>,
+    waiting: usize,
+    being_fetched: usize,
+    bytes_used: u64,
+    quota: Option<u64>,
+    datasets: Vec<Stored>,
+    trouble: Vec<Trouble>,
+    retries: Vec<Retry>,
+    alarms: Vec<Alarm>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stored {
+    dataset: String,
+    snapshot: String,
+    received: Timestamp,
+    age_seconds: i64,
+    snapshots: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Trouble {
+    dataset: String,
+    outcome: Outcome,
+    reason: String,
+    since: Timestamp,
+    last: Timestamp,
+    request: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Retry {
+    what: String,
+    failures: u32,
+    since: Timestamp,
+    next: Timestamp,
+    words: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, config: &Path) -> Result<Exit> {
+    let node = Node::load(config)?;
+    let list = crate::access::current(&node)?.list;
+    let mut standings = vec![Standing { alarms: alarms::all(&node.state_path()), ..Standing::default() }];
+    let names = match &args.client {
+        Some(name) if list.clients.contains_key(name) => vec![name.clone()],
+        only => clients(&node, only.as_ref())?,
+    };
+    for name in &names {
+        standings.push(standing(&node, &list, name)?);
+    }
+    standings.retain(|standing| standing.client.is_some() || !standing.alarms.is_empty());
+    if args.json {
+        output::json(&standings)?;
+    } else {
+        show(&standings)?;
+    }
+    if args.forget_alarms {
+        alarms::forget(&node.state_path())?;
+        names.iter().try_for_each(|name| alarms::forget(&node.config.client_path(name)))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
+    let folder = node.config.client_path(name);
+    let grant = list.clients.get(name);
+    let last = read_last(&folder);
+    let store = Store::open(&folder)?;
+    let pool = folder.join("pool");
+    let (waiting, being_fetched) = if pool.is_dir() {
+        let pool = NodePool::open(&pool)?;
+        (pool.waiting()?.len(), pool.processing()?.len())
+    } else {
+        (0, 0)
+    };
+    Ok(Standing {
+        client: Some(name.to_string()),
+        listed: grant.is_some(),
+        paused: grant.is_some_and(|grant| grant.paused),
+        last_received: last.received.as_ref().map(|(time, _)| *time),
+        last_request: last.received.map(|(_, id)| id.to_string()),
+        waiting,
+        being_fetched,
+        bytes_used: store.bytes_used()?.saturating_add(size_of(&folder.join("mirrors"))),
+        quota: grant.and_then(|grant| grant.quota).map(|quota| quota.0),
+        datasets: datasets(&store, &Silent)?,
+        trouble: last
+            .trouble
+            .into_iter()
+            .map(|(dataset, t)| Trouble { dataset, outcome: t.outcome, reason: t.reason, since: t.since, last: t.last, request: t.id.to_string() })
+            .collect(),
+        retries: read_retry(&folder)
+            .wait
+            .into_iter()
+            .map(|(what, wait)| Retry { what, failures: wait.failures, since: wait.since, next: wait.next, words: wait.words })
+            .collect(),
+        alarms: alarms::all(&folder),
+    })
+}
+
+/// The newest snapshot of each dataset, by order of acceptance.
+fn datasets(store: &Store, monitor: &dyn Monitor) -> Result<Vec<Stored>> {
+    let now = clock::now();
+    let mut newest: BTreeMap<String, Stored> = BTreeMap::new();
+    for snapshot in store.readable_snapshots(monitor)? {
+        let dataset = snapshot.dataset.to_string();
+        let before = newest.get(&dataset).map_or(0, |stored| stored.snapshots);
+        let age_seconds = now.duration_since(snapshot.received).as_secs();
+        newest.insert(dataset.clone(), Stored { dataset, snapshot: snapshot.id.to_string(), received: snapshot.received, age_seconds, snapshots: before + 1 });
+    }
+    Ok(newest.into_values().collect())
+}
+
+/// The bytes of all files below `folder`; what cannot be looked at counts nothing.
+fn size_of(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?, entry.path())))
+        .map(|(meta, path)| if meta.is_dir() { size_of(&path) } else { meta.len() })
+        .fold(0, u64::saturating_add)
+}
+
+fn show(standings: &[Standing]) -> Result<()> {
+    let rows: Vec<Vec<String>> = standings.iter().filter_map(|standing| Some((standing.client.clone()?, standing))).map(|(name, standing)| cells(name, standing)).collect();
+    output::table(&["CLIENT", "LAST REQUEST", "WAITING", "BEING FETCHED", "USED", "QUOTA", ""], &rows)?;
+    let mut stored = Vec::new();
+    for standing in standings {
+        for dataset in &standing.datasets {
+            let name = standing.client.clone().unwrap_or_default();
+            stored.push(vec![name, dataset.dataset.clone(), format!("{} ago", clock::ago(dataset.received)), dataset.snapshots.to_string(), dataset.snapshot.clone()]);
+        }
+    }
+    if !stored.is_empty() {
+        output::line("")?;
+    }
+    output::table(&["CLIENT", "DATASET", "LAST STORED", "SNAPSHOTS", "NEWEST"], &stored)?;
+    let wrong: Vec<String> = standings.iter().flat_map(wrong).collect();
+    if !wrong.is_empty() {
+        output::line("")?;
+    }
+    wrong.iter().try_for_each(|line| output::line(line))
+}
+
+fn cells(name: String, standing: &Standing) -> Vec<String> {
+    let note = match (standing.listed, standing.paused) {
+        (false, _) => "not in the list any more",
+        (true, true) => "paused",
+        (true, false) => "",
+    };
+    vec![
+        name,
+        standing.last_received.map_or_else(|| "never".into(), |time| format!("{} ago", clock::ago(time))),
+        standing.waiting.to_string(),
+        standing.being_fetched.to_string(),
+        ByteSize(standing.bytes_used).to_string(),
+        standing.quota.map_or_else(|| "none".into(), |quota| ByteSize(quota).to_string()),
+        note.into(),
+    ]
+}
+
+/// A line for everything that a person should know of.
+fn wrong(standing: &Standing) -> Vec<String> {
+    let name = standing.client.as_deref().unwrap_or("node");
+    let trouble = standing.trouble.iter().map(|t| {
+        format!("{name}: {} was {} {} ago, and not stored for {}: {}", t.dataset, t.outcome, clock::ago(t.last), clock::ago(t.since), t.reason)
+    });
+    let retries = standing.retries.iter().map(|r| {
+        let next = match r.next.duration_since(clock::now()).as_secs() {
+            seconds if seconds > 0 => format!("next try in {seconds} s"),
+            _ => "next try now".into(),
+        };
+        format!("{name}: {} does not work for {} ({} times, {next}): {}", r.what, clock::ago(r.since), r.failures, r.words)
+    });
+    let alarms = standing.alarms.iter().map(|a| format!("{name}: ALARM {} ago ({} times since {}): {}", clock::ago(a.last), a.times, a.first, a.words));
+    trouble.chain(retries).chain(alarms).collect()
+}

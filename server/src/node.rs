@@ -1,0 +1,113 @@
+//! One node's installation: its configuration, its folders with their modes, its keys and the gate's program.
+//!
+//! Does not know what is done with them.
+
+use base::config::NodeConfig;
+use base::{At, Error, Result, atomic};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The gate's program.
+const GATE: &str = "nightsafe-gate";
+
+/// A node whose configuration was read.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What `node.toml` says.
+    pub config: NodeConfig,
+    /// Where it was read, absolute: `authorized_keys` names it.
+    pub file: PathBuf,
+    /// The gate's program: beside this one, else on the search path.
+    pub gate: Option<PathBuf>,
+}
+
+impl Node {
+    /// Reads `file`.
+    ///
+    /// # Errors
+    /// Of kind usage.
+    pub fn load(file: &Path) -> Result<Self> {
+        let config = NodeConfig::load(file)?;
+        let file = std::path::absolute(file).at("find", file)?;
+        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(GATE)));
+        let found = base::process::PATH.split(':').map(|folder| Path::new(folder).join(GATE));
+        let gate = beside.into_iter().chain(found).find(|path| path.is_file());
+        Ok(Self { config, file, gate })
+    }
+
+    /// The folder for what is the node's own and no client's.
+    pub fn state_path(&self) -> PathBuf {
+        self.config.data.join("state")
+    }
+
+    /// Makes the folders that are missing. Groups are inherited, so that the gate's and the restorers' accounts can
+    /// read what their group may; the published list can be read by all.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn prepare(&self) -> Result<()> {
+        let config = &self.config;
+        let data = &config.data;
+        for (path, mode) in [
+            (data.clone(), 0o2750),
+            (data.join("log"), 0o2750),
+            (self.state_path(), 0o2750),
+            (config.access_path(), 0o2755),
+            (config.access_path().join("keys"), 0o2755),
+        ] {
+            folder(&path, mode)?;
+        }
+        // Where uids are split these are the gate's, and are there already; the group writes in both directions.
+        for (path, mode) in [(config.gate.clone(), 0o2750), (config.handover_path(), 0o2770), (config.handover_path().join("wake"), 0o2770)] {
+            folder(&path, mode)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to write as another user than the one whose data it is: what root left there, the poller could not
+    /// change any more.
+    ///
+    /// # Errors
+    /// Of kind usage, with the user to be.
+    pub fn check_owner(&self) -> Result<()> {
+        let Ok(meta) = fs::metadata(&self.config.data) else { return Ok(()) };
+        if meta.uid() == rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        let data = self.config.data.display();
+        Err(Error::usage(format!("{data} belongs to uid {}, and this is uid {}", meta.uid(), rustix::process::geteuid().as_raw())).hint(format!("Run it as that user: sudo -u '#{}' nightsafe-server …", meta.uid())))
+    }
+
+    /// Makes the folder of one client.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn prepare_client(&self, client: &base::Name) -> Result<()> {
+        folder(&self.config.client_path(client), 0o2750)
+    }
+
+    /// Whether the gate runs under the poller's own uid, so that the poller does the gate's upkeep.
+    pub fn one_uid(&self) -> bool {
+        fs::metadata(&self.config.gate).is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
+    }
+
+    /// The gate's program.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn gate_program(&self) -> Result<&Path> {
+        self.gate.as_deref().ok_or_else(|| {
+            Error::failed(format!("the program {GATE} is neither beside nightsafe-server nor on the search path")).hint("Install all three programs in the same folder.")
+        })
+    }
+}
+
+/// Makes a folder with exactly `mode`, whatever the umask is; one that is there stays as it is.
+pub fn folder(path: &Path, mode: u32) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    atomic::make_folder(path, mode)?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
+}

@@ -1,0 +1,193 @@
+//! The gate's hand-over: which packs wait, in which order, and how one gets into a repository of the poller's own.
+//!
+//! Does not know what the commits say. The folder belongs to the gate, which is not trusted: names are matched, files
+//! are opened without following links and read within bounds, and git never runs in a repository that the gate writes.
+
+use base::{At, Error, Kind, Result, process, untrusted};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// The largest pack that is taken. A push is at most 8 MiB; a repeated hand-over may hold many.
+const PACK_LIMIT: u64 = 512 << 20;
+/// How many packs of one client are looked at in one pass.
+const MOST: usize = 10_000;
+/// The longest time for one pack.
+const TIME: Duration = Duration::from_secs(600);
+/// What stands for no commit.
+pub const NONE: &str = "0000000000000000000000000000000000000000";
+
+/// One pack that was handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The tip before, or [`NONE`].
+    pub old: String,
+    /// The tip that the pack leads to.
+    pub new: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// The packs in `folder` that have a name as the gate gives them, in the order in which they lead on from `tip`.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn pieces(folder: &Path, tip: Option<&str>) -> Result<Vec<Piece>> {
+    let names = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.at("read the folder", folder)?,
+    };
+    let mut pieces = Vec::new();
+    for entry in names.take(MOST) {
+        let name = entry.at("read the folder", folder)?.file_name();
+        if let Some((old, new)) = name.to_str().and_then(parse_name) {
+            pieces.push(Piece { old: old.into(), new: new.into(), path: folder.join(&name) });
+        }
+    }
+    Ok(in_order(pieces, tip))
+}
+
+fn parse_name(name: &str) -> Option<(&str, &str)> {
+    let (old, new) = name.strip_suffix(".pack")?.split_once('-')?;
+    let good = |text: &str| text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (good(old) && good(new) && new != NONE).then_some((old, new))
+}
+
+/// Those first that lead on from `tip`, one from the other; then the rest, by name.
+fn in_order(mut pieces: Vec<Piece>, tip: Option<&str>) -> Vec<Piece> {
+    pieces.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut at = tip.unwrap_or(NONE).to_owned();
+    let mut ordered = Vec::with_capacity(pieces.len());
+    while let Some(index) = pieces.iter().position(|piece| piece.old == at) {
+        let piece = pieces.remove(index);
+        at.clone_from(&piece.new);
+        ordered.push(piece);
+    }
+    ordered.append(&mut pieces);
+    ordered
+}
+
+/// The marks that wait in `handover/wake`: names of clients, and `admin`. Each mark is removed before its name is
+/// given, so that what is handed over from now on leaves a mark again.
+///
+/// # Errors
+/// When the folder is there and cannot be read, or a mark cannot be removed.
+pub fn take_marks(folder: &Path) -> Result<BTreeSet<String>> {
+    let names = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        other => other.at("read the folder", folder)?,
+    };
+    let mut marks = BTreeSet::new();
+    for entry in names.take(MOST) {
+        let name = entry.at("read the folder", folder)?.file_name();
+        let Some(text) = name.to_str() else { continue };
+        if text.starts_with('.') {
+            continue;
+        }
+        base::atomic::remove(&folder.join(&name))?;
+        marks.insert(text.to_owned());
+    }
+    Ok(marks)
+}
+
+/// What became of a pack.
+#[derive(Debug)]
+pub enum Brought {
+    /// Its objects are in the repository; the files are those that were added, so that [`take_out`] can undo it.
+    In(Vec<PathBuf>),
+    /// It is no pack that git accepts here, or stands on commits that never came.
+    Bad(String),
+}
+
+/// Brings a handed-over pack into the repository at `git_dir`. Objects only; no ref moves.
+///
+/// # Errors
+/// When it cannot be tried: the file cannot be opened, git cannot run, the disk is full.
+pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
+    let file = match untrusted::open(&piece.path) {
+        Err(error) if error.kind() == Kind::Refused => return Ok(Brought::Bad(error.one_line())),
+        other => other?,
+    };
+    let size = file.metadata().at("stat", &piece.path)?.len();
+    if size > PACK_LIMIT {
+        return Ok(Brought::Bad(format!("{} has {size} bytes, more than the {PACK_LIMIT} allowed", piece.path.display())));
+    }
+    let packs = git_dir.join("objects/pack");
+    let before = names(&packs)?;
+    let mut command = process::git();
+    command
+        .args(["-c", "core.bigFileThreshold=1m",])
+        .arg("--git-dir")
+        .arg(git_dir)
+        .args(["index-pack", "--stdin", "--strict", "--fix-thin"])
+        .arg(format!("--max-input-size={PACK_LIMIT}"))
+        .stdin(Stdio::from(file));
+    let output = process::run(command, 4096, TIME)?;
+    if !output.status.success() {
+        let error = process::failure("git index-pack", &output).one_line();
+        // A full disk is our own trouble, and no reason to distrust the pack.
+        if error.contains("No space left") || error.contains("quota exceeded") {
+            return Err(Error::not_now(error));
+        }
+        return Ok(Brought::Bad(error));
+    }
+    Ok(Brought::In(names(&packs)?.difference(&before).map(|name| packs.join(name)).collect()))
+}
+
+/// Removes what [`bring_in`] added, because nothing may stand on it.
+///
+/// # Errors
+/// With the path.
+pub fn take_out(added: &[PathBuf]) -> Result<()> {
+    added.iter().try_for_each(|path| base::atomic::remove(path))
+}
+
+fn names(folder: &Path) -> Result<BTreeSet<std::ffi::OsString>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        other => other.at("read the folder", folder)?.map(|entry| Ok(entry.at("read the folder", folder)?.file_name())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(old: char, new: char) -> Piece {
+        let (old, new) = (old.to_string().repeat(40), new.to_string().repeat(40));
+        Piece { path: PathBuf::from(format!("/h/{old}-{new}.pack")), old, new }
+    }
+
+    #[test]
+    fn names_are_matched_whole() {
+        let (a, b) = ("a".repeat(40), "b".repeat(40));
+        assert!(parse_name(&format!("{a}-{b}.pack")).is_some() && parse_name(&format!("{NONE}-{b}.pack")).is_some());
+        for bad in [format!("{a}-{NONE}.pack"), format!("{a}-{b}"), format!("{a}{b}.pack"), format!("{a}-{b}.pack.pack"), format!("{a}-{}.pack", "B".repeat(40)), format!(".tmp-{a}-{b}.pack"), "../x-y.pack".into()] {
+            assert!(parse_name(&bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn packs_lead_on_from_the_tip() {
+        let all = vec![piece('c', 'd'), piece('0', 'b'), piece('b', 'c'), piece('9', 'e')];
+        let order = |tip: Option<&str>| in_order(all.clone(), tip).iter().map(|p| p.new.chars().next().unwrap()).collect::<String>();
+        assert_eq!(order(None), "bcde");
+        assert_eq!(order(Some(&"c".repeat(40))), "dbec");
+        // A ring, which no honest gate makes, ends as well.
+        let ring = vec![piece('a', 'b'), piece('b', 'a')];
+        assert_eq!(in_order(ring, Some(&"a".repeat(40))).len(), 2);
+    }
+
+    #[test]
+    fn marks_are_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["web1", "admin", ".hidden"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        assert_eq!(take_marks(dir.path()).unwrap().into_iter().collect::<Vec<_>>(), ["admin", "web1"]);
+        assert!(take_marks(dir.path()).unwrap().is_empty());
+        assert!(take_marks(&dir.path().join("absent")).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,215 @@
+//! Requests on their way in: from the gate's packs into the poller's own log, and from there into the pool.
+//!
+//! Does not fetch. What a client signed and may not have gets its refusal here; what proves nothing is an alarm and is
+//! passed over, so that nothing blocks what comes after. Pool and refusals are durable before the log's tip moves, and
+//! the tip before the pack goes: whatever was cut off is done again, and finds itself done.
+
+use super::client::Client;
+use super::handover::{Brought, Piece, bring_in, pieces, take_out};
+use super::{Poller, receipts};
+use base::{Claim, Error, Kind, Name, RequestId, Result, Sha256, atomic, clock};
+use queue::access::ClientGrant;
+use queue::check::{Chain, Verdict, judge_commit};
+use queue::pool::{NodeEntry, NodePool};
+use queue::{AllowedSigners, Expect, PublicKey, Receipt, Repository, prove, signature};
+use std::path::PathBuf;
+
+/// The branch of requests.
+pub const LOG_BRANCH: &str = "requests";
+
+/// Takes in what `client` handed over. True when there was something new.
+///
+/// # Errors
+/// When it cannot be done now; what was not taken in stays with the gate.
+pub fn take_in(poller: &Poller, client: &Client, grant: &ClientGrant) -> Result<bool> {
+    let folder = poller.node.config.handover_path().join(client.name.as_str());
+    if pieces(&folder, None)?.is_empty() {
+        return Ok(false);
+    }
+    let log = Repository::open_or_create(&poller.node.config.log_path(&client.name), LOG_BRANCH)?;
+    let mut taken = false;
+    for piece in pieces(&folder, log.tip()?.as_deref())? {
+        taken |= one(poller, client, grant, &log, &piece)?;
+    }
+    Ok(taken)
+}
+
+fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, piece: &Piece) -> Result<bool> {
+    let tip = log.tip()?;
+    let about = format!("{}-{}", piece.old, piece.new);
+    if tip.as_deref() == Some(piece.new.as_str()) {
+        atomic::remove(&piece.path)?;
+        return Ok(false);
+    }
+    let added = match bring_in(log.path(), piece)? {
+        Brought::In(added) => added,
+        Brought::Bad(words) => {
+            // It stays where it is: it may stand on what the gate has yet to hand over, and a person may want to see it.
+            poller.alarm(client, &about, &format!("what was handed over as {about} cannot be taken in: {words}"))?;
+            return Ok(false);
+        }
+    };
+    let commits = match log.walk(tip.as_deref(), &piece.new) {
+        Ok(commits) => commits,
+        Err(error) => {
+            // Handed over a second time, it is in our history; otherwise somebody wants to have that history changed.
+            let known = tip.as_deref().is_some_and(|tip| log.walk(Some(&piece.new), tip).is_ok());
+            take_out(&added)?;
+            if !known {
+                poller.alarm(client, "history", &format!("its queue does not go on from what this node has ({}): {}", tip.as_deref().unwrap_or("nothing"), error.one_line()))?;
+            }
+            atomic::remove(&piece.path)?;
+            return Ok(false);
+        }
+    };
+    Intake::new(poller, client, grant, log)?.take(&commits)?;
+    log.set_tip(&piece.new, tip.as_deref())?;
+    atomic::remove(&piece.path)?;
+    Ok(true)
+}
+
+/// What is needed while a line of new commits is taken in.
+struct Intake<'a> {
+    poller: &'a Poller,
+    client: &'a Client,
+    grant: &'a ClientGrant,
+    log: &'a Repository,
+    pool: NodePool,
+    chain: Chain,
+    refusals: Vec<Receipt>,
+    last: Option<RequestId>,
+}
+
+/// What is known of a request's id.
+enum Known {
+    No,
+    Same,
+    Other,
+}
+
+impl<'a> Intake<'a> {
+    fn new(poller: &'a Poller, client: &'a Client, grant: &'a ClientGrant, log: &'a Repository) -> Result<Self> {
+        let pool = NodePool::open(&client.pool_path())?;
+        let chain = Chain::after(log.last_seq()?);
+        Ok(Self { poller, client, grant, log, pool, chain, refusals: Vec::new(), last: None })
+    }
+
+    fn take(mut self, commits: &[String]) -> Result<()> {
+        for commit in commits {
+            if let Err(error) = self.commit(commit) {
+                if error.kind() != Kind::Refused {
+                    return Err(error);
+                }
+                self.alarm(commit, &error.one_line())?;
+            }
+        }
+        if !self.refusals.is_empty() {
+            receipts::answer(&self.poller.node, &self.poller.signer, self.client, self.refusals)?;
+        }
+        if let Some(id) = self.last {
+            self.client.last(|last| last.received = Some((clock::now(), id)))?;
+        }
+        Ok(())
+    }
+
+    /// One commit; an error of kind refused means that it proves nothing.
+    fn commit(&mut self, oid: &str) -> Result<()> {
+        let commit = self.log.load(oid)?;
+        let node = &self.poller.node.config.name;
+        let verdicts = judge_commit(&commit, self.log, &self.client.name, node, &self.grant.keys)?;
+        remember_signer(self.client, &signature::read_commit(&commit.raw)?.key, oid)?;
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Accept(request) => {
+                    let refused = self.against(&request.claim);
+                    self.request(&request.claim, refused)?;
+                }
+                Verdict::Refuse(claim, why) => self.request(&claim, Some(why))?,
+                Verdict::Alarm(words) => self.alarm(oid, &words)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn against(&self, claim: &Claim) -> Option<String> {
+        if modules::server_module(claim.dataset.module()).is_none() {
+            return Some(no_module(claim));
+        }
+        against(claim, self.grant)
+    }
+
+    fn request(&mut self, claim: &Claim, refused: Option<String>) -> Result<()> {
+        match self.known(claim)? {
+            Known::Same => return Ok(()),
+            Known::Other => {
+                return self.alarm(&claim.commit, &format!("the id {} came again with another request; the first one holds", claim.id));
+            }
+            Known::No => {}
+        }
+        let refused = self.chain.take(claim).err().map(|error| error.one_line()).or(refused);
+        match refused {
+            Some(reason) => self.refusals.push(receipts::refusal(&self.poller.node, claim, reason)),
+            None => self.pool.add(&claim.id, &claim.commit)?,
+        }
+        self.last = Some(claim.id.clone());
+        Ok(())
+    }
+
+    fn known(&self, claim: &Claim) -> Result<Known> {
+        let given = self.refusals.iter().find(|receipt| receipt.id == claim.id).cloned();
+        let digest = match given.map_or_else(|| receipts::find(&self.poller.node, self.client, &claim.id), |receipt| Ok(Some(receipt)))? {
+            Some(receipt) => receipt.request,
+            None if self.pool.state_of(&claim.id)?.is_none() => return Ok(Known::No),
+            None => {
+                let entries = self.pool.processing()?.into_iter().chain(self.pool.waiting()?);
+                let Some(entry) = entries.into_iter().find(|entry| entry.id == claim.id) else { return Ok(Known::Same) };
+                Sha256::of(&self.log.proof(&entry.commit, &entry.id)?.0.request)
+            }
+        };
+        Ok(if digest == claim.request_digest { Known::Same } else { Known::Other })
+    }
+
+    fn alarm(&self, commit: &str, words: &str) -> Result<()> {
+        self.poller.alarm(self.client, &format!("commit {commit}"), &format!("passed over: {words}"))
+    }
+}
+
+/// Why the access list does not let the node take what `claim` asks for.
+pub fn against(claim: &Claim, grant: &ClientGrant) -> Option<String> {
+    (!grant.allows(&claim.dataset)).then(|| format!("the node's access list does not take {} from {}", claim.dataset, claim.client))
+}
+
+/// What is said when a module is not built in here.
+pub fn no_module(claim: &Claim) -> String {
+    format!("this node knows no module {:?}; it knows {}", claim.dataset.module(), modules::names().join(", "))
+}
+
+fn signers_path(client: &Client) -> PathBuf {
+    client.folder.join("signers")
+}
+
+/// Keeps the key that signed a commit when it was taken in: it holds for that commit, whatever the list says later. The
+/// file is an allowed_signers file, so that an auditor can use it with plain git.
+fn remember_signer(client: &Client, key: &PublicKey, commit: &str) -> Result<()> {
+    let path = signers_path(client);
+    let known = if path.exists() { AllowedSigners::load(&path)?.keys(&client.name) } else { Vec::new() };
+    if known.iter().any(|known| known.key_data() == key.key_data()) {
+        return Ok(());
+    }
+    let mut text = if path.exists() { String::from_utf8_lossy(&base::untrusted::read(&path, 1 << 20)?.bytes).into_owned() } else { String::new() };
+    let key = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|error| Error::failed("a key cannot be written").because(error))?;
+    text.push_str(&format!("{} namespaces=\"git\" {} first commit {commit}\n", client.name, key.trim()));
+    atomic::write(&path, text.as_bytes(), 0o640)
+}
+
+/// The claim of a request that was taken in, proven again from the log, and what travelled with it.
+///
+/// # Errors
+/// When the log does not hold it any more as it was.
+pub fn accepted_claim(log: &Repository, client: &Client, node: &Name, entry: &NodeEntry) -> Result<(Claim, Option<Vec<u8>>)> {
+    let (proof, attachment) = log.proof(&entry.commit, &entry.id)?;
+    let signers = AllowedSigners::load(&signers_path(client))?;
+    let expect = Expect { client: Some(client.name.clone()), node: Some(node.clone()), dataset: None, id: Some(entry.id.clone()) };
+    let claim = prove(&proof, &|name| signers.keys(name), &expect)?;
+    Ok((claim, attachment))
+}

@@ -1,0 +1,245 @@
+//! The poller: takes what the gate handed over into its own copies, and serves the requests.
+//!
+//! Nothing here trusts the gate: every commit is checked again, and no process of this uid runs git in a repository
+//! that the gate can write. Every step may be repeated: what was done is found done.
+//!
+//! | step | module | durable before the next |
+//! |---|---|---|
+//! | the gate's upkeep, where uids are shared | [`gate`] | – |
+//! | the access list's hand-over | [`admin`] | `admin.git`, then `access/` |
+//! | requests' hand-over: packs → log → pool (or a refusal) | [`handover`], [`ingest`] | pool and refusals, then the log's tip, then the pack goes |
+//! | serving: fetch, check, accept | [`serve`] | the store |
+//! | answering | [`receipts`] | the receipt, then `P` → `F`, then `incoming/` goes |
+//!
+//! One process at a time polls a node (`state/poll.lock`); inside it, taking in is done by one thread, and serving by
+//! workers, each client's archives and mirrors by one worker each.
+
+mod admin;
+pub mod alarms;
+pub mod client;
+pub mod crew;
+mod gate;
+pub mod handover;
+mod ingest;
+mod lanes;
+mod receipts;
+pub mod retry;
+mod serve;
+mod tidy;
+
+use crate::access::{self, Access};
+use crate::node::Node;
+use base::{Error, FileLock, Kind, Name, Result, atomic, clock};
+use client::Client;
+use jiff::Timestamp;
+use queue::Signer;
+use queue::pool::NodePool;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+pub use ingest::LOG_BRANCH;
+pub use receipts::BRANCH as RECEIPTS_BRANCH;
+
+/// How often everything is looked at, marks or not.
+pub const SWEEP: Duration = Duration::from_secs(600);
+
+/// What a client's retry of taking in its hand-over is called.
+const HANDOVER: &str = "hand-over";
+
+/// One node's poller. There is at most one for a node at any time.
+#[derive(Debug)]
+pub struct Poller {
+    /// The node.
+    pub node: Node,
+    signer: Signer,
+    access: Mutex<Arc<Access>>,
+    clients: Mutex<BTreeMap<Name, Arc<Client>>>,
+    worst: Mutex<Option<Kind>>,
+    _lock: FileLock,
+}
+
+impl Poller {
+    /// Makes what is missing of the node's folders, publishes the access list, and becomes the node's poller; `None`
+    /// when another process is.
+    ///
+    /// # Errors
+    /// When folders, keys or the access list are not usable.
+    pub fn open(node: Node) -> Result<Option<Self>> {
+        node.check_owner()?;
+        node.prepare()?;
+        let Some(lock) = FileLock::try_now(&node.state_path().join("poll.lock"))? else { return Ok(None) };
+        let signer = Signer::from_file(&node.config.receipts_key).map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
+        let access = access::refresh(&node, None, false)?;
+        Ok(Some(Self { node, signer, access: Mutex::new(access), clients: Mutex::default(), worst: Mutex::default(), _lock: lock }))
+    }
+
+    /// Whether it is time to look at everything.
+    pub fn sweep_due(&self) -> bool {
+        let last = fs::metadata(self.node.state_path().join("sweep")).and_then(|meta| meta.modified());
+        // A time in the future is no reason to wait.
+        last.map_or(true, |last| SystemTime::now().duration_since(last).map_or(true, |age| age >= SWEEP))
+    }
+
+    /// Notes that everything was looked at.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn swept(&self) -> Result<()> {
+        tidy::tidy(self)?;
+        atomic::write(&self.node.state_path().join("sweep"), b"", 0o640)
+    }
+
+    /// Takes in what was handed over, from clients that left a mark, or with `sweep` from all. Gives the clients that
+    /// are to be served because of it. One thread at a time may do this.
+    ///
+    /// # Errors
+    /// When the hand-over or the access list cannot be read at all; what goes wrong with one client is that client's.
+    pub fn look(&self, sweep: bool) -> Result<BTreeSet<Name>> {
+        if sweep && let Err(error) = gate::maintain(&self.node) {
+            self.node_trouble("gate", &error)?;
+        }
+        let marks = handover::take_marks(&self.node.config.handover_path().join("wake"))?;
+        if sweep || marks.contains("admin") {
+            admin::take_in(self)?;
+        }
+        let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
+        *lock(&self.access) = Arc::clone(&fresh);
+        let mut awake = BTreeSet::new();
+        let now = clock::now();
+        for (name, grant) in &fresh.list.clients {
+            let client = self.client(name)?;
+            let again = client.retry(|retry| retry.failures(HANDOVER) > 0 && retry.due(HANDOVER, now))?;
+            let marked = marks.contains(name.as_str());
+            if !(sweep || marked || again) {
+                continue;
+            }
+            match ingest::take_in(self, &client, grant) {
+                Ok(taken) => {
+                    client.retry(|retry| retry.worked(HANDOVER))?;
+                    if taken {
+                        // Its push has just shown that the client is there.
+                        client.retry(|retry| retry.hurry(now))?;
+                    }
+                    awake.insert(name.clone());
+                }
+                Err(error) => self.try_again(&client, &[HANDOVER], &error)?,
+            }
+        }
+        Ok(awake)
+    }
+
+    /// The clients that have requests in the pool.
+    pub fn with_requests(&self) -> BTreeSet<Name> {
+        let access = self.access();
+        let busy = |name: &&Name| {
+            let path = self.node.config.client_path(name).join("pool");
+            let pool = path.is_dir().then(|| NodePool::open(&path));
+            pool.is_some_and(|pool| pool.and_then(|pool| Ok(!pool.processing()?.is_empty() || !pool.waiting()?.is_empty())).unwrap_or(true))
+        };
+        access.list.clients.keys().filter(busy).cloned().collect()
+    }
+
+    /// When something is to be tried again, and for which client.
+    ///
+    /// # Errors
+    /// When a client's folder cannot be made.
+    pub fn retries(&self) -> Result<Vec<(Timestamp, Name)>> {
+        let mut next = Vec::new();
+        for (name, grant) in &self.access().list.clients {
+            if !grant.paused {
+                let client = self.client(name)?;
+                next.extend(client.retry(|retry| retry.next())?.map(|time| (time, name.clone())));
+            }
+        }
+        next.sort();
+        Ok(next)
+    }
+
+    /// The worst that happened so far, as an exit code will say it.
+    pub fn worst(&self) -> Option<Kind> {
+        *lock(&self.worst)
+    }
+
+    /// The access list in force.
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&lock(&self.access))
+    }
+
+    /// What is remembered of a client.
+    fn client(&self, name: &Name) -> Result<Arc<Client>> {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(name) {
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(Client::open(&self.node, name)?);
+        clients.insert(name.clone(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Something of a client did not work and is tried again: `keys` are what waits. Told when it is new.
+    fn try_again(&self, client: &Client, keys: &[&str], error: &Error) -> Result<()> {
+        let (now, random, words) = (clock::now(), base::backoff::jitter(), error.one_line());
+        let mut news = false;
+        client.retry(|retry| {
+            for key in keys {
+                news |= retry.failed(key, words.clone(), now, random);
+            }
+        })?;
+        self.worse(Kind::NotNow);
+        tell(news, &format!("{}: {words}; it is tried again", client.name));
+        Ok(())
+    }
+
+    /// Something happened that must not happen among honest parties. Nothing is acted on; a person must look.
+    fn alarm(&self, client: &Client, about: &str, words: &str) -> Result<()> {
+        let news = alarms::raise(&client.folder, about, words, clock::now())?;
+        self.worse(Kind::Failed);
+        tell(news, &format!("alarm: {}: {words}", client.name));
+        Ok(())
+    }
+
+    /// As [`Poller::alarm`], where it is about no client.
+    fn node_alarm(&self, about: &str, words: &str) -> Result<()> {
+        let news = alarms::raise(&self.node.state_path(), about, words, clock::now())?;
+        self.worse(Kind::Failed);
+        tell(news, &format!("alarm: {words}"));
+        Ok(())
+    }
+
+    /// Something of the node's own did not work.
+    fn node_trouble(&self, about: &str, error: &Error) -> Result<()> {
+        let news = alarms::raise(&self.node.state_path(), about, &error.one_line(), clock::now())?;
+        self.worse(error.kind());
+        tell(news, &error.one_line());
+        Ok(())
+    }
+
+    /// Something of a client did not work, and could not even be written down.
+    fn trouble(&self, client: &Name, error: &Error) {
+        self.worse(error.kind());
+        tell(true, &format!("{client}: {}", error.render()));
+    }
+
+    fn worse(&self, kind: Kind) {
+        let mut worst = lock(&self.worst);
+        if worst.is_none() || *worst == Some(Kind::NotNow) {
+            *worst = Some(kind);
+        }
+    }
+}
+
+/// The one place where the poller speaks: what is new goes to whoever reads cron's mail or the journal.
+fn tell(news: bool, words: &str) {
+    if news {
+        crate::output::warning(words);
+    } else {
+        tracing::info!("{}", base::text::printable(words));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+

@@ -1,0 +1,205 @@
+//! Serving one lane of one client: what is in process first, then what waits; fetch, accept, answer.
+//!
+//! Does not know how a module fetches. A request that cannot be served now keeps its place and its wait; it gets no
+//! receipt, and the ones after it go on.
+
+use super::client::Client;
+use super::{Poller, ingest, receipts};
+use crate::node::Node;
+use archive::store::Store;
+use base::config::client::SshAddress;
+use base::{Claim, Error, Kind, Name, RequestId, Result, Silent, clock};
+use modules::{Fetched, Lane, ServerContext, server_module};
+use queue::access::ClientGrant;
+use queue::pool::{NodeEntry, NodePool};
+use queue::{Outcome, Receipt, Repository};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+use transport::{Endpoint, Peer};
+
+/// The lanes, with the names that their waits have.
+pub const LANES: [(Lane, &str); 2] = [(Lane::Archive, "archives"), (Lane::Git, "mirrors")];
+
+/// What became of one request for now.
+enum Step {
+    /// It has its receipt.
+    Answered,
+    /// It is tried again, and the ones after it may go on.
+    Later,
+    /// The client or the node is in no state to serve any; the whole lane waits.
+    NotNow,
+}
+
+/// Serves what `name` has in `lane` until nothing is left for now, or `stopping` says so.
+///
+/// # Errors
+/// When the client's pool cannot be read; what goes wrong with one request is written down for that request.
+pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn Fn() -> bool) -> Result<()> {
+    let client = poller.client(name)?;
+    if !client.pool_path().is_dir() {
+        return Ok(());
+    }
+    let pool = NodePool::open(&client.pool_path())?;
+    let mut tried: BTreeSet<RequestId> = BTreeSet::new();
+    loop {
+        let access = poller.access();
+        let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused) else { return Ok(()) };
+        let now = clock::now();
+        if !client.retry(|retry| retry.due(key, now))? {
+            return Ok(());
+        }
+        let entries = todo(poller, &client, &pool, lane, &tried)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for entry in entries {
+            if stopping() || !Arc::ptr_eq(&access, &poller.access()) {
+                break;
+            }
+            tried.insert(entry.id.clone());
+            let Some(_mine) = pool.start(&entry.id)? else { continue };
+            match one(poller, &client, grant, &pool, &entry, key)? {
+                Step::Answered => {
+                    client.retry(|retry| retry.worked(key))?;
+                }
+                Step::Later => {}
+                Step::NotNow => return Ok(()),
+            }
+        }
+        if stopping() {
+            return Ok(());
+        }
+    }
+}
+
+/// The requests of this lane that may be tried now: those in process first, those that failed least before others.
+fn todo(poller: &Poller, client: &Client, pool: &NodePool, lane: Lane, tried: &BTreeSet<RequestId>) -> Result<Vec<NodeEntry>> {
+    let now = clock::now();
+    let mut found = Vec::new();
+    for entry in pool.processing()?.into_iter().chain(pool.waiting()?) {
+        if tried.contains(&entry.id) || !client.retry(|retry| retry.due(entry.id.as_str(), now))? {
+            continue;
+        }
+        // What cannot be read is looked at by the lane of archives alone, which writes down why.
+        let its_lane = client.lane_of(&entry.id, || lane_of(poller, client, &entry)).unwrap_or(Lane::Archive);
+        if its_lane == lane {
+            let failures = client.retry(|retry| retry.failures(entry.id.as_str()))?;
+            found.push((failures, entry));
+        }
+    }
+    // Stable: within the same number of failures the pool's own order stays.
+    found.sort_by_key(|(failures, _)| *failures);
+    Ok(found.into_iter().map(|(_, entry)| entry).collect())
+}
+
+fn lane_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<Lane> {
+    let (claim, _) = claim_of(poller, client, entry)?;
+    Ok(server_module(claim.dataset.module()).map_or(Lane::Git, modules::ServerModule::lane))
+}
+
+fn claim_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<(Claim, Option<Vec<u8>>)> {
+    let log = Repository::open(&poller.node.config.log_path(&client.name), ingest::LOG_BRANCH)?;
+    ingest::accepted_claim(&log, client, &poller.node.config.name, entry)
+}
+
+fn one(poller: &Poller, client: &Client, grant: &ClientGrant, pool: &NodePool, entry: &NodeEntry, key: &str) -> Result<Step> {
+    let error = match receipt_for(poller, client, grant, entry) {
+        Ok(Some(receipt)) => match conclude(poller, client, pool, receipt) {
+            Ok(()) => return Ok(Step::Answered),
+            Err(error) => error.context(format!("could not answer {}", entry.id)),
+        },
+        // A crash came between the receipt and the rename.
+        Ok(None) => match finish(client, pool, &entry.id) {
+            Ok(()) => return Ok(Step::Answered),
+            Err(error) => error,
+        },
+        Err(error) => error.context(format!("could not serve {}", entry.id)),
+    };
+    let whole_lane = matches!(error.kind(), Kind::NotNow | Kind::Refused);
+    if error.kind() == Kind::Refused {
+        // A host key that is not the pinned one: somebody else answers in the client's place, or it was set up anew.
+        poller.alarm(client, "refused", &error.one_line())?;
+    }
+    let keys: &[&str] = if whole_lane { &[entry.id.as_str(), key] } else { &[entry.id.as_str()] };
+    poller.try_again(client, keys, &error)?;
+    Ok(if whole_lane { Step::NotNow } else { Step::Later })
+}
+
+/// Fetches what the request asks for and says what the receipt is to be; `None` when it has one.
+fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &NodeEntry) -> Result<Option<Receipt>> {
+    if receipts::find(&poller.node, client, &entry.id)?.is_some() {
+        return Ok(None);
+    }
+    let (claim, attachment) = claim_of(poller, client, entry)?;
+    // The list may have changed since the request was taken in.
+    if let Some(reason) = ingest::against(&claim, grant) {
+        return Ok(Some(receipts::refusal(&poller.node, &claim, reason)));
+    }
+    let Some(module) = server_module(claim.dataset.module()) else {
+        return Ok(Some(receipts::refusal(&poller.node, &claim, ingest::no_module(&claim))));
+    };
+    tracing::info!("{}: fetching {} ({})", client.name, claim.dataset, claim.id);
+    let started = Instant::now();
+    let store = Store::open(&client.folder)?;
+    let context = ServerContext {
+        store: &store,
+        peer: &|| peer(poller, client, grant, grant.address.as_ref(), "address"),
+        git_peer: &|| peer(poller, client, grant, grant.git_address.as_ref().or(grant.address.as_ref()), "git_address"),
+        mirrors: &client.folder.join("mirrors"),
+        quota: grant.quota.map(|quota| quota.0),
+        time: poller.node.config.fetch_time.0,
+        received: clock::now(),
+        monitor: &Silent,
+    };
+    let fetched = module.fetch(&context, &claim, attachment.as_deref())?;
+    let receipt = receipt(&poller.node, &claim, fetched, started);
+    tracing::info!("{}: {} {}: {} {}", client.name, claim.dataset, claim.id, receipt.outcome, receipt.reason.as_deref().unwrap_or_default());
+    Ok(Some(receipt))
+}
+
+/// The way to an account of the client; where it leads comes from the access list alone.
+fn peer(poller: &Poller, client: &Client, grant: &ClientGrant, address: Option<&SshAddress>, field: &str) -> Result<Arc<Peer>> {
+    let missing = |what: &str| Error::failed(format!("the access list has no {what} for {}", client.name)).hint("An administrator must add it; the request waits.");
+    client.peer(Endpoint {
+        alias: client.name.to_string(),
+        address: address.ok_or_else(|| missing(field))?.clone(),
+        host_key: grant.host_key.clone().ok_or_else(|| missing("host_key"))?,
+        key: poller.node.config.pull_key.clone(),
+        runtime: poller.node.config.runtime_path(),
+    })
+}
+
+fn receipt(node: &Node, claim: &Claim, fetched: Fetched, started: Instant) -> Receipt {
+    match fetched {
+        Fetched::Stored { received, seconds, bytes_fetched, bytes_stored, unreadable, snapshot, refs, changed } => Receipt {
+            seconds,
+            bytes_fetched,
+            bytes_stored,
+            unreadable,
+            snapshot,
+            refs,
+            changed,
+            ..receipts::plain(node, claim, Outcome::Stored, None, received)
+        },
+        Fetched::Refused { reason, missing } => {
+            Receipt { missing, seconds: started.elapsed().as_secs(), ..receipts::refusal(node, claim, reason) }
+        }
+        Fetched::Failed { reason } => {
+            Receipt { seconds: started.elapsed().as_secs(), ..receipts::plain(node, claim, Outcome::Failed, Some(reason), clock::now()) }
+        }
+    }
+}
+
+/// The receipt first, durable; then the request is finished; then what was fetched for it is garbage.
+fn conclude(poller: &Poller, client: &Client, pool: &NodePool, receipt: Receipt) -> Result<()> {
+    let id = receipt.id.clone();
+    receipts::answer(&poller.node, &poller.signer, client, vec![receipt])?;
+    finish(client, pool, &id)
+}
+
+fn finish(client: &Client, pool: &NodePool, id: &RequestId) -> Result<()> {
+    pool.finish(id)?;
+    client.done(id)?;
+    Store::open(&client.folder)?.discard_incoming(id)
+}
