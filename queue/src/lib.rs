@@ -7,6 +7,7 @@ pub mod access;
 pub mod allowed_signers;
 pub mod check;
 mod history;
+pub mod listing;
 pub mod message;
 pub mod pool;
 pub mod prove;
