@@ -249,6 +249,13 @@ LogLevel VERBOSE
 END
 }
 
+# Folders and what else belongs to either side; what is there stays. What init says is for installations on two machines.
+init_both() {
+    [ -d "$dir/node/data/access" ] || "$bin/nightsafe-server" --config "$dir/node.toml" init >"$dir/init.log" 2>&1 9>&- || fail "$(cat "$dir/init.log")"
+    [ -d "$dir/client/pool" ] || "$bin/nightsafe" --config "$dir/client.toml" init >"$dir/init.log" 2>&1 9>&- || fail "$(cat "$dir/init.log")"
+    rm -f "$dir/init.log"
+}
+
 # When the port had to change, the addresses that name the old one follow.
 move_port() {
     local file
@@ -290,6 +297,9 @@ start_sshd() {
     done
     fail "found no free port in $try tries"
 }
+
+# A daemon that runs already does the same.
+poll_node() { "$bin/nightsafe-server" --config "$dir/node.toml" poll 9>&- || [ $? = 75 ]; }
 
 # The signed list of who may do what goes the way that an administrator's goes: a signed commit, pushed through the gate.
 publish_access() {
@@ -334,9 +344,9 @@ END
     fi
     if [ "$(admin_git rev-parse HEAD)" != "$(cat "$work/pushed" 2>/dev/null)" ]; then
         # The first run lets in the administrators that node.toml names; the second carries out what was pushed.
-        "$bin/nightsafe-server" --config "$dir/node.toml" poll 9>&-
+        poll_node
         admin_git push -q node1 HEAD:refs/heads/access 9>&-
-        "$bin/nightsafe-server" --config "$dir/node.toml" poll 9>&-
+        poll_node
         admin_git rev-parse HEAD >"$work/pushed"
     fi
 }
@@ -349,6 +359,7 @@ if running sshd; then
 else
     start_sshd
 fi
+init_both
 publish_access
 
 if [ "$action" = watch ]; then
