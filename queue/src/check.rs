@@ -45,17 +45,21 @@ pub enum Verdict {
 /// Of kind refused, with the first rule that is broken by any file of the commit.
 pub fn check_commit(commit: &CommitFiles, repository: &Repository, client: &Name, node: &Name, keys: &[PublicKey]) -> Result<Vec<CheckedRequest>> {
     let mut requests = Vec::new();
-    each_request(commit, repository, client, node, keys, &mut |verdict| match verdict {
-        Verdict::Accept(request) => {
-            requests.push(*request);
-            Ok(())
-        }
-        Verdict::Refuse(claim, why) => Err(Error::refused(format!("request {}: {why}", claim.id))),
-        Verdict::Alarm(why) => Err(Error::refused(why)),
+    each_request(commit, repository, client, node, keys, &mut |verdict| {
+        requests.push(accepted(verdict)?);
+        Ok(())
     })
     .map_err(|error| error.context(format!("commit {}", commit.oid)))?;
     requests.sort_by_key(|request: &CheckedRequest| request.claim.seq);
     Ok(requests)
+}
+
+fn accepted(verdict: Verdict) -> Result<CheckedRequest> {
+    match verdict {
+        Verdict::Accept(request) => Ok(*request),
+        Verdict::Refuse(claim, why) => Err(Error::refused(format!("request {}: {why}", claim.id))),
+        Verdict::Alarm(why) => Err(Error::refused(why)),
+    }
 }
 
 /// Judges each request of a commit by itself, in the order of their numbers, so that a bad one is answered and the
@@ -112,8 +116,13 @@ pub fn check_push(repository: &Repository, old: Option<&str>, new: &str, client:
         if files > PUSH_FILES_LIMIT {
             return Err(Error::refused(format!("the push brings more than {PUSH_FILES_LIMIT} files")));
         }
-        for request in check_commit(&commit, repository, client, node, keys)? {
-            chain.take(&request.claim)?;
+        // Only numbers and ids are kept of each commit, so that no push makes this large.
+        let mut numbers = Vec::new();
+        let mut note = |verdict: Verdict| accepted(verdict).map(|request| numbers.push((request.claim.seq, request.claim.id)));
+        each_request(&commit, repository, client, node, keys, &mut note).map_err(|error| error.context(format!("commit {oid}")))?;
+        numbers.sort();
+        for (seq, id) in numbers {
+            chain.add(seq, id)?;
         }
     }
     Ok(Checked { requests: chain.ids.len(), last_seq: chain.last_seq })
@@ -137,13 +146,18 @@ impl Chain {
     /// # Errors
     /// Of kind refused, when its number does not follow or its id was there.
     pub fn take(&mut self, claim: &Claim) -> Result<()> {
-        if claim.seq <= self.last_seq {
-            return Err(Error::refused(format!("request {} has the number {}, and the last one was {}", claim.id, claim.seq, self.last_seq)));
+        self.add(claim.seq, claim.id.clone())
+    }
+
+    fn add(&mut self, seq: u64, id: RequestId) -> Result<()> {
+        if seq <= self.last_seq {
+            return Err(Error::refused(format!("request {id} has the number {seq}, and the last one was {}", self.last_seq)));
         }
-        if !self.ids.insert(claim.id.clone()) {
-            return Err(Error::refused(format!("the id {} comes twice", claim.id)));
+        if self.ids.contains(&id) {
+            return Err(Error::refused(format!("the id {id} comes twice")));
         }
-        self.last_seq = claim.seq;
+        self.ids.insert(id);
+        self.last_seq = seq;
         Ok(())
     }
 

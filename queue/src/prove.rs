@@ -110,3 +110,7 @@ fn same<T: PartialEq + std::fmt::Display>(field: &str, expected: Option<&T>, fou
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "prove_tests.rs"]
+mod tests;

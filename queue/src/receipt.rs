@@ -17,7 +17,7 @@ pub const REASON_LIMIT: usize = 1024;
 pub const CHANGED_LIMIT: usize = 512;
 /// The most packs that one receipt names as missing; a client that sends those again hears of the rest.
 pub const MISSING_LIMIT: usize = 400;
-/// The most bytes that all lines of `changed` have together.
+/// The most bytes that all lines of `changed` have together; escapes in the file may double them.
 const CHANGED_TOTAL: usize = 24 * 1024;
 
 /// How a request ended.
@@ -155,14 +155,15 @@ impl Receipt {
         self.reason = self.reason.map(|text| canonical::fit(&text, REASON_LIMIT));
         self.snapshot = self.snapshot.map(|text| canonical::fit(&text, 128));
         self.missing.truncate(MISSING_LIMIT);
-        let mut room = CHANGED_TOTAL;
-        let total = self.changed.len();
+        // The last line may use what is set aside for counting the rest, so that fitting twice changes nothing.
+        let (mut used, total) = (0, self.changed.len());
         let mut kept: Vec<String> = Vec::new();
-        for line in &self.changed {
+        for (number, line) in self.changed.iter().enumerate() {
             let line = canonical::fit(line, CHANGED_LIMIT);
-            // Escapes in the file may double a line's length; the limit of the whole leaves room for that.
-            let Some(rest) = room.checked_sub(line.len() + 4) else { break };
-            room = rest;
+            used += line.len() + 4;
+            if used > if number + 1 == total { CHANGED_TOTAL } else { CHANGED_TOTAL - 64 } {
+                break;
+            }
             kept.push(line);
         }
         if kept.len() < total {

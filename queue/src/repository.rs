@@ -8,6 +8,7 @@ use crate::signature::{COMMIT_LIMIT, Signer, hex40, with_signature};
 use crate::tree::{self, PLAIN, TREE_LIMIT};
 use base::{At, Dataset, Error, FileLock, Proof, RequestId, Result, atomic};
 use git2::{ObjectType, Oid};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -206,8 +207,8 @@ impl Repository {
         }
     }
 
-    /// Commits `files`, which become the whole tree, on top of the branch; a name may be `FOLDER/NAME`. Durable when it returns. `author` is a name;
-    /// the mail address that git wants is `NAME@nightsafe.invalid`.
+    /// Commits `files`, which become the whole tree, on top of the branch; a name may be `FOLDER/NAME`. Durable when it
+    /// returns. `author` is a name; the mail address that git wants is `NAME@nightsafe.invalid`.
     ///
     /// # Errors
     /// With the path; then the branch is as it was.
@@ -216,10 +217,12 @@ impl Repository {
         let tip = self.tip_oid()?;
         let mut sorted: Vec<_> = files.iter().collect();
         sorted.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-        let plain = |name: &str| !name.is_empty() && !name.contains(['/', '\0', '\n']);
+        let plain = |name: &str| !matches!(name, "" | "." | ".." | ".git") && !name.contains(['/', '\0', '\n']);
         // The access list keeps its keys in a folder; deeper than that nothing goes.
         let good = |name: &str| name.split_once('/').map_or_else(|| plain(name), |(folder, name)| plain(folder) && plain(name));
-        if sorted.is_empty() || sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) || !sorted.iter().all(|(name, _)| good(name)) {
+        let folders: HashSet<_> = sorted.iter().filter_map(|(name, _)| name.split_once('/')).map(|(folder, _)| folder).collect();
+        let twice = sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) || sorted.iter().any(|(name, _)| folders.contains(name.as_str()));
+        if sorted.is_empty() || twice || !sorted.iter().all(|(name, _)| good(name)) {
             return Err(Error::failed("a commit needs files, each with a plain name of its own"));
         }
         let author = author_line(author)?;
@@ -242,7 +245,11 @@ impl Repository {
         }
         let oid = write(ObjectType::Commit, &raw)?;
         self.move_tip(oid, tip)?;
-        self.history()?.append(self, tip, oid)?;
+        // The commit stands. Notes that could not be kept are made again from the history.
+        let noted = self.history().and_then(|mut history| history.append(self, tip, oid).or_else(|_| history.forget()));
+        if let Err(error) = noted {
+            tracing::warn!("{}", error.one_line());
+        }
         Ok(oid.to_string())
     }
 
@@ -475,7 +482,11 @@ impl Repository {
     }
 
     fn broken(&self, doing: &str, error: git2::Error) -> Error {
-        let error = if error.class() == git2::ErrorClass::Os { Error::failed(format!("could not {doing} {} (disk or rights)", self.path.display())).because(error) } else { Error::failed(format!("could not {doing} {}", self.path.display())).because(error) };
+        let full = error.class() == git2::ErrorClass::Os && error.message().contains("No space left");
+        let error = Error::failed(format!("could not {doing} {}", self.path.display())).because(error);
+        if full {
+            return error.with_kind(base::Kind::NotNow).hint("Make room on that file system; nothing was lost, and the same command goes on.");
+        }
         error.hint(format!("git -C {} fsck says more.", self.path.display()))
     }
 }

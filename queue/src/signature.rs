@@ -31,8 +31,11 @@ pub struct Signer {
 
 #[derive(Debug)]
 enum By {
+    /// The key itself.
     Key(Box<PrivateKey>),
-    Agent(PathBuf),
+    /// `ssh-keygen` with this file: a public key that the agent has the private half of, or a private RSA key (the
+    /// library's own RSA signatures are neither reliable nor safe against an observer of their timing).
+    Program(PathBuf),
 }
 
 impl Signer {
@@ -48,9 +51,9 @@ impl Signer {
         }
         let bytes = base::untrusted::read_bounded(file, KEY_LIMIT).at("read the key", path)?;
         let key = PrivateKey::from_openssh(&bytes).map_err(|error| {
-            Error::usage(format!("{} is no private key in OpenSSH's format", path.display()))
+            Error::usage(format!("{} is no private key that is taken here", path.display()))
                 .because(error)
-                .hint(format!("Make one with ssh-keygen -t ed25519, or bring an old one to the format with ssh-keygen -p -f {}.", path.display()))
+                .hint(format!("Make one with ssh-keygen -t ed25519 (ecdsa with 256 bits and rsa are taken as well), or bring an old file to the format with ssh-keygen -p -f {}.", path.display()))
         })?;
         if key.is_encrypted() {
             return Err(Error::usage(format!("the key {} has a passphrase", path.display())).hint(format!(
@@ -60,7 +63,8 @@ impl Signer {
         }
         let public = bare(key.public_key());
         check_kind(&public)?;
-        Ok(Self { public, by: By::Key(Box::new(key)) })
+        let by = if key.algorithm().is_rsa() { By::Program(path.to_owned()) } else { By::Key(Box::new(key)) };
+        Ok(Self { public, by })
     }
 
     /// A signer that asks the ssh agent, through the `ssh-keygen` program, for the key whose public half is in `public`.
@@ -73,7 +77,7 @@ impl Signer {
         let bytes = base::untrusted::read_bounded(file, KEY_LIMIT).at("read the public key", public)?;
         let text = String::from_utf8_lossy(&bytes);
         let key = parse_public_key(text.trim()).map_err(|error| error.context(format!("{} holds no public key", public.display())))?;
-        Ok(Self { public: key, by: By::Agent(public.to_owned()) })
+        Ok(Self { public: key, by: By::Program(public.to_owned()) })
     }
 
     /// The public half, without a comment.
@@ -91,7 +95,7 @@ impl Signer {
                 .sign(NAMESPACE, HashAlg::Sha512, payload)
                 .and_then(|signature| signature.to_pem(LineEnding::LF))
                 .map_err(|error| Error::failed("the key does not sign").because(error))?,
-            By::Agent(public) => agent_signature(public, payload)?,
+            By::Program(file) => program_signature(file, payload)?,
         };
         // A signature that does not verify is better found here than at the other end.
         let signer = verify_armored(&armored, payload)?;
@@ -102,16 +106,16 @@ impl Signer {
     }
 }
 
-fn agent_signature(public: &Path, payload: &[u8]) -> Result<String> {
+fn program_signature(key: &Path, payload: &[u8]) -> Result<String> {
     // The payload goes in through a file in memory: the program reads it from its standard input.
     let memory = rustix::fs::memfd_create("nightsafe-payload", rustix::fs::MemfdFlags::CLOEXEC).at("make a file in memory for", "ssh-keygen")?;
     let mut memory = File::from(memory);
     memory.write_all(payload).at("write to", "ssh-keygen")?;
     memory.rewind().at("write to", "ssh-keygen")?;
     let mut command = base::process::command("ssh-keygen");
-    command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(public).stdin(memory);
+    command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).stdin(memory);
     let output = base::process::run_ok(command, KEY_LIMIT, AGENT_TIME).map_err(|error| {
-        error.context("the ssh agent did not sign").hint("Is the agent running (SSH_AUTH_SOCK), and does ssh-add -L list this key?")
+        error.context(format!("ssh-keygen did not sign with {}", key.display())).hint("Is the ssh agent running (SSH_AUTH_SOCK), and does ssh-add -L list this key?")
     })?;
     String::from_utf8(output).map_err(|_| Error::failed("ssh-keygen printed no signature"))
 }
@@ -122,7 +126,11 @@ fn agent_signature(public: &Path, payload: &[u8]) -> Result<String> {
 /// # Errors
 /// Of kind usage, also for kinds of keys that are not safe or not known.
 pub fn parse_public_key(text: &str) -> Result<PublicKey> {
-    let key = PublicKey::from_openssh(text.trim())
+    let text = text.trim();
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(Error::usage("a public key is one line").hint("Give each key by itself."));
+    }
+    let key = PublicKey::from_openssh(text)
         .map_err(|error| Error::usage(format!("{:?} is no public key", excerpt(text))).because(error).hint("Give the line of a .pub file, as in \"ssh-ed25519 AAAA… name\"."))?;
     let key = bare(&key);
     check_kind(&key)?;
@@ -143,7 +151,7 @@ fn check_kind(key: &PublicKey) -> Result<()> {
     let good = match key.key_data() {
         ssh_key::public::KeyData::Rsa(rsa) => {
             let bits = rsa.n.as_positive_bytes().map_or(0, |n| n.len() * 8);
-            (2048..=8192).contains(&bits)
+            (2048..=4096).contains(&bits)
         }
         _ => matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 | Algorithm::Ecdsa { curve: ssh_key::EcdsaCurve::NistP256 }),
     };
@@ -151,7 +159,7 @@ fn check_kind(key: &PublicKey) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!("keys of the kind {} are not used here", key.algorithm()))
-        .hint("Use ssh-ed25519 (best), ecdsa-sha2-nistp256, their hardware (sk) forms, or ssh-rsa with 2048 to 8192 bits."))
+        .hint("Use ssh-ed25519 (best), ecdsa-sha2-nistp256, their hardware (sk) forms, or ssh-rsa with 2048 to 4096 bits."))
 }
 
 /// The key that made `armored` over `payload`.
@@ -277,3 +285,7 @@ pub(crate) fn with_signature(payload: &str, armored: &str) -> Option<Vec<u8>> {
     let (head, message) = payload.split_once("\n\n")?;
     Some(format!("{head}\ngpgsig {}\n\n{message}", armored.trim_end().replace('\n', "\n ")).into_bytes())
 }
+
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+pub(crate) mod tests;
