@@ -4,11 +4,13 @@
 
 mod access;
 mod commands;
+mod keys;
 mod logging;
 mod node;
 mod output;
 mod poll;
 mod state;
+mod verify;
 
 use clap::{ArgAction, Parser, Subcommand};
 use std::path::PathBuf;

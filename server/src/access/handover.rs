@@ -61,6 +61,20 @@ fn one(node: &Node, copy: &Repository, piece: &Piece) -> Result<()> {
     checked
 }
 
+/// Whether the whole history of the list holds, from the administrators that `node.toml` names on. Gives how many commits.
+///
+/// # Errors
+/// Of kind refused, with the first commit that does not hold.
+pub fn verify(node: &Node) -> Result<usize> {
+    let path = node.config.admin_path();
+    if !path.join("HEAD").exists() {
+        return Ok(0);
+    }
+    let copy = Repository::open(&path, BRANCH)?;
+    let Some(tip) = copy.tip()? else { return Ok(0) };
+    check(&copy, &super::before_the_first(node)?, &tip)
+}
+
 /// Whether `new` follows from the list in force: a straight line of commits, each signed by an administrator of the
 /// version before it, each with a list that can be used. Gives how many.
 fn check(copy: &Repository, access: &Access, new: &str) -> Result<usize> {

@@ -58,6 +58,11 @@ pub fn current(node: &Node) -> Result<Access> {
             return Ok(Access { tip: Some(tip), list });
         }
     }
+    before_the_first(node)
+}
+
+/// What holds before the first list: the administrators of `node.toml`, and nothing else.
+fn before_the_first(node: &Node) -> Result<Access> {
     let mut list = AccessList::default();
     for (name, key) in first_admins(&node.config)? {
         list.add_admin(&name, &key)?;

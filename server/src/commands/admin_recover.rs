@@ -4,7 +4,7 @@
 
 use crate::access::{self, edit};
 use crate::node::Node;
-use crate::output;
+use crate::{keys, output};
 use base::{At, Error, Exit, Name, Result, atomic, clock};
 use queue::Repository;
 use std::fs;
@@ -40,8 +40,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if list.admin_of(signer.public()).is_none() {
         list.add_admin(&args.admin, signer.public())?;
     }
-    let public = signer.public().to_openssh().map_err(|error| Error::failed("the key cannot be written").because(error))?;
-    name_in_config(config, &node, &format!("{} {}", public.trim(), args.admin))?;
+    name_in_config(config, &node, &format!("{} {}", keys::openssh(signer.public())?, args.admin))?;
     let path = node.config.admin_path();
     if path.exists() {
         let aside = node.config.data.join(format!("admin-until-{}.git", clock::now().strftime("%Y%m%dT%H%M%SZ")));

@@ -5,9 +5,9 @@
 use super::{AdminKey, public_key, text_of};
 use crate::access::{edit, scan};
 use crate::node::Node;
-use crate::output;
+use crate::{keys, output};
 use base::config::client::SshAddress;
-use base::{ByteSize, DatasetPattern, Error, Exit, Name, Result};
+use base::{ByteSize, DatasetPattern, Exit, Name, Result};
 use clap::Subcommand;
 use queue::access::NewClient;
 use serde::Serialize;
@@ -128,7 +128,7 @@ fn add(node: &Node, add: &Add) -> Result<()> {
 fn host_key(given: &str) -> Result<String> {
     let text = if given.trim_start().starts_with("ssh-") || given.trim_start().starts_with("ecdsa-") { given.to_owned() } else { text_of(Path::new(given))? };
     let key = queue::signature::parse_public_key(text.trim()).map_err(|error| error.context("the host key is not usable"))?;
-    key.to_openssh().map_err(|error| Error::usage("the host key cannot be written").because(error))
+    keys::openssh(&key)
 }
 
 #[derive(Serialize)]

@@ -4,12 +4,10 @@
 
 use crate::access::{self, edit};
 use crate::node::Node;
-use crate::output;
+use crate::{keys, output};
 use base::{Error, Exit, Name, Result, atomic};
 use queue::access::AccessList;
 use queue::{Repository, Signer};
-use ssh_key::private::{Ed25519Keypair, KeypairData, PrivateKey};
-use ssh_key::{LineEnding, PublicKey};
 use std::path::{Path, PathBuf};
 
 /// Make a node: its folders, its keys, a commented configuration where there is none, and the first access list.
@@ -47,15 +45,15 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     node.check_owner()?;
     node.prepare()?;
     for key in [&node.config.pull_key, &node.config.receipts_key] {
-        make_key(key, node.config.name.as_str())?;
+        keys::make(key, node.config.name.as_str())?;
     }
     if let Some((name, signer)) = admin {
         first_list(&node, name, signer)?;
     }
     access::refresh(&node, None, true)?;
     for (what, key) in [("clients let in", &node.config.pull_key), ("clients pin for receipts", &node.config.receipts_key)] {
-        let public = super::public_key(&with_pub(key))?;
-        output::line(&format!("{what}: {}", openssh(&public)?))?;
+        let public = super::public_key(&keys::with_pub(key))?;
+        output::line(&format!("{what}: {}", keys::openssh(&public)?))?;
     }
     if node.config.admins.is_empty() && access::current(&node)?.tip.is_none() {
         output::warning("nobody can sign the access list yet: write admins = [\"ssh-ed25519 AAAA… NAME\"] into the configuration, or run init with --admin and --admin-key");
@@ -70,7 +68,7 @@ fn first_list(node: &Node, name: &Name, signer: &Signer) -> Result<()> {
         return Err(Error::refused("there is an access list already").hint("Administrators change it with nightsafe-server client …, or by a push; admin-recover is for when all their keys are lost."));
     }
     if present.list.admin_of(signer.public()).is_none() {
-        let line = format!("{} {name}", openssh(signer.public())?);
+        let line = format!("{} {name}", keys::openssh(signer.public())?);
         return Err(Error::refused("that key is not among the administrators of the configuration").hint(format!("Add it first: admins = [\"{line}\"]")));
     }
     let copy = Repository::open_or_create(&node.config.admin_path(), access::BRANCH)?;
@@ -86,7 +84,7 @@ fn write_config(args: &Args, config: &Path, admin: Option<(&Name, &Signer)>) -> 
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let admins = match admin {
-        Some((name, signer)) => format!("admins = [{}]", quoted(&format!("{} {name}", openssh(signer.public())?))),
+        Some((name, signer)) => format!("admins = [{}]", quoted(&format!("{} {name}", keys::openssh(signer.public())?))),
         None => "# admins = [\"ssh-ed25519 AAAA… alice\"]".into(),
     };
     let text = format!(
@@ -129,31 +127,4 @@ fn quoted(text: &str) -> String {
 
 fn quoted_path(path: &Path) -> Result<String> {
     path.to_str().map(quoted).ok_or_else(|| Error::usage(format!("{} is not UTF-8", path.display())))
-}
-
-/// A new key pair in OpenSSH's form, where there is none.
-fn make_key(path: &Path, comment: &str) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let mut seed = [0u8; 32];
-    getrandom::fill(&mut seed).map_err(|error| Error::failed(format!("no random bytes from the system: {error}")))?;
-    let unusable = |error: ssh_key::Error| Error::failed("a key could not be made").because(error);
-    let key = PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed)), comment).map_err(unusable)?;
-    let private = key.to_openssh(LineEnding::LF).map_err(unusable)?;
-    let public = key.public_key().to_openssh().map_err(unusable)?;
-    // The public half first: where the private one is, both are.
-    atomic::write(&with_pub(path), format!("{}\n", public.trim_end()).as_bytes(), 0o644)?;
-    atomic::write_new(path, private.as_bytes(), 0o600)
-}
-
-fn with_pub(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".pub");
-    name.into()
-}
-
-fn openssh(key: &PublicKey) -> Result<String> {
-    let text = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|error| Error::failed("a key cannot be written").because(error))?;
-    Ok(text.trim().to_owned())
 }

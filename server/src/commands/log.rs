@@ -24,6 +24,9 @@ pub struct Args {
     /// Print an array of objects.
     #[arg(long)]
     json: bool,
+    /// Prove the whole signed history instead: access list, requests and receipts.
+    #[arg(long, conflicts_with_all = ["limit", "json"])]
+    verify: bool,
 }
 
 #[derive(Serialize)]
@@ -51,8 +54,15 @@ struct Row {
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
+    let clients = clients(&node, args.client.as_ref())?;
+    if args.verify {
+        let findings = crate::verify::verify(&node, &clients)?;
+        let words = format!("{} commits hold, {} do not", findings.good, findings.problems.len());
+        output::line(&words)?;
+        return Ok(if findings.problems.is_empty() { Exit::Done } else { Exit::Failed });
+    }
     let mut rows = Vec::new();
-    for client in clients(&node, args.client.as_ref())? {
+    for client in clients {
         rows.extend(of_client(&node, &client, args.limit)?);
     }
     rows.sort_by(|a, b| (&a.submitted, &a.id).cmp(&(&b.submitted, &b.id)));

@@ -11,8 +11,8 @@ use base::Result;
 /// # Errors
 /// When an alarm cannot be written down.
 pub fn take_in(poller: &Poller) -> Result<()> {
-    match handover::take_in_now(&poller.node) {
-        Ok(refused) => refused.iter().try_for_each(|error| poller.node_alarm("access list", &error.one_line())),
-        Err(error) => poller.node_trouble("access list's hand-over", &error),
-    }
+    let mut refused = Vec::new();
+    let taken = handover::take_in_now(&poller.node).map(|errors| refused = errors);
+    poller.own("access list's hand-over", taken)?;
+    refused.iter().try_for_each(|error| poller.node_alarm("access list", &error.one_line()))
 }

@@ -74,6 +74,19 @@ pub fn raise(folder: &Path, about: &str, words: &str, now: Timestamp) -> Result<
     Ok(news)
 }
 
+/// `about` is as it should be again: what was noted goes away by itself. For the node's own trouble, which is no sign
+/// of anybody's doing.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn settle(folder: &Path, about: &str) -> Result<()> {
+    let path = folder.join(FILE);
+    let mut alarms: Alarms = crate::state::load(&path);
+    let before = alarms.alarm.len();
+    alarms.alarm.retain(|alarm| alarm.about != about);
+    if alarms.alarm.len() == before { Ok(()) } else { crate::state::store(&path, &alarms) }
+}
+
 /// The alarms of `folder`.
 pub fn all(folder: &Path) -> Vec<Alarm> {
     crate::state::load::<Alarms>(&folder.join(FILE)).alarm
@@ -104,6 +117,8 @@ mod tests {
         }
         let seen = all(dir.path());
         assert_eq!((seen.len(), seen[0].about.as_str(), seen[MOST - 1].about.as_str()), (MOST, "tip", "299"));
+        settle(dir.path(), "tip").unwrap();
+        assert_eq!(all(dir.path())[0].about, "0");
         forget(dir.path()).unwrap();
         assert!(all(dir.path()).is_empty());
     }

@@ -1,18 +1,19 @@
 //! Requests on their way in: from the gate's packs into the poller's own log, and from there into the pool.
 //!
 //! Does not fetch. What a client signed and may not have gets its refusal here; what proves nothing is an alarm and is
-//! passed over, so that nothing blocks what comes after. Pool and refusals are durable before the log's tip moves, and
+//! passed over, so that nothing blocks what comes after: the log ends with a commit that the client signed, always, so
+//! whoever has the gate cannot lead it where the client's next commit would not follow. Pool and refusals are durable before the log's tip moves, and
 //! the tip before the pack goes: whatever was cut off is done again, and finds itself done.
 
 use super::client::Client;
 use super::handover::{Brought, Piece, bring_in, pieces, take_out};
 use super::{Poller, receipts};
-use base::{Claim, Error, Kind, Name, RequestId, Result, Sha256, atomic, clock};
+use base::{Claim, Kind, Name, RequestId, Result, Sha256, atomic, clock};
 use queue::access::ClientGrant;
 use queue::check::{Chain, Verdict, judge_commit};
 use queue::pool::{NodeEntry, NodePool};
 use queue::{AllowedSigners, Expect, PublicKey, Receipt, Repository, prove, signature};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The branch of requests.
 pub const LOG_BRANCH: &str = "requests";
@@ -62,10 +63,12 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
             return Ok(false);
         }
     };
-    Intake::new(poller, client, grant, log)?.take(&commits)?;
-    log.set_tip(&piece.new, tip.as_deref())?;
+    let signed = Intake::new(poller, client, grant, log)?.take(&commits)?;
+    if let Some(signed) = &signed {
+        log.set_tip(signed, tip.as_deref())?;
+    }
     atomic::remove(&piece.path)?;
-    Ok(true)
+    Ok(signed.is_some())
 }
 
 /// What is needed while a line of new commits is taken in.
@@ -94,13 +97,15 @@ impl<'a> Intake<'a> {
         Ok(Self { poller, client, grant, log, pool, chain, refusals: Vec::new(), last: None })
     }
 
-    fn take(mut self, commits: &[String]) -> Result<()> {
+    /// Gives the last commit that the client signed: the log goes up to there. What somebody put behind it is not the
+    /// client's word, and the client's own next commit would not stand on it; what is before it, the client signed for.
+    fn take(mut self, commits: &[String]) -> Result<Option<String>> {
+        let mut signed = None;
         for commit in commits {
-            if let Err(error) = self.commit(commit) {
-                if error.kind() != Kind::Refused {
-                    return Err(error);
-                }
-                self.alarm(commit, &error.one_line())?;
+            match self.commit(commit) {
+                Ok(()) => signed = Some(commit.clone()),
+                Err(error) if error.kind() == Kind::Refused => self.alarm(commit, &error.one_line())?,
+                Err(error) => return Err(error),
             }
         }
         if !self.refusals.is_empty() {
@@ -109,7 +114,7 @@ impl<'a> Intake<'a> {
         if let Some(id) = self.last {
             self.client.last(|last| last.received = Some((clock::now(), id)))?;
         }
-        Ok(())
+        Ok(signed)
     }
 
     /// One commit; an error of kind refused means that it proves nothing.
@@ -184,21 +189,21 @@ pub fn no_module(claim: &Claim) -> String {
     format!("this node knows no module {:?}; it knows {}", claim.dataset.module(), modules::names().join(", "))
 }
 
-fn signers_path(client: &Client) -> PathBuf {
-    client.folder.join("signers")
+/// Where the keys are that signed what was taken in, below the client's folder.
+pub fn signers_path(folder: &Path) -> PathBuf {
+    folder.join("signers")
 }
 
 /// Keeps the key that signed a commit when it was taken in: it holds for that commit, whatever the list says later. The
 /// file is an allowed_signers file, so that an auditor can use it with plain git.
 fn remember_signer(client: &Client, key: &PublicKey, commit: &str) -> Result<()> {
-    let path = signers_path(client);
+    let path = signers_path(&client.folder);
     let known = if path.exists() { AllowedSigners::load(&path)?.keys(&client.name) } else { Vec::new() };
     if known.iter().any(|known| known.key_data() == key.key_data()) {
         return Ok(());
     }
     let mut text = if path.exists() { String::from_utf8_lossy(&base::untrusted::read(&path, 1 << 20)?.bytes).into_owned() } else { String::new() };
-    let key = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|error| Error::failed("a key cannot be written").because(error))?;
-    text.push_str(&format!("{} namespaces=\"git\" {} first commit {commit}\n", client.name, key.trim()));
+    text.push_str(&format!("{} namespaces=\"git\" {} first commit {commit}\n", client.name, crate::keys::openssh(key)?));
     atomic::write(&path, text.as_bytes(), 0o640)
 }
 
@@ -208,7 +213,7 @@ fn remember_signer(client: &Client, key: &PublicKey, commit: &str) -> Result<()>
 /// When the log does not hold it any more as it was.
 pub fn accepted_claim(log: &Repository, client: &Client, node: &Name, entry: &NodeEntry) -> Result<(Claim, Option<Vec<u8>>)> {
     let (proof, attachment) = log.proof(&entry.commit, &entry.id)?;
-    let signers = AllowedSigners::load(&signers_path(client))?;
+    let signers = AllowedSigners::load(&signers_path(&client.folder))?;
     let expect = Expect { client: Some(client.name.clone()), node: Some(node.clone()), dataset: None, id: Some(entry.id.clone()) };
     let claim = prove(&proof, &|name| signers.keys(name), &expect)?;
     Ok((claim, attachment))

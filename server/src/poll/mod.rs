@@ -39,7 +39,10 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-pub use ingest::LOG_BRANCH;
+#[cfg(test)]
+mod tests;
+
+pub use ingest::{LOG_BRANCH, signers_path};
 pub use receipts::BRANCH as RECEIPTS_BRANCH;
 
 /// How often everything is looked at, marks or not.
@@ -97,14 +100,15 @@ impl Poller {
     /// # Errors
     /// When the hand-over or the access list cannot be read at all; what goes wrong with one client is that client's.
     pub fn look(&self, sweep: bool) -> Result<BTreeSet<Name>> {
-        if sweep && let Err(error) = gate::maintain(&self.node) {
-            self.node_trouble("gate", &error)?;
+        if sweep {
+            self.own("gate", gate::maintain(&self.node))?;
         }
         let marks = handover::take_marks(&self.node.config.handover_path().join("wake"))?;
         if sweep || marks.contains("admin") {
             admin::take_in(self)?;
         }
-        let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
+        let before = self.access();
+        let fresh = access::refresh(&self.node, Some(&before), sweep)?;
         *lock(&self.access) = Arc::clone(&fresh);
         let mut awake = BTreeSet::new();
         let now = clock::now();
@@ -112,6 +116,11 @@ impl Poller {
             let client = self.client(name)?;
             let again = client.retry(|retry| retry.failures(HANDOVER) > 0 && retry.due(HANDOVER, now))?;
             let marked = marks.contains(name.as_str());
+            if !Arc::ptr_eq(&before, &fresh) && before.list.clients.get(name) != Some(grant) {
+                // Whatever did not work may work by what was changed.
+                client.retry(|retry| retry.hurry(now))?;
+                awake.insert(name.clone());
+            }
             if !(sweep || marked || again) {
                 continue;
             }
@@ -208,9 +217,11 @@ impl Poller {
         Ok(())
     }
 
-    /// Something of the node's own did not work.
-    fn node_trouble(&self, about: &str, error: &Error) -> Result<()> {
-        let news = alarms::raise(&self.node.state_path(), about, &error.one_line(), clock::now())?;
+    /// How something of the node's own went: trouble is told when it is new, and forgotten when it is over.
+    fn own(&self, about: &str, result: Result<()>) -> Result<()> {
+        let folder = self.node.state_path();
+        let Err(error) = result else { return alarms::settle(&folder, about) };
+        let news = alarms::raise(&folder, about, &error.one_line(), clock::now())?;
         self.worse(error.kind());
         tell(news, &error.one_line());
         Ok(())

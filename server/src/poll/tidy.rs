@@ -20,9 +20,7 @@ const FINISHED: Duration = Duration::from_secs(7 * 86_400);
 pub fn tidy(poller: &Poller) -> Result<()> {
     let access = poller.access();
     for name in access.list.clients.keys() {
-        if let Err(error) = one(poller, name) {
-            poller.node_trouble(&format!("upkeep of {name}"), &error)?;
-        }
+        poller.own(&format!("upkeep of {name}"), one(poller, name))?;
     }
     Ok(())
 }
