@@ -189,8 +189,8 @@ fn append(path: &Path, bytes: &[u8]) -> Result<()> {
 const LOOSE: usize = 2000;
 const PACKS: usize = 50;
 
-/// Packs what is loose and joins small packs.
-pub(crate) fn tidy(folder: &Path, lock: &Path) -> Result<()> {
+/// Packs what is loose and joins small packs. The caller holds the repository's lock.
+pub(crate) fn tidy(folder: &Path) -> Result<()> {
     let count = |path: PathBuf, suffix: &str| {
         std::fs::read_dir(path).map_or(0, |dir| dir.flatten().filter(|entry| entry.file_name().to_string_lossy().ends_with(suffix)).count())
     };
@@ -198,7 +198,6 @@ pub(crate) fn tidy(folder: &Path, lock: &Path) -> Result<()> {
     if loose < LOOSE && count(folder.join("objects/pack"), ".pack") < PACKS {
         return Ok(());
     }
-    let _lock = base::FileLock::wait(lock)?;
     let mut git = base::process::git();
     git.arg("-C").arg(folder).args(["repack", "-d", "-q", "--geometric=2"]);
     base::process::run_ok(git, 64 * 1024, Duration::from_secs(3600)).map(|_| ())

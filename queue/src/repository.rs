@@ -19,7 +19,9 @@ pub const WALK_LIMIT: usize = 1_000_000;
 const COMMITS_TOTAL: usize = 256 << 20;
 /// A configuration file for libgit2 alone. It asks for fsync by a name that makes git itself warn, so it cannot stand
 /// in the repository's own.
-const DURABLE: &str = "nightsafe-durable";
+const DURABLE: &str = "nightsafe-libgit2";
+/// The most objects that a commit leaves loose; more are written as one pack, which takes as long as two of them.
+const LOOSE_LIMIT: usize = 8;
 const LOCK: &str = "nightsafe.lock";
 
 /// One bare repository and its branch. May be sent to another thread; each thread opens its own.
@@ -153,11 +155,17 @@ impl Repository {
             // A repository that this user can only read needs none; writing is refused by `writable`.
             return Ok(());
         }
-        // A configuration of its own: what stands in the user's or the system's takes no part.
-        let mut config = git2::Config::new().map_err(|error| self.broken("configure", error))?;
-        config.add_file(&self.path.join("config"), git2::ConfigLevel::Local, true).map_err(|error| self.broken("configure", error))?;
-        config.add_file(&file, git2::ConfigLevel::App, true).map_err(|error| self.broken("configure", error))?;
+        let config = self.config()?;
         self.git.set_config(&config).map_err(|error| self.broken("configure", error))
+    }
+
+    /// A configuration of its own: what stands in the user's or the system's takes no part.
+    fn config(&self) -> Result<git2::Config> {
+        let broken = |error| self.broken("configure", error);
+        let mut config = git2::Config::new().map_err(broken)?;
+        config.add_file(&self.path.join("config"), git2::ConfigLevel::Local, true).map_err(broken)?;
+        config.add_file(&self.path.join(DURABLE), git2::ConfigLevel::App, true).map_err(broken)?;
+        Ok(config)
     }
 
     fn writable(&self) -> Result<FileLock> {
@@ -226,13 +234,16 @@ impl Repository {
             return Err(Error::failed("a commit needs files, each with a plain name of its own"));
         }
         let author = author_line(author)?;
-        let odb = self.odb()?;
-        let write = |kind, content: &[u8]| odb.write(kind, content).map_err(|error| self.broken("write an object into", error));
+        let mut objects = Vec::new();
+        let mut put = |kind, content: &[u8]| {
+            objects.push((kind, content.to_vec()));
+            tree::id_of(kind, content)
+        };
         let mut entries = Vec::new();
         for (name, content) in &sorted {
-            entries.push((name.as_str(), write(ObjectType::Blob, content)?));
+            entries.push((name.as_str(), put(ObjectType::Blob, content)?));
         }
-        let tree = tree::write_nested(&entries, &mut |raw| write(ObjectType::Tree, raw))?;
+        let tree = tree::write_nested(&entries, &mut |raw| put(ObjectType::Tree, raw))?;
         let mut payload = format!("tree {tree}\n");
         if let Some(tip) = tip {
             let _ = writeln!(payload, "parent {tip}");
@@ -243,14 +254,41 @@ impl Repository {
         if raw.len() > COMMIT_LIMIT {
             return Err(Error::failed("the commit's message is too long"));
         }
-        let oid = write(ObjectType::Commit, &raw)?;
+        let oid = put(ObjectType::Commit, &raw)?;
+        self.store(&objects)?;
         self.move_tip(oid, tip)?;
         // The commit stands. Notes that could not be kept are made again from the history.
         let noted = self.history().and_then(|mut history| history.append(self, tip, oid).or_else(|_| history.forget()));
         if let Err(error) = noted {
             tracing::warn!("{}", error.one_line());
         }
+        self.tidy_now_and_then(oid);
         Ok(oid.to_string())
+    }
+
+    /// Makes objects durable before anything names them.
+    fn store(&self, objects: &[(ObjectType, Vec<u8>)]) -> Result<()> {
+        let broken = |error| self.broken("write an object into", error);
+        let folder = self.path.join("objects");
+        if objects.len() <= LOOSE_LIMIT {
+            let odb = self.odb()?;
+            for (kind, content) in objects {
+                odb.write(*kind, content).map_err(broken)?;
+            }
+            // libgit2 flushes each object and its folder, but not the name of a folder that is new.
+            return atomic::sync_folder(&folder);
+        }
+        let memory = git2::Odb::new().map_err(broken)?;
+        memory.add_new_mempack_backend(1).map_err(broken)?;
+        let oids = objects.iter().map(|(kind, content)| memory.write(*kind, content)).collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let repository = git2::Repository::from_odb(memory).map_err(broken)?;
+        repository.set_config(&self.config()?).map_err(broken)?;
+        let mut pack = repository.packbuilder().map_err(broken)?;
+        for oid in oids {
+            pack.insert_object(oid, None).map_err(broken)?;
+        }
+        pack.write(&folder.join("pack"), 0o440).map_err(broken)?;
+        self.odb()?.refresh().map_err(broken)
     }
 
     /// Moves the branch to `new`, if it stands at `expected_old`. The caller has checked that `new` may follow.
@@ -260,7 +298,9 @@ impl Repository {
     pub fn set_tip(&self, new: &str, expected_old: Option<&str>) -> Result<()> {
         let (new, old) = (oid_of(new)?, expected_old.map(oid_of).transpose()?);
         let _lock = self.writable()?;
-        self.move_tip(new, old)
+        self.move_tip(new, old)?;
+        self.tidy_now_and_then(new);
+        Ok(())
     }
 
     fn move_tip(&self, new: Oid, old: Option<Oid>) -> Result<()> {
@@ -452,13 +492,23 @@ impl Repository {
         self.history()?.last_seq(self, self.tip_oid()?)
     }
 
-    /// Packs loose objects once there are many, and small packs into one. Nothing is ever dropped. Cheap when there is
-    /// nothing to do.
+    /// Packs loose objects once there are many, and small packs into larger ones. Nothing is ever dropped. Cheap when
+    /// there is nothing to do. Writing calls it now and then; a repository that git alone writes to needs it from a timer.
     ///
     /// # Errors
     /// With git's own words.
     pub fn tidy(&self) -> Result<()> {
-        crate::history::tidy(&self.path, &self.lock_path())
+        let _lock = self.lock()?;
+        crate::history::tidy(&self.path)
+    }
+
+    /// The lock is held. One commit in 64 looks whether there is something to tidy.
+    fn tidy_now_and_then(&self, tip: Oid) {
+        if tip.as_bytes().first().is_some_and(|byte| byte % 64 == 0)
+            && let Err(error) = crate::history::tidy(&self.path)
+        {
+            tracing::warn!("{}", error.one_line());
+        }
     }
 
     /// What the history notes about one commit: its files, and for requests what they ask for.
@@ -491,7 +541,7 @@ impl Repository {
     }
 }
 
-const DURABLE_TEXT: &str = "# For libgit2 alone: flush objects and refs to the disk.\n[core]\n\tfsyncObjectFiles = true\n";
+const DURABLE_TEXT: &str = "# For libgit2 alone: flush objects and refs to the disk; a signed line of commits needs no reflog beside.\n[core]\n\tfsyncObjectFiles = true\n\tlogAllRefUpdates = false\n";
 
 fn oid_of(text: &str) -> Result<Oid> {
     hex40(text).and_then(|hex| Oid::from_str(&hex).map_err(|error| Error::refused("no object's id").because(error)))
