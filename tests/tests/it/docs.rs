@@ -1,30 +1,6 @@
 //! What people read: the README's shell blocks run, and files that pages name are there.
 
-use crate::harness::{Loopback, source_root};
-
-/// The blocks of `text` that are fenced as `language`.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let mut blocks: Vec<String> = Vec::new();
-    let mut open = None;
-    for line in text.lines() {
-        match (&open, line.strip_prefix("```")) {
-            (None, Some(name)) => {
-                open = Some(name == language);
-                if name == language {
-                    blocks.push(String::new());
-                }
-            }
-            (Some(_), Some(_)) => open = None,
-            (Some(true), None) => {
-                let block = blocks.last_mut().unwrap();
-                block.push_str(line);
-                block.push('\n');
-            }
-            _ => {}
-        }
-    }
-    blocks
-}
+use crate::harness::{Loopback, blocks, source_root};
 
 #[test]
 fn the_readme_runs() {

@@ -1,1 +1,166 @@
-//! Three accounts on the node.
+//! Three accounts on the node, as `docs/install.md` makes them: its blocks are run as they stand, with other names.
+//!
+//! Needs root for the accounts, which are removed afterwards.
+
+use crate::harness::{bin, blocks, port, root, run, source_root, until};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const ACCOUNTS: [&str; 3] = ["ns-gate", "ns-poll", "ns-read"];
+const GROUPS: [&str; 3] = ["ns-gate", "ns-data", "ns-submit"];
+
+struct Machine {
+    dir: PathBuf,
+    temp: Option<tempfile::TempDir>,
+    port: u16,
+    sshd: Option<Child>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let temp = tempfile::Builder::new().prefix("nst-").tempdir_in("/tmp").unwrap();
+        let this = Self { dir: temp.path().to_owned(), temp: Some(temp), port: port(), sshd: None };
+        // The programs may lie where other accounts do not get to.
+        this.shell("chmod 0755 . && mkdir bin home etc-client www run && ssh-keygen -q -t ed25519 -N '' -f host");
+        for program in ["nightsafe", "nightsafe-server", "nightsafe-gate"] {
+            std::fs::copy(bin().join(program), this.dir.join("bin").join(program)).unwrap();
+        }
+        this
+    }
+
+    /// A name of the page's in this test: accounts must not clash with those of a run beside this one.
+    fn name(&self, name: &str) -> String {
+        format!("{name}{}", std::process::id())
+    }
+
+    /// The page's text with this test's names and places.
+    fn here(&self, text: &str) -> String {
+        let dir = self.dir.to_str().unwrap();
+        let mut text = text.to_owned();
+        for (old, new) in [
+            ("ns-gate@backup.example.org:admin", format!("ssh://ns-gate@127.0.0.1:{}/admin", self.port)),
+            ("@backup.example.org", format!("@127.0.0.1:{}", self.port)),
+            ("@web1.example.org", format!("@127.0.0.1:{}", self.port)),
+            ("ssh -i ", format!("ssh -F none -o UserKnownHostsFile={dir}/known_hosts -o StrictHostKeyChecking=yes -i ")),
+            ("/usr/local/bin/", format!("{dir}/bin/")),
+            ("/etc/ssh/ssh_host_ed25519_key.pub", format!("{dir}/host.pub")),
+            ("/etc/nightsafe/client.toml", format!("{dir}/etc-client/client.toml")),
+            ("/etc/nightsafe", format!("{dir}/etc")),
+            ("/var/lib/nightsafe-gate", format!("{dir}/gate")),
+            ("/var/lib/nightsafe", format!("{dir}/client")),
+            ("/srv/nightsafe", format!("{dir}/srv")),
+            ("/var/www", format!("{dir}/www")),
+        ] {
+            text = text.replace(old, &new);
+        }
+        for name in ["ns-gate", "ns-poll", "ns-read", "ns-data", "ns-submit"] {
+            text = text.replace(name, &self.name(name));
+        }
+        text
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = crate::harness::command(program, &self.dir.join("home"));
+        command.env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.dir.display())).current_dir(&self.dir);
+        command
+    }
+
+    #[track_caller]
+    fn shell(&self, script: &str) -> String {
+        run(self.command("bash").args(["-euc", script])).ok()
+    }
+
+    fn start_sshd(&mut self) {
+        let dir = self.dir.display();
+        let settings = std::fs::read_to_string(source_root().join("deploy/sshd/node.conf")).unwrap();
+        let config = format!(
+            "ListenAddress 127.0.0.1\nPort {}\nHostKey {dir}/host\nPidFile {dir}/listening\nStrictModes no\nUsePAM no\nLogLevel VERBOSE\nPermitRootLogin forced-commands-only\n{}\nMatch User root\n    AuthorizedKeysFile {dir}/home/.ssh/authorized_keys\n",
+            self.port,
+            self.here(&settings)
+        );
+        std::fs::write(self.dir.join("sshd_config"), config).unwrap();
+        std::fs::write(self.dir.join("known_hosts"), format!("[127.0.0.1]:{} {}", self.port, std::fs::read_to_string(self.dir.join("host.pub")).unwrap())).unwrap();
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        let mut sshd = self.command("/usr/sbin/sshd");
+        sshd.args(["-D", "-f"]).arg(self.dir.join("sshd_config")).arg("-E").arg(self.dir.join("sshd.log"));
+        self.sshd = Some(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        until("sshd listens", || self.dir.join("listening").exists());
+    }
+
+    /// What an account can write below `places`, by `find`.
+    fn writable(&self, account: &str, places: &[&str]) -> String {
+        let mut find = self.command("runuser");
+        find.args(["-u", &self.name(account), "--", "find"]).args(places).args(["-writable", "!", "-type", "l"]);
+        run(&mut find).stdout
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut sshd) = self.sshd.take() {
+            let _ = sshd.kill();
+            let _ = sshd.wait();
+        }
+        for account in ACCOUNTS {
+            // Nothing of these accounts may be left, or they cannot be removed.
+            let _ = run(self.command("pkill").args(["-KILL", "-U", &self.name(account)]));
+            until("the account's processes are gone", || run(self.command("pgrep").args(["-U", &self.name(account)])).code != Some(0));
+            let _ = run(self.command("userdel").arg(self.name(account)));
+        }
+        for group in GROUPS {
+            let _ = run(self.command("groupdel").arg(self.name(group)));
+        }
+        if std::thread::panicking() {
+            if let Some(temp) = self.temp.take() {
+                eprintln!("What there was is kept in {}; its accounts are gone.", temp.keep().display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_installation_page_from_accounts_to_restore() {
+    if !root() {
+        return;
+    }
+    let mut machine = Machine::new();
+    machine.start_sshd();
+    machine.shell("printf hello >www/index.html; mkdir www/sub; head -c 300000 /dev/urandom >www/sub/data; ln -s index.html www/link");
+    let page = std::fs::read_to_string(source_root().join("docs/install.md")).unwrap();
+    let mut script = blocks(&page, "sh").concat();
+    // What cron does within the minute, the test does where the page waits for it.
+    let poll = "(cd /; runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml poll)\n";
+    for pushed in ["git push -q ns-gate@backup.example.org:admin access\n"] {
+        assert!(script.contains(pushed));
+        script = script.replace(pushed, &format!("{poll}{pushed}{poll}"));
+    }
+    machine.shell(&machine.here(&script));
+
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (srv, gate, etc) = (text(&machine.dir.join("srv")), text(&machine.dir.join("gate")), text(&machine.dir.join("etc")));
+    // Who may do what is held by the kernel as well.
+    assert_eq!(machine.writable("ns-gate", &[&srv, &etc]), "", "the gate writes nothing of the poller's");
+    assert_eq!(machine.writable("ns-read", &[&srv, &gate, &etc]), "", "the restorers' account writes nothing");
+    let poller = machine.writable("ns-poll", &[&gate]);
+    assert!(poller.lines().all(|line| line.contains("/handover")), "the poller writes the hand-over alone:\n{poller}");
+    for (account, file) in [("ns-gate", "etc/pull"), ("ns-gate", "etc/receipts"), ("ns-read", "etc/pull"), ("ns-read", "etc/receipts"), ("ns-gate", "client/id_ed25519"), ("ns-poll", "client/id_ed25519")] {
+        let mut read = machine.command("runuser");
+        read.args(["-u", &machine.name(account), "--", "cat", file]);
+        assert_ne!(run(&mut read).code, Some(0), "{account} reads {file}");
+    }
+    // Nobody comes in by another door: a client's key at the restorers' account, a restorer's at root's.
+    for (key, user) in [("client/id_ed25519", machine.name("ns-read")), ("home/carol", "root".into()), ("home/alice", machine.name("ns-read")), ("home/alice", "root".into())] {
+        let mut ssh = machine.command("ssh");
+        ssh.args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ControlPath=none", "-o", "UserKnownHostsFile=known_hosts", "-i", key])
+            .args(["-p", &machine.port.to_string(), &format!("{user}@127.0.0.1"), "ping"]);
+        let tried = run(&mut ssh);
+        assert!(tried.code == Some(255) && tried.stderr.contains("Permission denied"), "{key} as {user}: {tried}");
+    }
+    // The gate's timer has something to repeat after a crash: a push whose hand-over was lost.
+    machine.shell(&machine.here("nightsafe --config /etc/nightsafe/client.toml submit --all\nnightsafe --config /etc/nightsafe/client.toml send\n"));
+    machine.shell("rm -f gate/handover/web1/*.pack gate/handover/wake/*");
+    let maintain = machine.here("cd /; runuser -u ns-gate -- nightsafe-gate --config /etc/nightsafe/node.toml maintain\n");
+    machine.shell(&format!("{maintain}{}", machine.here("runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml poll --sweep")));
+    let snapshots = run(machine.command("nightsafe").args(["--config", "home/restore.toml", "snapshots", "--json"])).json();
+    assert_eq!(snapshots.as_array().unwrap().len(), 2);
+}

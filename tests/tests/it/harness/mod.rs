@@ -3,13 +3,15 @@
 //! Knows nothing of what is tested.
 
 mod install;
+mod pages;
 mod postgres;
 mod run;
 mod trees;
 mod wait;
 
 pub use install::Loopback;
+pub use pages::blocks;
 pub use postgres::Cluster;
-pub use run::{Run, bin, root, run, source_root};
+pub use run::{Run, bin, command, port, root, run, source_root};
 pub use trees::{same_trees, tree};
 pub use wait::until;

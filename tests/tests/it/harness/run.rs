@@ -109,3 +109,8 @@ impl std::fmt::Display for Run {
 pub fn root() -> bool {
     rustix::process::getuid().is_root()
 }
+
+/// A loopback port that was free a moment ago.
+pub fn port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
