@@ -61,6 +61,11 @@ pub fn current(node: &Node) -> Result<Access> {
     before_the_first(node)
 }
 
+fn tip(node: &Node) -> Result<Option<String>> {
+    let path = node.config.admin_path();
+    if path.join("HEAD").exists() { Repository::open(&path, BRANCH)?.tip() } else { Ok(None) }
+}
+
 /// What holds before the first list: the administrators of `node.toml`, and nothing else.
 fn before_the_first(node: &Node) -> Result<Access> {
     let mut list = AccessList::default();
@@ -70,22 +75,18 @@ fn before_the_first(node: &Node) -> Result<Access> {
     Ok(Access { tip: None, list })
 }
 
-/// As [`current`], without reading again what is `known`; and sees to it that this is what is published.
+/// As [`current`], without reading again what is `known`; and sees to it that this is what is published. With `whole`,
+/// what was published before is looked at again.
 ///
 /// # Errors
 /// When the copy cannot be read or the list not be published.
 pub fn refresh(node: &Node, known: Option<&Arc<Access>>, whole: bool) -> Result<Arc<Access>> {
+    let same = known.map(|known| Ok::<_, Error>(known.tip == tip(node)?)).transpose()?.unwrap_or(false);
+    if let Some(known) = known.filter(|_| same && !whole) {
+        return Ok(Arc::clone(known));
+    }
     let _lock = lock(node)?;
-    let tip = || -> Result<Option<String>> {
-        if !node.config.admin_path().join("HEAD").exists() {
-            return Ok(None);
-        }
-        Repository::open(&node.config.admin_path(), BRANCH)?.tip()
-    };
-    let access = match known {
-        Some(known) if known.tip == tip()? => Arc::clone(known),
-        _ => Arc::new(current(node)?),
-    };
+    let access = Arc::new(current(node)?);
     publish::publish(node, &access, whole)?;
     Ok(access)
 }

@@ -6,10 +6,12 @@ use crate::node::Node;
 use crate::output;
 use crate::poll::crew::Crew;
 use crate::poll::{Poller, SWEEP};
-use base::{Error, Exit, Result, clock};
+use base::{Error, Exit, Name, Result, clock};
+use jiff::Timestamp;
 use notify::{RecursiveMode, Watcher};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ enum Event {
 /// A crowd of events becomes one look.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// How often a node with trouble is looked at at most.
+/// How long a node is left alone that cannot even be looked at.
 const BREATH: Duration = Duration::from_secs(1);
 
 /// Runs the command.
@@ -66,59 +68,61 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
 /// Looks whenever there is a reason to, until it is told to stop.
 fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>) -> Result<()> {
     let mut sweep_at = Instant::now();
-    for name in poller.with_requests() {
-        crew.ask(&name);
-    }
+    let mut asked = BTreeMap::new();
+    poller.with_requests().iter().for_each(|name| crew.ask(name));
     loop {
         let sweep = Instant::now() >= sweep_at;
-        match poller.look(sweep) {
-            Ok(awake) => awake.iter().for_each(|name| crew.ask(name)),
-            Err(error) => {
-                output::warning(&error.render());
-                std::thread::sleep(BREATH);
-            }
-        }
+        let looked = poller.look(sweep).map(|awake| awake.iter().for_each(|name| crew.ask(name)));
         if sweep {
-            if let Err(error) = poller.swept() {
-                output::warning(&error.render());
-            }
+            tell(poller.swept());
             sweep_at = Instant::now() + SWEEP;
         }
-        if !wait(poller, crew, events, sweep_at)? {
+        if looked.is_err() {
+            tell(looked);
+            std::thread::sleep(BREATH);
+        }
+        if !wait(poller, crew, events, sweep_at, &mut asked)? {
             return Ok(());
         }
     }
 }
 
+fn tell(result: Result<()>) {
+    if let Err(error) = result {
+        output::warning(&error.render());
+    }
+}
+
 /// Waits until there is a reason to look; false when it is the end.
-fn wait(poller: &Poller, crew: &Crew, events: &Receiver<Event>, sweep_at: Instant) -> Result<bool> {
+fn wait(poller: &Poller, crew: &Crew, events: &Receiver<Event>, sweep_at: Instant, asked: &mut BTreeMap<Name, Timestamp>) -> Result<bool> {
     loop {
         let now = clock::now();
-        let retries = poller.retries()?;
+        let mut due = false;
         let mut until = sweep_at;
-        for (time, name) in retries {
-            if time <= now {
-                // Its hand-over is looked at as well as its requests.
-                crew.ask(&name);
-                until = until.min(Instant::now() + BREATH);
-            } else {
-                let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-                until = until.min(Instant::now() + left.max(BREATH));
+        for (time, name) in poller.retries(asked)? {
+            if time > now {
+                until = until.min(Instant::now() + Duration::try_from(time.duration_since(now)).unwrap_or_default());
+                break;
             }
+            // Once for each time that comes: what still waits after it was looked at has a later time, or waits for one.
+            crew.ask(&name);
+            asked.insert(name, now);
+            due = true;
+        }
+        if due {
+            // A hand-over may be among what is tried again.
+            return Ok(true);
         }
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(false),
-            Err(RecvTimeoutError::Timeout) => return Ok(true),
-            // Its retries may be other ones now.
+            // There may be another time to wait for now.
             Ok(Event::Served) => {}
+            Err(RecvTimeoutError::Timeout) if Instant::now() < sweep_at => {}
+            Err(RecvTimeoutError::Timeout) => return Ok(true),
             Ok(Event::Mark) => {
                 std::thread::sleep(GATHER);
-                while let Ok(event) = events.try_recv() {
-                    if matches!(event, Event::Stop) {
-                        return Ok(false);
-                    }
-                }
-                return Ok(true);
+                let stop = events.try_iter().any(|event| matches!(event, Event::Stop));
+                return Ok(!stop);
             }
         }
     }

@@ -104,7 +104,12 @@ impl Client {
         self.folder.join("pool")
     }
 
-    /// Looks at, or changes, what is waited for; a change is kept on the disk.
+    /// What is waited for.
+    pub fn waits(&self) -> Retry {
+        lock(&self.retry).clone()
+    }
+
+    /// Changes what is waited for; a change is kept on the disk.
     ///
     /// # Errors
     /// With the path.

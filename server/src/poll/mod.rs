@@ -114,7 +114,8 @@ impl Poller {
         let now = clock::now();
         for (name, grant) in &fresh.list.clients {
             let client = self.client(name)?;
-            let again = client.retry(|retry| retry.failures(HANDOVER) > 0 && retry.due(HANDOVER, now))?;
+            let waits = client.waits();
+            let again = waits.failures(HANDOVER) > 0 && waits.due(HANDOVER, now);
             let marked = marks.contains(name.as_str());
             if !Arc::ptr_eq(&before, &fresh) && before.list.clients.get(name) != Some(grant) {
                 // Whatever did not work may work by what was changed.
@@ -150,16 +151,17 @@ impl Poller {
         access.list.clients.keys().filter(busy).cloned().collect()
     }
 
-    /// When something is to be tried again, and for which client.
+    /// When something of a client is to be tried again, the earliest first; of what was due by the time in `asked`, the
+    /// client was asked about already.
     ///
     /// # Errors
     /// When a client's folder cannot be made.
-    pub fn retries(&self) -> Result<Vec<(Timestamp, Name)>> {
+    pub fn retries(&self, asked: &BTreeMap<Name, Timestamp>) -> Result<Vec<(Timestamp, Name)>> {
         let mut next = Vec::new();
         for (name, grant) in &self.access().list.clients {
             if !grant.paused {
-                let client = self.client(name)?;
-                next.extend(client.retry(|retry| retry.next())?.map(|time| (time, name.clone())));
+                let after = asked.get(name).copied().unwrap_or(Timestamp::MIN);
+                next.extend(self.client(name)?.waits().next_after(after).map(|time| (time, name.clone())));
             }
         }
         next.sort();

@@ -69,9 +69,9 @@ impl Retry {
         }
     }
 
-    /// The next time at which something may be tried.
-    pub fn next(&self) -> Option<Timestamp> {
-        self.wait.values().map(|wait| wait.next).min()
+    /// The next time after `after` at which something may be tried.
+    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        self.wait.values().map(|wait| wait.next).filter(|next| *next > after).min()
     }
 }
 
@@ -91,10 +91,11 @@ mod tests {
         assert!(!retry.due("a", at(4)) && retry.due("a", at(5)));
         assert!(!retry.failed("a", "no route".into(), at(5), 0.0));
         assert!(!retry.due("a", at(14)) && retry.due("a", at(15)));
-        assert_eq!((retry.wait["a"].since, retry.failures("a"), retry.next()), (at(0), 2, Some(at(15))));
+        assert_eq!((retry.wait["a"].since, retry.failures("a"), retry.next_after(at(5))), (at(0), 2, Some(at(15))));
+        assert_eq!(retry.next_after(at(15)), None);
         retry.hurry(at(6));
         assert!(retry.due("a", at(6)) && retry.failures("a") == 2);
-        assert!(retry.worked("a") && retry.due("a", at(6)) && retry.next().is_none());
+        assert!(retry.worked("a") && retry.due("a", at(6)) && retry.next_after(at(0)).is_none());
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn
         let access = poller.access();
         let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused) else { return Ok(()) };
         let now = clock::now();
-        if !client.retry(|retry| retry.due(key, now))? {
+        if !client.waits().due(key, now) {
             return Ok(());
         }
         let entries = todo(poller, &client, &pool, lane, &tried)?;
@@ -75,17 +75,16 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn
 
 /// The requests of this lane that may be tried now: those in process first, those that failed least before others.
 fn todo(poller: &Poller, client: &Client, pool: &NodePool, lane: Lane, tried: &BTreeSet<RequestId>) -> Result<Vec<NodeEntry>> {
-    let now = clock::now();
+    let (now, waits) = (clock::now(), client.waits());
     let mut found = Vec::new();
     for entry in pool.processing()?.into_iter().chain(pool.waiting()?) {
-        if tried.contains(&entry.id) || !client.retry(|retry| retry.due(entry.id.as_str(), now))? {
+        if tried.contains(&entry.id) || !waits.due(entry.id.as_str(), now) {
             continue;
         }
         // What cannot be read is looked at by the lane of archives alone, which writes down why.
         let its_lane = client.lane_of(&entry.id, || lane_of(poller, client, &entry)).unwrap_or(Lane::Archive);
         if its_lane == lane {
-            let failures = client.retry(|retry| retry.failures(entry.id.as_str()))?;
-            found.push((failures, entry));
+            found.push((waits.failures(entry.id.as_str()), entry));
         }
     }
     // Stable: within the same number of failures the pool's own order stays.
