@@ -1,0 +1,9 @@
+//! Reading packs: bytes at an offset become decrypted, checked and decompressed frames, and frames become content.
+//!
+//! Knows nothing of paths and of where packs are. Nothing is handed on that was not checked against a digest.
+
+pub(crate) mod ahead;
+pub(crate) mod content;
+pub(crate) mod frames;
+pub(crate) mod order;
+pub(crate) mod pack;

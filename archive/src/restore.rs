@@ -1,0 +1,157 @@
+//! Restoring: a snapshot, or some paths of it, becomes files below a target folder.
+//!
+//! Does not know where packs come from, and runs no program. Nothing is written outside of the target.
+
+mod owner;
+mod ready;
+mod select;
+mod target;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use crate::entry::{Content, Entry, EntryKind};
+use crate::problems::Problems;
+use crate::read::content::Expected;
+use crate::read::order::Wanted;
+use crate::snapshot::SnapshotReader;
+use base::{At, Error, Monitor, Result, atomic};
+use owner::{Meta, Owners};
+use std::path::Path;
+use target::dress;
+use write::{FileJob, NameJob, Window, Writer};
+
+/// How many entries are planned at once.
+const WINDOW: usize = 200_000;
+/// How many items of lists of chunks are held at once.
+const WINDOW_ITEMS: usize = 1_000_000;
+
+/// What is to be restored, and where to.
+pub struct RestoreSpec<'a> {
+    /// Files and folders, relative to the dataset's own path; none means everything.
+    pub paths: Vec<String>,
+    /// What becomes what the dataset's path was. New, or empty, or from an earlier restore of the same snapshot.
+    pub target: &'a Path,
+    /// Is told about progress and problems.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// Entries that are there now.
+    pub entries: u64,
+    /// Bytes of the files among them.
+    pub bytes: u64,
+    /// What could not be restored, or not as it was.
+    pub problems: Vec<String>,
+}
+
+/// Restores. What is damaged or missing is listed, and the rest is restored; a file is there whole and with its time, or
+/// not at all.
+///
+/// # Errors
+/// Before anything is written: of kind refused when the target holds other things, of kind failed when a path is not in
+/// the snapshot. Later: when going on makes no sense (the disk is full, the connection is lost); the same call goes on
+/// from there.
+pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<RestoreReport> {
+    let mut owners = Owners::new();
+    if let Ok(Some(entry)) = reader.find(b"")
+        && let EntryKind::File { size, .. } = entry.kind
+    {
+        restore_file(reader, &entry, size, &owners.meta(&entry), &spec)?;
+        return Ok(RestoreReport { entries: 1, bytes: size, problems: Vec::new() });
+    }
+    let selected = select::select(reader, &spec.paths)?;
+    let (target, marker) = ready::prepare(reader, spec.target, &mut owners)?;
+    spec.monitor.task("restoring", spec.paths.is_empty().then_some(reader.public().counts.bytes));
+    let mut writer = Writer::new(reader, target, Problems::new(spec.monitor), spec.monitor);
+    // Folders that may still get something into them, outermost first.
+    let mut unfinished: Vec<(Vec<u8>, Meta)> = Vec::new();
+    let mut window = Window::default();
+    let mut planned = (0, 0);
+    for entry in selected {
+        match entry {
+            Ok(entry) if marker.is(&entry.path) => writer.problem(&Error::failed(format!("{} was not restored: restores use this name themselves", entry.shown_path())))?,
+            Ok(entry) => {
+                let path = entry.path.clone();
+                planned = (planned.0 + 1, planned.1 + plan(entry, &mut owners, &mut window, &mut writer));
+                if planned.0 >= WINDOW || planned.1 >= WINDOW_ITEMS {
+                    let full = std::mem::take(&mut window);
+                    unfinished.extend(full.folders.iter().cloned());
+                    writer.write(full)?;
+                    finish_folders(&mut writer, &mut unfinished, Some(&path))?;
+                    planned = (0, 0);
+                }
+            }
+            Err(error) => writer.problem(&error)?,
+        }
+    }
+    unfinished.extend(window.folders.iter().cloned());
+    writer.write(window)?;
+    marker.remove(writer.target.root())?;
+    finish_folders(&mut writer, &mut unfinished, None)?;
+    Ok(RestoreReport { entries: writer.entries, bytes: writer.bytes, problems: writer.problems.finish() })
+}
+
+/// Puts an entry into the window; says how many items its list of chunks has.
+fn plan(entry: Entry, owners: &mut Owners, window: &mut Window, writer: &mut Writer<'_>) -> usize {
+    let meta = owners.meta(&entry);
+    match entry.kind {
+        EntryKind::Dir => window.folders.push((entry.path, meta)),
+        EntryKind::Link { target } => window.links.push((entry.path, target, meta)),
+        EntryKind::File { size, content, digest, hard_link } => {
+            let items = match &content {
+                Content::Chunks(list) | Content::More(list) => list.0.len(),
+            };
+            let further = hard_link.is_some_and(|group| writer.is_further_name(group, &entry.path));
+            let file = FileJob { path: entry.path, meta, group: hard_link };
+            let wanted = Wanted { content, expected: Expected { size, digest } };
+            if further {
+                window.names.push(NameJob { file, wanted });
+            } else {
+                window.files.push(file);
+                window.wanted.push(wanted);
+            }
+            return items;
+        }
+    }
+    0
+}
+
+/// Gives the folders that are full their mode and time, the deepest first; `last` is the last path that was planned.
+fn finish_folders(writer: &mut Writer<'_>, unfinished: &mut Vec<(Vec<u8>, Meta)>, last: Option<&[u8]>) -> Result<()> {
+    let mut still = Vec::new();
+    for (path, meta) in std::mem::take(unfinished).into_iter().rev() {
+        if last.is_some_and(|last| last.starts_with(&path)) {
+            still.push((path, meta));
+        } else if let Err(error) = writer.target.finish_folder(&path, &meta) {
+            writer.problem(&error)?;
+        }
+    }
+    still.reverse();
+    *unfinished = still;
+    Ok(())
+}
+
+/// Restores a dataset that is a single file: the target is that file.
+fn restore_file(reader: &SnapshotReader, entry: &Entry, size: u64, meta: &Meta, spec: &RestoreSpec<'_>) -> Result<()> {
+    let path = spec.target;
+    if let Some(first) = spec.paths.iter().find(|path| !path.trim_matches('/').is_empty()) {
+        return Err(Error::failed(format!("{first:?} is not in snapshot {}: the dataset is a single file", reader.public().id)));
+    }
+    if path.symlink_metadata().is_ok() {
+        let there = rustix::fs::lstat(path).at("look at", path)?;
+        if write::same_file(&there, size, meta) {
+            return Ok(());
+        }
+        return Err(Error::refused(format!("{} is there already", path.display())).hint("The dataset is a single file; name one that does not exist yet."));
+    }
+    spec.monitor.task("restoring", Some(size));
+    let mut draft = atomic::Draft::beside(path, 0o600)?;
+    reader.read_file(entry, &mut draft)?;
+    dress(draft.file(), meta, path)?;
+    spec.monitor.bytes(size);
+    spec.monitor.entries(1);
+    draft.publish()
+}

@@ -1,0 +1,305 @@
+//! Reading a snapshot: its entries in order, one path from root to leaf, one file's content, or everything.
+//!
+//! Writes no files, and does not know who signed for the manifest: that was proven before it is opened here.
+
+use crate::PackSource;
+use crate::catalog::{Child, lines};
+use crate::entry::{Content, Entry, EntryKind};
+use crate::epoch::{IdentityFile, open_epoch};
+use crate::manifest::{Manifest, Public, Root, Sealed, Unreadable};
+use crate::read::content::{Expected, stream};
+use crate::read::frames::{Frame, Frames, no_chunk};
+use crate::reference::Member;
+use base::{Error, Result};
+use std::io::Write;
+use std::sync::Arc;
+
+/// An opened snapshot. May be used from several threads.
+pub struct SnapshotReader {
+    public: Public,
+    sealed: Sealed,
+    frames: Frames,
+}
+
+impl std::fmt::Debug for SnapshotReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SnapshotReader({})", self.public.id)
+    }
+}
+
+impl SnapshotReader {
+    /// Opens the manifest's key file and sealed part; no pack is touched yet.
+    ///
+    /// # Errors
+    /// When none of the identities opens it, or its parts do not belong together.
+    pub fn open(manifest: Manifest, identities: &IdentityFile, source: Arc<dyn PackSource>) -> Result<Self> {
+        let key = open_epoch(&manifest.public, identities)?;
+        let sealed = manifest.open(&key)?;
+        let packs = manifest.public.packs.iter().copied().zip(sealed.packs.iter().copied()).collect();
+        Ok(Self { frames: Frames::new(source, key, packs)?, public: manifest.public, sealed })
+    }
+
+    /// The manifest's public part.
+    pub fn public(&self) -> &Public {
+        &self.public
+    }
+
+    /// The client's clock when the snapshot was begun.
+    pub fn time(&self) -> jiff::Timestamp {
+        self.sealed.time
+    }
+
+    /// The request's tags.
+    pub fn tags(&self) -> &[String] {
+        &self.sealed.tags
+    }
+
+    /// What could not be read, or changed while it was read.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.sealed.unreadable
+    }
+
+    /// Whether it was made from a stream and not from files.
+    pub fn is_stream(&self) -> bool {
+        self.sealed.stream
+    }
+
+    pub(crate) fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    pub(crate) fn secrets(&self) -> &crate::epoch::Secrets {
+        &self.sealed.secret
+    }
+
+    /// All entries in the order of their paths, in constant memory. A part of the catalog that cannot be read gives one
+    /// error, and the rest follows.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries::new(self, Vec::new(), Vec::new())
+    }
+
+    /// The entry at `path`, relative to the dataset, with or without the `/` at a folder's end; the empty path is the
+    /// dataset itself.
+    ///
+    /// # Errors
+    /// When the part of the catalog that would have it cannot be read.
+    pub fn find(&self, path: &[u8]) -> Result<Option<Entry>> {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let mut keys = vec![path.to_vec()];
+        if !path.is_empty() {
+            keys.push([path, b"/"].concat());
+        }
+        for key in keys {
+            if let Some(entry) = Entries::new(self, key.clone(), key.clone()).next().transpose()?.filter(|entry| entry.path == key) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry of `path` and, if it is a folder, all entries below it. Begins to read at its place in the catalog.
+    ///
+    /// # Errors
+    /// As [`SnapshotReader::find`]; when there is no such entry there are no entries.
+    pub fn below(&self, path: &[u8]) -> Result<Entries<'_>> {
+        Ok(match self.find(path)? {
+            Some(entry) => {
+                // `a` is not a folder that `ab` would be in.
+                let single = entry.kind != EntryKind::Dir;
+                Entries { single, ..Entries::new(self, entry.path.clone(), entry.path) }
+            }
+            None => Entries { over: true, ..Entries::new(self, Vec::new(), Vec::new()) },
+        })
+    }
+
+    /// Writes a file's content to `out`, checking it on the way: on an error, what was written must not be used.
+    ///
+    /// # Errors
+    /// When the entry is no file, a pack is missing or damaged, the content is not the one that was backed up, or `out`
+    /// fails.
+    pub fn read_file(&self, entry: &Entry, out: &mut dyn Write) -> Result<()> {
+        let EntryKind::File { size, content, digest, .. } = &entry.kind else {
+            return Err(Error::usage(format!("{} is not a file", entry.shown_path())));
+        };
+        let expected = Expected { size: *size, digest: *digest };
+        self.stream(content, expected, out).map_err(|error| error.context(format!("could not read {} from the snapshot", entry.shown_path())))
+    }
+
+    fn stream(&self, content: &Content, expected: Expected, out: &mut dyn Write) -> Result<()> {
+        stream(&self.frames, &self.sealed.secret, content, expected, &mut |_, _, _, chunk| {
+            out.write_all(chunk).map_err(|error| Error::failed("the receiver took no more").because(error))
+        })?;
+        out.flush().map_err(|error| Error::failed("the receiver took no more").because(error))
+    }
+
+    /// The segment of a catalog at `at`, proven by its id.
+    fn segment(&self, at: Member, id: &crate::epoch::ChunkId, level: u8) -> Result<Segment> {
+        let frame = self.frames.get_for(at)?;
+        let bytes = frame.chunk(at.n).ok_or_else(|| no_chunk(at))?;
+        if self.sealed.secret.chunk_id(bytes) != *id {
+            return Err(Error::failed(format!("the catalog's segment {at} is not the one that was named")));
+        }
+        drop(lines(bytes)?);
+        Ok(Segment { frame, n: at.n, next: 0, level, first: None })
+    }
+}
+
+/// A segment of the catalog and how far it was read. Keeps its frame, and copies nothing.
+struct Segment {
+    frame: Arc<Frame>,
+    n: u32,
+    next: usize,
+    level: u8,
+    /// The key that its first line must have, where it is not read yet.
+    first: Option<Vec<u8>>,
+}
+
+impl Segment {
+    /// The next line; `keep` leaves it to be read again.
+    fn line(&mut self, keep: bool) -> Option<&[u8]> {
+        let rest = self.frame.chunk(self.n)?.get(self.next..)?;
+        let length = rest.iter().position(|b| *b == b'\n')?;
+        if !keep {
+            self.next += length + 1;
+        }
+        Some(&rest[..length])
+    }
+}
+
+/// The entries of a snapshot, or of a part of it, in order.
+///
+/// After an error the iterator goes on behind what could not be read, or ends when the catalog contradicts itself.
+pub struct Entries<'a> {
+    reader: &'a SnapshotReader,
+    stack: Vec<Segment>,
+    /// Where to begin; taken when the root has been opened.
+    start: Option<Vec<u8>>,
+    /// Only paths that begin so.
+    prefix: Vec<u8>,
+    /// The last key seen; every further one is greater.
+    last: Option<Vec<u8>>,
+    /// Whether one entry is all that is wanted.
+    single: bool,
+    over: bool,
+}
+
+impl std::fmt::Debug for Entries<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entries({:?})", self.reader)
+    }
+}
+
+impl<'a> Entries<'a> {
+    fn new(reader: &'a SnapshotReader, start: Vec<u8>, prefix: Vec<u8>) -> Self {
+        Self { reader, stack: Vec::new(), start: Some(start), prefix, last: None, single: false, over: false }
+    }
+
+    fn end(&mut self, error: Error) -> Option<Result<Entry>> {
+        self.over = true;
+        Some(Err(error.context("the catalog contradicts itself")))
+    }
+
+    /// Opens a segment and steps over the lines in front of `start`.
+    fn push(&mut self, at: Member, id: &crate::epoch::ChunkId, level: u8, first: Option<Vec<u8>>, start: &[u8]) -> Result<()> {
+        let mut segment = self.reader.segment(at, id, level)?;
+        segment.first = first;
+        if level > 0 && !start.is_empty() {
+            // The child that may have `start` is the last one that does not begin behind it.
+            let mut chosen = segment.next;
+            loop {
+                let here = segment.next;
+                let Some(line) = segment.line(false) else { break };
+                if here > 0 && Child::parse(line)?.first.as_slice() > start {
+                    break;
+                }
+                chosen = here;
+            }
+            if chosen > 0 {
+                segment.first = None;
+            }
+            segment.next = chosen;
+        }
+        self.stack.push(segment);
+        Ok(())
+    }
+
+    /// Reads one line: an entry, an error, or nothing to show yet.
+    fn step(&mut self) -> Option<Result<Entry>> {
+        let Some(segment) = self.stack.last_mut() else {
+            self.over = true;
+            return None;
+        };
+        let (level, first) = (segment.level, segment.first.take());
+        let Some(line) = segment.line(false) else {
+            self.stack.pop();
+            return None;
+        };
+        if level > 0 {
+            let child = match Child::parse(line) {
+                Ok(child) => child,
+                Err(error) => return Some(Err(error)),
+            };
+            return self.descend(child, level, first);
+        }
+        let entry = match Entry::parse(line) {
+            Ok(entry) => entry,
+            Err(error) => return Some(Err(error)),
+        };
+        if first.is_some_and(|first| first != entry.path) || self.last.as_ref().is_some_and(|last| *last >= entry.path) {
+            return self.end(Error::refused(format!("{} is not in its place", entry.shown_path())));
+        }
+        self.last = Some(entry.path.clone());
+        Some(Ok(entry))
+    }
+
+    fn descend(&mut self, child: Child, level: u8, first: Option<Vec<u8>>) -> Option<Result<Entry>> {
+        if first.is_some_and(|first| first != child.first) || self.last.as_ref().is_some_and(|last| *last >= child.first) {
+            return self.end(Error::refused("a segment is not in its place"));
+        }
+        if !child.first.starts_with(&self.prefix) && child.first > self.prefix {
+            self.over = true;
+            return None;
+        }
+        let start = self.start.clone().unwrap_or_default();
+        let from = base::text::printable(&String::from_utf8_lossy(&child.first));
+        match self.push(child.at, &child.id, level - 1, Some(child.first), &start) {
+            Ok(()) => None,
+            Err(error) => Some(Err(error.context(format!("a part of the catalog cannot be read, from {from:?} on")))),
+        }
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        if self.stack.is_empty() && !self.over {
+            let Root { at, id, level } = self.reader.sealed.root.clone();
+            let start = self.start.clone().unwrap_or_default();
+            if let Err(error) = self.push(at, &id, level, None, &start) {
+                self.over = true;
+                return Some(Err(error.context("the catalog cannot be read")));
+            }
+        }
+        while !self.over {
+            match self.step() {
+                Some(Ok(entry)) => {
+                    if let Some(start) = &self.start {
+                        if entry.path < *start {
+                            continue;
+                        }
+                        self.start = None;
+                    }
+                    if entry.path.starts_with(&self.prefix) {
+                        self.over = self.single;
+                        return Some(Ok(entry));
+                    }
+                    self.over = true;
+                }
+                Some(error) => return Some(error),
+                None => {}
+            }
+        }
+        None
+    }
+}
