@@ -8,7 +8,10 @@ mod dummy;
 mod files;
 mod git;
 mod postgres;
+mod settings;
 mod settle;
+#[cfg(test)]
+mod testing;
 
 pub use git::mirror_name;
 pub use settle::settle;

@@ -2,25 +2,37 @@
 //!
 //! Does not check the receipt; its signature was checked before.
 
+use archive::index::Index;
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{At, Dataset, RequestId, Result, atomic};
+use base::{At, Dataset, Name, RequestId, Result, atomic};
 use queue::receipt::{Outcome, Receipt};
+use std::path::{Path, PathBuf};
+
+/// The folder of the index for one node.
+pub(crate) fn index_folder(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("index").join(node.as_str())
+}
 
 /// Takes what the receipt says into the index, and frees the export folder. Doing it twice does nothing more.
 ///
 /// # Errors
 /// With the path.
 pub fn settle(config: &ClientConfig, node: &ClientNode, id: &RequestId, _dataset: &Dataset, receipt: &Receipt) -> Result<()> {
-    let index = config.state.join("index").join(node.name.as_str());
-    let epoch = config.state.join("epochs").join(format!("{}.toml", node.name));
-    // A request without packs has no index, and then there is nothing to do.
-    archive::index::settle(&index, &epoch, id, receipt.outcome == Outcome::Stored, &receipt.missing)?;
+    // A request without packs has nothing here, and then nothing happens.
+    let folder = index_folder(config, &node.name);
+    match receipt.outcome {
+        Outcome::Stored => Index::acknowledge(&folder, id)?,
+        Outcome::Refused | Outcome::Failed => Index::discard(&folder, id)?,
+    }
+    if !receipt.missing.is_empty() {
+        Index::forget_packs(&folder, &receipt.missing)?;
+    }
     free_exports(&config.export_path(&node.name), id)
 }
 
 /// Removes `<id>.*`, the packs and the manifest of one request.
-pub(crate) fn free_exports(folder: &std::path::Path, id: &RequestId) -> Result<()> {
+pub(crate) fn free_exports(folder: &Path, id: &RequestId) -> Result<()> {
     let files = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.at("list", folder)?,

@@ -1,0 +1,45 @@
+//! The client's side: keys, index and export folder put together for one backup.
+//!
+//! Reads nothing of the source itself.
+
+use crate::settle::index_folder;
+use crate::{ClientContext, PreparedRequest};
+use archive::backup::{ATTACHED, BackupSpec, Prepared};
+use archive::epoch::{Epoch, Secrets};
+use archive::index::Index;
+use base::{Dataset, Payload, Result, atomic, clock};
+
+/// Runs `back_up` with what it needs, and makes a request of what it prepared.
+pub(crate) fn prepare(context: &ClientContext<'_>, dataset: &Dataset, back_up: impl FnOnce(&BackupSpec<'_>) -> Result<Prepared>) -> Result<PreparedRequest> {
+    let config = context.config;
+    let client = config.client_name()?;
+    if config.base_of(dataset).is_none() {
+        return Err(crate::settings::not_allowed(dataset));
+    }
+    let export = config.export_path(&context.node.name);
+    let folder = index_folder(config, &context.node.name);
+    let epochs = config.state.join("epochs");
+    atomic::make_folder(&export, 0o700)?;
+    atomic::make_folder(&epochs, 0o700)?;
+    let secrets = Secrets::load_or_create(&config.state.join("secret"))?;
+    let epoch = Epoch::current(&epochs.join(format!("{}.toml", context.node.name)), &config.recipients, clock::now())?;
+    let index = Index::load(&folder, &epoch.public().recipient)?;
+    let spec = BackupSpec {
+        id: context.id,
+        client,
+        node: &context.node.name,
+        dataset,
+        tags: context.tags,
+        secrets: &secrets,
+        epoch: &epoch,
+        index: &index,
+        export: &export,
+        monitor: context.monitor,
+    };
+    let prepared = back_up(&spec)?;
+    Ok(PreparedRequest {
+        payload: Payload::Manifest(prepared.digest),
+        unreadable: prepared.unreadable,
+        attachment: (prepared.manifest.len() <= ATTACHED).then_some(prepared.manifest),
+    })
+}

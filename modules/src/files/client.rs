@@ -1,0 +1,53 @@
+//! The client half: a walk below the dataset's path, and the way back into a folder.
+//!
+//! Leaves the folder that the administrator allowed by no link.
+
+use super::NAME;
+use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived, settings};
+use archive::backup::Source;
+use archive::restore::{RestoreSpec, restore_tree};
+use base::config::ClientConfig;
+use base::{Dataset, Error, Result, beneath};
+use rustix::fs::OFlags;
+use std::path::Path;
+
+pub(crate) struct Client;
+
+pub(crate) const CLIENT: Client = Client;
+
+impl ClientModule for Client {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Archive
+    }
+
+    fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+        settings::none(config, NAME)?;
+        settings::exists(settings::absolute(dataset)?)
+    }
+
+    fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
+        settings::none(context.config, NAME)?;
+        let path = settings::absolute(dataset)?;
+        let base = context.config.base_of(dataset).ok_or_else(|| settings::not_allowed(dataset))?;
+        // A FIFO must not wait for its other end.
+        let root = beneath::open_absolute(Path::new(base), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        context.monitor.task(&format!("reading {}", path.display()), None);
+        archived::client::prepare(context, dataset, |spec| archive::backup::backup_tree(spec, Source::Opened(root)))
+    }
+
+    fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
+        let RestoreSource::Archive(reader) = source else {
+            return Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)));
+        };
+        let target = context.target.ok_or_else(|| Error::usage("files need a folder to come back to").hint("Add --target DIR; DIR becomes what the dataset's path was."))?;
+        if context.into_db.is_some() {
+            return Err(Error::usage("files do not go into a database"));
+        }
+        let report = restore_tree(&reader, RestoreSpec { paths: context.paths.to_vec(), target, monitor: context.monitor })?;
+        Ok(RestoreReport { entries: report.entries, bytes: report.bytes, problems: report.problems })
+    }
+}

@@ -1,0 +1,299 @@
+//! The list of refs that a client signs: its text, how it is made of what git says, and what is allowed in it.
+//!
+//! Runs nothing and reads no files.
+
+use super::LIST_LIMIT;
+use base::{Error, Result};
+use std::collections::{BTreeMap, HashSet};
+
+/// Where `HEAD` points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// At a ref of the list.
+    Branch(Vec<u8>),
+    /// At an id.
+    Detached(String),
+    /// At nothing that exists.
+    Nowhere,
+}
+
+/// The refs of a repository, without those that are the node's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefList {
+    pub head: Head,
+    /// Names (any bytes that git allows) and ids, by the names' bytes.
+    pub refs: BTreeMap<Vec<u8>, String>,
+}
+
+/// Names that the node uses itself, and refs that show one object in another's place.
+const OURS: [&[u8]; 3] = [b"refs/kept/", b"refs/nightsafe/", b"refs/replace/"];
+
+/// Whether a ref of this name is left out of lists.
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    OURS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What was read of a source beside the list.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub list: RefList,
+    /// Refs that were left out because their names are the node's.
+    pub left_out: usize,
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Git's own rules for names, and lengths with which a name stays a path on any file system.
+fn check_name(name: &[u8]) -> Result<()> {
+    let good = name.starts_with(b"refs/")
+        && name.len() <= 1024
+        && !name.windows(2).any(|pair| pair == b".." || pair == b"@{")
+        && !name.ends_with(b".")
+        && name.iter().all(|b| *b > b' ' && *b != 0x7f && !b"~^:?*[\\".contains(b))
+        && name.split(|b| *b == b'/').all(|part| !part.is_empty() && part.len() <= 240 && part[0] != b'.' && !part.ends_with(b".lock"));
+    if good { Ok(()) } else { Err(Error::refused(format!("{:?} cannot be a ref's name", String::from_utf8_lossy(name)))) }
+}
+
+impl RefList {
+    /// Puts a list together; `head` is what HEAD names and the id that it leads to.
+    fn build(head: (Option<Vec<u8>>, Option<String>), all: Vec<(Vec<u8>, String)>) -> Result<Read> {
+        let before = all.len();
+        let refs: BTreeMap<_, _> = all.into_iter().filter(|(name, _)| !is_ours(name)).collect();
+        let left_out = before - refs.len();
+        for name in refs.keys() {
+            check_name(name)?;
+        }
+        let head = match head {
+            (Some(branch), _) if refs.contains_key(&branch) => Head::Branch(branch),
+            // It leads to a ref that is not in the list.
+            (_, Some(id)) => Head::Detached(id),
+            (_, None) => Head::Nowhere,
+        };
+        let list = Self { head, refs };
+        if list.to_bytes().len() > LIST_LIMIT {
+            return Err(Error::failed(format!("the repository has too many refs: their list is longer than {LIST_LIMIT} bytes")));
+        }
+        Ok(Read { list, left_out })
+    }
+
+    /// Reads what `git upload-pack` advertises (protocol version 0, packet lines).
+    ///
+    /// # Errors
+    /// When it is something else, or of a kind that cannot be backed up: SHA-256, a shallow clone.
+    pub fn from_advertisement(mut bytes: &[u8]) -> Result<Read> {
+        let (mut symbolic, mut head, mut all) = (None, None, Vec::new());
+        let mut first = true;
+        while let Some(line) = packet(&mut bytes)? {
+            if line.starts_with(b"shallow ") {
+                return Err(Error::failed("the repository is a shallow clone: its history is not whole").hint("Complete it with git fetch --unshallow, or back up the repository it came from."));
+            }
+            let (line, capabilities) = if first { split_once(line, 0).unwrap_or((line, b"")) } else { (line, &b""[..]) };
+            if first {
+                for word in capabilities.split(|b| *b == b' ') {
+                    let word = word.strip_suffix(b"\n").unwrap_or(word);
+                    if let Some(format) = word.strip_prefix(b"object-format=")
+                        && format != b"sha1"
+                    {
+                        return Err(sha256());
+                    }
+                    symbolic = symbolic.or_else(|| word.strip_prefix(b"symref=HEAD:").map(<[u8]>::to_vec));
+                }
+            }
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let (id, name) = split_once(line, b' ').ok_or_else(not_git)?;
+            let id = read_id(id)?;
+            match name {
+                b"HEAD" => head = Some(id),
+                // An empty repository says this, so that it can tell what it can do.
+                b"capabilities^{}" if first => {}
+                name if name.ends_with(b"^{}") => {}
+                name => all.push((name.to_vec(), id)),
+            }
+            first = false;
+        }
+        Self::build((symbolic, head), all)
+    }
+
+    /// Reads what `git ls-remote --symref` prints.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn from_ls_remote(bytes: &[u8]) -> Result<Read> {
+        let (mut symbolic, mut head, mut all) = (None, None, Vec::new());
+        for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let (value, name) = split_once(line, b'\t').ok_or_else(not_git)?;
+            match (value.strip_prefix(b"ref: "), name) {
+                (Some(target), b"HEAD") => symbolic = Some(target.to_vec()),
+                (Some(_), _) => {}
+                (None, b"HEAD") => head = Some(read_id(value)?),
+                (None, name) if name.ends_with(b"^{}") => {}
+                (None, name) => all.push((name.to_vec(), read_id(value)?)),
+            }
+        }
+        Self::build((symbolic, head), all)
+    }
+
+    /// Reads the list as it was signed. Everything that git, or a file system, would not take is refused.
+    ///
+    /// # Errors
+    /// Of kind refused.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let wrong = |why: &str| Error::refused(format!("the list of refs is not well made: {why}"));
+        if bytes.len() > LIST_LIMIT {
+            return Err(wrong("it is too long"));
+        }
+        let bytes = bytes.strip_suffix(b"\n").ok_or_else(|| wrong("it does not end with a line feed"))?;
+        let mut lines = bytes.split(|b| *b == b'\n');
+        let head = lines.next().and_then(|line| line.strip_prefix(b"HEAD ")).ok_or_else(|| wrong("it does not begin with HEAD"))?.to_vec();
+        let mut refs = BTreeMap::new();
+        for line in lines {
+            let (id, name) = split_once(line, b' ').ok_or_else(|| wrong("a line has no name"))?;
+            let id = read_id(id)?;
+            check_name(name)?;
+            if is_ours(name) {
+                return Err(wrong("it holds a name that is the node's own"));
+            }
+            if refs.last_key_value().is_some_and(|(last, _): (&Vec<u8>, _)| last.as_slice() >= name) {
+                return Err(wrong("it is not sorted"));
+            }
+            refs.insert(name.to_vec(), id);
+        }
+        let head = match head.as_slice() {
+            b"-" => Head::Nowhere,
+            name if refs.contains_key(name) => Head::Branch(name.to_vec()),
+            id => Head::Detached(read_id(id).map_err(|_| wrong("HEAD is neither a ref of the list nor an id"))?),
+        };
+        let list = Self { head, refs };
+        match list.nested() {
+            Some(name) => Err(wrong(&format!("{:?} is a ref and a folder of refs", String::from_utf8_lossy(name)))),
+            None => Ok(list),
+        }
+    }
+
+    /// A ref whose name is also the folder of another one: no repository can hold both.
+    pub fn nested(&self) -> Option<&[u8]> {
+        self.refs.keys().find_map(|name| name.iter().enumerate().filter(|(_, b)| **b == b'/').find_map(|(i, _)| self.refs.get_key_value(&name[..i]))).map(|(name, _)| name.as_slice())
+    }
+
+    /// The text that is signed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = b"HEAD ".to_vec();
+        match &self.head {
+            Head::Branch(name) => out.extend_from_slice(name),
+            Head::Detached(id) => out.extend_from_slice(id.as_bytes()),
+            Head::Nowhere => out.push(b'-'),
+        }
+        out.push(b'\n');
+        for (name, id) in &self.refs {
+            out.extend_from_slice(id.as_bytes());
+            out.push(b' ');
+            out.extend_from_slice(name);
+            out.push(b'\n');
+        }
+        out
+    }
+
+    /// Every id of the list once, a detached HEAD's too.
+    pub fn ids(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let head = if let Head::Detached(id) = &self.head { Some(id) } else { None };
+        self.refs.values().chain(head).map(String::as_str).filter(|id| seen.insert(*id)).collect()
+    }
+}
+
+fn not_git() -> Error {
+    Error::failed("git did not list refs as it should")
+}
+
+fn sha256() -> Error {
+    Error::failed("the repository names objects by SHA-256, and this release backs up SHA-1 repositories only")
+        .hint("Back up its folder with the module files meanwhile.")
+}
+
+fn read_id(bytes: &[u8]) -> Result<String> {
+    match std::str::from_utf8(bytes) {
+        Ok(id) if is_id(id) => Ok(id.into()),
+        Ok(id) if id.len() == 64 => Err(sha256()),
+        _ => Err(Error::refused(format!("{:?} is no object's id", String::from_utf8_lossy(&bytes[..bytes.len().min(64)])))),
+    }
+}
+
+fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let place = bytes.iter().position(|b| *b == at)?;
+    Some((&bytes[..place], &bytes[place + 1..]))
+}
+
+/// The next packet line; none at a flush.
+fn packet<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>> {
+    let length = bytes.get(..4).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| usize::from_str_radix(digits, 16).ok());
+    match length {
+        Some(0) => Ok(None),
+        Some(length) if length > 4 && length <= bytes.len() => {
+            let (line, rest) = bytes.split_at(length);
+            *bytes = rest;
+            Ok(Some(&line[4..]))
+        }
+        _ => Err(not_git()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    #[test]
+    fn both_sources_give_the_same_list() {
+        let line = |text: &str| format!("{:04x}{text}", text.len() + 4);
+        let advertised = [
+            line(&format!("{A} HEAD\0multi_ack symref=HEAD:refs/heads/main object-format=sha1 agent=git/2\n")),
+            line(&format!("{A} refs/heads/main\n")),
+            line(&format!("{B} refs/kept/x/heads/main\n")),
+            line(&format!("{B} refs/tags/v1\n")),
+            line(&format!("{A} refs/tags/v1^{{}}\n")),
+            "0000".into(),
+        ]
+        .concat();
+        let listed = format!("ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/main\n{B}\trefs/kept/x/heads/main\n{B}\trefs/tags/v1\n{A}\trefs/tags/v1^{{}}\n");
+        let first = RefList::from_advertisement(advertised.as_bytes()).unwrap();
+        assert_eq!(first.left_out, 1);
+        assert_eq!(first.list, RefList::from_ls_remote(listed.as_bytes()).unwrap().list);
+        assert_eq!(String::from_utf8(first.list.to_bytes()).unwrap(), format!("HEAD refs/heads/main\n{A} refs/heads/main\n{B} refs/tags/v1\n"));
+        let empty = line(&format!("{} capabilities^{{}}\0agent=git/2\n", "0".repeat(40))) + "0000";
+        assert_eq!(RefList::from_advertisement(empty.as_bytes()).unwrap().list, RefList::from_ls_remote(b"").unwrap().list);
+        for bad in ["", "0003", "zzzz", "0009abc", &line("nonsense\n"), &(line(&format!("{A} refs/heads/a\0object-format=sha256\n")) + "0000"), &(line(&format!("{A} refs/heads/a\0\n")) + &line(&format!("shallow {A}\n")) + "0000")] {
+            assert!(RefList::from_advertisement(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for good in ["HEAD -\n".to_owned(), format!("HEAD {A}\n"), format!("HEAD refs/heads/a\n{A} refs/heads/a\n"), format!("HEAD -\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n")] {
+            assert_eq!(RefList::parse(good.as_bytes()).unwrap().to_bytes(), good.as_bytes());
+        }
+        let names = ["refs/heads/a b", "refs/heads/../a", "refs/heads/a..b", "refs/heads/.a", "refs/heads/a.lock", "refs/heads//a", "refs/heads/", "heads/a", "HEAD", "refs/heads/a^{}", "refs/heads/a:b", "refs/heads/a@{1}", "refs/heads/a.", "refs/kept/a", "refs/nightsafe/x", "refs/replace/x", "refs/heads/a\u{7f}", "refs/heads/a\0"];
+        for name in names.iter().map(|name| (*name).to_owned()).chain([format!("refs/heads/{}", "x".repeat(241)), format!("refs/{}", "x/".repeat(600) + "x")]) {
+            assert!(RefList::parse(format!("HEAD -\n{A} {name}\n").as_bytes()).is_err(), "{name:?}");
+        }
+        for bad in ["", "\n", "HEAD\n", "HEAD -", "HEAD refs/heads/a\n", "HEAD -\n\n", &format!("HEAD -\n{A}\n"), &format!("HEAD -\n{} refs/heads/a\n", A.to_uppercase()), &format!("HEAD -\n{A} refs/heads/b\n{A} refs/heads/a\n"), &format!("HEAD -\n{A} refs/heads/a\n{A} refs/heads/a\n"), &format!("HEAD -\n{A} refs/heads/a\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n")] {
+            assert!(RefList::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_what_was_written(bytes in proptest::collection::vec(any::<u8>(), 0..200), names in proptest::collection::btree_set("refs/[a-c/]{1,6}", 0..6)) {
+            for bytes in [bytes, names.iter().fold(b"HEAD -\n".to_vec(), |mut all, name| { all.extend(format!("{A} {name}\n").bytes()); all })] {
+                if let Ok(list) = RefList::parse(&bytes) {
+                    prop_assert_eq!(list.to_bytes(), bytes);
+                    prop_assert!(list.nested().is_none());
+                }
+            }
+        }
+    }
+}

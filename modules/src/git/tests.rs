@@ -1,0 +1,317 @@
+//! Both halves and the way back against real repositories, without a network.
+
+use super::client::CLIENT;
+use super::server::{Source, fetch_from};
+use super::{mirror_name, mirrors_size};
+use crate::testing::{Node, claim, claim_of, config, git, git_command, is_stored, local, restore_context};
+use crate::{ClientContext, ClientModule, Fetched, PreparedRequest, RestoreReport, RestoreSource};
+use base::{Claim, Dataset, Kind, Payload, RequestId, Result, Sha256, Silent, process};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use transport::{FetchOutcome, GitFetch};
+
+/// A repository on this machine in the place of one behind ssh.
+struct Local(PathBuf);
+
+impl Source for Local {
+    fn list(&self, time: Duration) -> Result<Vec<u8>> {
+        let mut command = process::git();
+        command.args(["ls-remote", "--symref", "--"]).arg(&self.0);
+        process::run_ok(command, 1 << 24, time)
+    }
+
+    fn fetch(&self, repository: &Path, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome> {
+        let mut command = process::git();
+        command.args(["-c", "fetch.unpackLimit=1", "-c", "protocol.version=2", "--git-dir"]).arg(repository).args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--"]).arg(&self.0).args(refspecs);
+        let output = process::run(command, 1 << 20, options.time)?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(if output.status.success() {
+            FetchOutcome::Fetched
+        } else if words.contains("not our ref") {
+            FetchOutcome::Gone(words)
+        } else {
+            return Err(base::Error::not_now(words));
+        })
+    }
+}
+
+struct Setup {
+    folder: tempfile::TempDir,
+    node: Node,
+    dataset: Dataset,
+    seq: u64,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("a repo");
+        std::fs::create_dir(&path).unwrap();
+        git(&path, &["init", "-q"]);
+        let dataset = Dataset::new("git", path.to_str().unwrap()).unwrap();
+        Self { folder, node: Node::new(), dataset, seq: 0 }
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(self.dataset.path())
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        git(self.path(), arguments)
+    }
+
+    fn commit(&self, text: &str) -> String {
+        std::fs::write(self.path().join("file"), text).unwrap();
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", text]);
+        self.git(&["rev-parse", "HEAD"]).trim().into()
+    }
+
+    fn prepare(&self) -> PreparedRequest {
+        let config = config(&self.folder.path().join("state"), "", "");
+        let context = ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+        CLIENT.prepare(&context, &self.dataset).unwrap()
+    }
+
+    fn claim(&mut self, prepared: &PreparedRequest) -> Claim {
+        self.seq += 1;
+        claim(&self.dataset, prepared.payload, self.seq)
+    }
+
+    fn send(&self, claim: &Claim, list: Option<&[u8]>) -> Fetched {
+        self.node.with(|context| fetch_from(&Local(self.path().into()), context, claim, list)).unwrap()
+    }
+
+    /// One backup from end to end; gives the list.
+    fn back_up(&mut self) -> (Vec<u8>, Fetched) {
+        let prepared = self.prepare();
+        let claim = self.claim(&prepared);
+        self.node.later += 1;
+        let list = prepared.attachment.unwrap();
+        let fetched = self.send(&claim, Some(&list));
+        if is_stored(&fetched) {
+            git(&self.mirror(), &["fsck", "--full", "--strict"]);
+            assert_eq!(git(&self.mirror(), &["cat-file", "blob", &format!("refs/nightsafe/states/{}", claim.id)]).as_bytes(), list);
+            let Fetched::Stored { refs, snapshot, .. } = &fetched else { panic!() };
+            assert_eq!((*refs, snapshot.as_deref()), (Some(Sha256::of(&list)), Some(claim.id.as_str())));
+            assert!(!self.node.store.incoming(&claim.id).exists());
+        }
+        (list, fetched)
+    }
+
+    fn mirror(&self) -> PathBuf {
+        self.node.mirrors().join(mirror_name(&self.dataset))
+    }
+
+    fn mirrored(&self) -> String {
+        git(&self.mirror(), &["for-each-ref", "--format=%(objectname) %(refname)"]).lines().filter(|line| !line.contains("refs/nightsafe/")).map(|line| format!("{line}\n")).collect()
+    }
+
+    fn restore(&self, list: &[u8], name: &str) -> Result<(PathBuf, RestoreReport)> {
+        let target = self.folder.path().join(name);
+        let report = CLIENT.restore(&restore_context(&self.dataset, &target), RestoreSource::Mirror { from: local(&self.mirror()), refs: list.to_vec() })?;
+        Ok((target, report))
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn every_state_can_be_had_again() {
+    let mut setup = Setup::new();
+    let first = setup.commit("one");
+    setup.git(&["branch", "a"]);
+    setup.git(&["tag", "-a", "v1", "-m", "first"]);
+    setup.git(&["update-ref", "refs/kept/x", "HEAD"]);
+    let tag = setup.git(&["rev-parse", "v1"]).trim().to_owned();
+    let (list, fetched) = setup.back_up();
+    assert_eq!(text(&list), format!("HEAD refs/heads/main\n{first} refs/heads/a\n{first} refs/heads/main\n{tag} refs/tags/v1\n"));
+    let Fetched::Stored { bytes_fetched, changed, .. } = &fetched else { panic!("{fetched:?}") };
+    assert!(*bytes_fetched > 100 && changed.len() == 3 && changed[0].ends_with("is new"), "{fetched:?}");
+    assert_eq!(setup.mirrored(), text(&list).split_once('\n').unwrap().1);
+    assert!(!setup.mirror().join("objects/info/alternates").exists());
+    assert_eq!(std::fs::read_to_string(setup.mirror().join("nightsafe-dataset")).unwrap().trim_end(), setup.dataset.to_string());
+
+    // Nothing new, then: forced, renamed to a folder of its own name, moved tag, detached HEAD.
+    assert!(matches!(setup.back_up().1, Fetched::Stored { bytes_fetched: 0, ref changed, .. } if changed.is_empty()));
+    setup.git(&["branch", "-D", "a"]);
+    setup.git(&["branch", "a/b"]);
+    setup.git(&["tag", "-f", "-a", "v1", "-m", "second"]);
+    setup.git(&["commit", "-q", "--amend", "-m", "forced"]);
+    let forced = setup.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    setup.git(&["checkout", "-q", "--detach"]);
+    let (later, fetched) = setup.back_up();
+    assert!(is_stored(&fetched), "{fetched:?}");
+    assert!(text(&later).starts_with(&format!("HEAD {forced}\n{first} refs/heads/a/b\n{forced} refs/heads/main\n")));
+    let mirrored = setup.mirrored();
+    for kept in [format!("{first} refs/kept/20270115T080003Z/heads/a\n"), format!("{first} refs/kept/20270115T080003Z/heads/main\n"), format!("{tag} refs/kept/20270115T080003Z/tags/v1\n")] {
+        assert!(mirrored.contains(&kept), "{mirrored}");
+    }
+    assert_eq!(std::fs::read_to_string(setup.mirror().join("HEAD")).unwrap().trim(), forced);
+
+    // A detached HEAD that nothing else leads to is kept when it goes; and everything goes.
+    let lost = setup.commit("on no branch");
+    setup.back_up();
+    setup.git(&["checkout", "-q", "main"]);
+    setup.git(&["checkout", "-q", "--orphan", "other"]);
+    for name in ["refs/heads/main", "refs/heads/a/b", "refs/tags/v1"] {
+        setup.git(&["update-ref", "-d", name]);
+    }
+    let (none, fetched) = setup.back_up();
+    assert!(is_stored(&fetched) && text(&none) == "HEAD -\n", "{fetched:?}");
+    assert!(setup.mirrored().contains(&format!("{lost} refs/kept/20270115T080005Z/HEAD\n")));
+
+    for (n, list) in [list, later, none].iter().enumerate() {
+        let (target, report) = setup.restore(list, &format!("back{n}")).unwrap();
+        let refs = text(list).split_once('\n').unwrap().1;
+        assert_eq!(git(&target, &["for-each-ref", "--format=%(objectname) %(refname)"]), refs);
+        assert_eq!(report.entries as usize, refs.lines().count());
+        git(&target, &["fsck", "--full", "--strict"]);
+        assert!(git(&target, &["config", "core.bare"]).contains("true"));
+        assert!(!target.join("objects/info/alternates").exists());
+    }
+    assert_eq!(git(&setup.folder.path().join("back0"), &["cat-file", "blob", "HEAD:file"]), "one");
+    assert_eq!(setup.restore(b"HEAD -\n", "back0").unwrap_err().kind(), Kind::Refused);
+    assert!(setup.restore(format!("HEAD -\n{} refs/heads/x\n", "1".repeat(40)).as_bytes(), "absent").is_err());
+}
+
+#[test]
+fn what_was_signed_is_what_is_fetched() {
+    let mut setup = Setup::new();
+    let first = setup.commit("one");
+    let prepared = setup.prepare();
+    let list = prepared.attachment.clone().unwrap();
+    // A push comes in between.
+    let second = setup.commit("two");
+    let old = setup.claim(&prepared);
+    assert!(is_stored(&setup.send(&old, Some(&list))));
+    assert!(setup.mirrored().contains(&first) && !setup.mirrored().contains(&second));
+    // The same request again repeats the answer, also when its list must be asked for and is another one now.
+    let before = setup.mirrored();
+    assert!(is_stored(&setup.send(&old, Some(&list))));
+    assert_eq!(setup.mirrored(), before);
+    let again = setup.prepare();
+    let asked = setup.claim(&again);
+    assert!(is_stored(&setup.send(&asked, None)));
+    assert!(setup.mirrored().contains(&second));
+    // An older request that comes later moves nothing back.
+    setup.git(&["checkout", "-q", "--detach", &first]);
+    let side = setup.commit("side");
+    let aside = setup.prepare();
+    let late = claim(&setup.dataset, aside.payload, 1);
+    let shown = |setup: &Setup| setup.mirrored().lines().filter(|line| !line.contains("refs/kept/")).map(str::to_owned).collect::<Vec<_>>();
+    let before = shown(&setup);
+    assert!(is_stored(&setup.send(&late, aside.attachment.as_deref())));
+    assert_eq!(shown(&setup), before);
+    assert!(setup.mirrored().contains(&format!("{side} refs/kept/")));
+    // The list is asked for, and is not the one that was signed.
+    let stale = setup.claim(&prepared);
+    assert!(matches!(setup.send(&stale, None), Fetched::Failed { reason } if reason.contains("submit it again")));
+    // What was signed is gone.
+    let gone = format!("HEAD -\n{} refs/heads/x\n", "1".repeat(40)).into_bytes();
+    let claim_gone = claim(&setup.dataset, Payload::Refs(Sha256::of(&gone)), 50);
+    assert!(matches!(setup.send(&claim_gone, Some(&gone)), Fetched::Failed { reason } if reason.contains("submit it again")));
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused_and_moves_nothing() {
+    let mut setup = Setup::new();
+    let first = setup.commit("one");
+    setup.git(&["tag", "-a", "v1", "-m", "t"]);
+    let tag = setup.git(&["rev-parse", "v1"]).trim().to_owned();
+    let tree = setup.git(&["rev-parse", "HEAD^{tree}"]).trim().to_owned();
+    setup.back_up();
+    let before = setup.mirrored();
+    let lists = [
+        format!("HEAD -\n{tag} refs/heads/x\n"),
+        format!("HEAD -\n{tree} refs/heads/x\n"),
+        format!("HEAD -\n{first} refs/kept/x\n"),
+        format!("HEAD -\n{first} refs/nightsafe/states/x\n"),
+        format!("HEAD -\n{first} refs/heads/../../x\n"),
+        format!("HEAD refs/heads/absent\n{first} refs/heads/x\n"),
+        "HEAD ../../x\n".into(),
+        String::new(),
+    ];
+    for list in lists {
+        let claim = claim(&setup.dataset, Payload::Refs(Sha256::of(list.as_bytes())), 9);
+        let fetched = setup.send(&claim, Some(list.as_bytes()));
+        assert!(matches!(fetched, Fetched::Refused { .. }), "{list:?}: {fetched:?}");
+    }
+    let good = format!("HEAD -\n{first} refs/heads/x\n");
+    let other = claim(&setup.dataset, Payload::Refs(Sha256::of(b"other")), 9);
+    assert!(matches!(setup.send(&other, Some(good.as_bytes())), Fetched::Refused { .. }));
+    let wrong = claim(&setup.dataset, Payload::Nothing, 9);
+    assert!(matches!(setup.send(&wrong, Some(good.as_bytes())), Fetched::Refused { .. }));
+    // A ref to a tree is odd and allowed; a repository that is over its quota is not.
+    let odd = format!("HEAD -\n{tree} refs/odd/tree\n");
+    setup.commit("more");
+    setup.node.quota = Some(mirrors_size(&setup.node.mirrors()).unwrap() + setup.node.store.bytes_used().unwrap());
+    assert!(matches!(setup.back_up().1, Fetched::Refused { reason, .. } if reason.contains("quota")));
+    assert_eq!(setup.mirrored(), before);
+    setup.node.quota = None;
+    let claim_odd = claim_of(RequestId::generate().unwrap(), &setup.dataset, Payload::Refs(Sha256::of(odd.as_bytes())), 10);
+    assert!(is_stored(&setup.send(&claim_odd, Some(odd.as_bytes()))));
+}
+
+#[test]
+fn a_history_that_is_not_whole_is_not_taken() {
+    let mut setup = Setup::new();
+    setup.commit("one");
+    setup.back_up();
+    // The commit alone is in the mirror, as a hostile source could have sent it beside something else.
+    let lone = setup.commit("two");
+    let raw = setup.git(&["cat-file", "commit", &lone]);
+    let written = super::mirror::feed_ok(super::mirror::git(&setup.mirror(), &["hash-object", "-w", "-t", "commit", "--stdin"]), raw.into_bytes(), 100, Duration::from_secs(10)).unwrap();
+    assert_eq!(text(&written).trim(), lone);
+    // It is fetched all the same, with what belongs to it.
+    let (_, fetched) = setup.back_up();
+    assert!(matches!(fetched, Fetched::Stored { bytes_fetched: 1.., .. }), "{fetched:?}");
+}
+
+#[test]
+fn sources_that_cannot_be_backed_up_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let config = config(&root.join("state"), "", "");
+    let prepare = |path: &Path| {
+        let context = ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+        CLIENT.prepare(&context, &Dataset::new("git", path.to_str().unwrap()).unwrap())
+    };
+    let make = |name: &str, more: &[&str]| {
+        git(&root, &[&["init", "-q"], more, &[name]].concat());
+        root.join(name)
+    };
+    let empty = make("empty.git", &["--bare"]);
+    assert_eq!(prepare(&empty).unwrap().attachment.unwrap(), b"HEAD -\n");
+    let sha256 = make("sha256", &["--object-format=sha256"]);
+    assert!(prepare(&sha256).unwrap_err().one_line().contains("SHA-256"));
+    let plain = make("plain", &[]);
+    git(&plain, &["commit", "-q", "--allow-empty", "-m", "a"]);
+    git(&plain, &["commit", "-q", "--allow-empty", "-m", "b"]);
+    git(&root, &["clone", "-q", "--depth=1", &format!("file://{}", plain.display()), "shallow"]);
+    assert!(prepare(&root.join("shallow")).unwrap_err().one_line().contains("shallow"));
+    git(&plain, &["worktree", "add", "-q", "../tree"]);
+    std::fs::create_dir(root.join("folder")).unwrap();
+    std::os::unix::fs::symlink(&plain, root.join("link")).unwrap();
+    std::fs::create_dir(root.join("linked")).unwrap();
+    std::os::unix::fs::symlink(plain.join(".git"), root.join("linked/.git")).unwrap();
+    for bad in ["tree", "folder", "link", "linked", "absent"] {
+        assert!(prepare(&root.join(bad)).is_err(), "{bad}");
+    }
+    // Git refuses repositories of others unless it is told; root may give one away to try it.
+    if rustix::process::getuid().is_root() {
+        for owned in [&plain, &empty] {
+            let mut command = process::command("chown");
+            command.args(["-R", "65534:65534"]).arg(owned);
+            process::run_ok(command, 100, Duration::from_secs(10)).unwrap();
+            assert!(prepare(owned).is_ok());
+        }
+    }
+    let dataset = Dataset::new("git", root.join("folder").to_str().unwrap()).unwrap();
+    assert!(CLIENT.check(&config, &dataset).is_err());
+    assert!(CLIENT.check(&config, &Dataset::new("git", plain.to_str().unwrap()).unwrap()).is_ok());
+    assert!(CLIENT.check(&config, &Dataset::new("git", "name").unwrap()).is_err());
+    let _ = git_command(&root);
+}
