@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The file's name in the repository's folder.
 const NAME: &str = "nightsafe-history";
@@ -183,22 +182,4 @@ impl History {
 fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file: File = OpenOptions::new().append(true).create(true).open(path).at("open", path)?;
     file.write_all(bytes).at("write", path)
-}
-
-/// How many loose objects (by a sample of them, as git itself counts) or packs make packing worth it.
-const LOOSE: usize = 2000;
-const PACKS: usize = 50;
-
-/// Packs what is loose and joins small packs. The caller holds the repository's lock.
-pub(crate) fn tidy(folder: &Path) -> Result<()> {
-    let count = |path: PathBuf, suffix: &str| {
-        std::fs::read_dir(path).map_or(0, |dir| dir.flatten().filter(|entry| entry.file_name().to_string_lossy().ends_with(suffix)).count())
-    };
-    let loose = count(folder.join("objects/17"), "") * 256;
-    if loose < LOOSE && count(folder.join("objects/pack"), ".pack") < PACKS {
-        return Ok(());
-    }
-    let mut git = base::process::git();
-    git.arg("-C").arg(folder).args(["repack", "-d", "-q", "--geometric=2"]);
-    base::process::run_ok(git, 64 * 1024, Duration::from_secs(3600)).map(|_| ())
 }

@@ -3,23 +3,23 @@
 //! Local objects only, by libgit2, flushed to the disk; plain git reads and checks the same repository. Knows nothing
 //! of what the files say, but for the notes of its history, and decides nothing about who may sign.
 
-use crate::history::{History, Note};
+use crate::history::History;
 use crate::signature::{COMMIT_LIMIT, Signer, hex40, with_signature};
-use crate::tree::{self, PLAIN, TREE_LIMIT};
-use base::{At, Dataset, Error, FileLock, Proof, RequestId, Result, atomic};
+use crate::tree;
+use base::{At, Error, FileLock, Result, atomic};
+use create::{DURABLE, DURABLE_TEXT, create, receiving_config};
 use git2::{ObjectType, Oid};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// The most commits that one call of [`Repository::commits`] or [`Repository::walk`] goes through.
-pub const WALK_LIMIT: usize = 1_000_000;
-/// The most bytes of commits and trees that one call of [`Repository::commits`] holds.
-const COMMITS_TOTAL: usize = 256 << 20;
-/// A configuration file for libgit2 alone. It asks for fsync by a name that makes git itself warn, so it cannot stand
-/// in the repository's own.
-const DURABLE: &str = "nightsafe-libgit2";
+mod create;
+mod read;
+mod tidy;
+
+pub use read::{CommitFiles, FoundFile, TreeEntry, WALK_LIMIT};
+
 /// The most objects that a commit leaves loose; more are written as one pack, which takes as long as two of them.
 const LOOSE_LIMIT: usize = 8;
 const LOCK: &str = "nightsafe.lock";
@@ -36,41 +36,6 @@ impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Repository({}, {})", self.path.display(), self.reference)
     }
-}
-
-/// One entry of a commit's tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TreeEntry {
-    /// The name, as it stands in the tree.
-    pub name: Vec<u8>,
-    /// The mode; a plain file has 0o100644.
-    pub mode: u32,
-    /// The object's id, 40 hex digits.
-    pub oid: String,
-    /// The content's size in bytes; 0 for what is no plain file.
-    pub size: u64,
-}
-
-/// A commit and its tree, raw and taken apart.
-#[derive(Debug, Clone)]
-pub struct CommitFiles {
-    /// The commit's id, 40 hex digits.
-    pub oid: String,
-    /// The commit object.
-    pub raw: Vec<u8>,
-    /// The tree object.
-    pub tree: Vec<u8>,
-    /// The tree's entries.
-    pub entries: Vec<TreeEntry>,
-}
-
-/// A file of the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundFile {
-    /// The newest commit that carries it.
-    pub commit: String,
-    /// Its content.
-    pub bytes: Vec<u8>,
 }
 
 impl Repository {
@@ -191,12 +156,15 @@ impl Repository {
         self.path.join(LOCK)
     }
 
-    /// Waits for the lock. The methods that write take it themselves.
+    /// Waits for the lock. The methods that write take it themselves. Whoever has it writes alone, so the mark by which
+    /// git and libgit2 lock the branch is a killed process's, and is removed.
     ///
     /// # Errors
     /// With the path.
     pub fn lock(&self) -> Result<FileLock> {
-        FileLock::wait(&self.lock_path())
+        let lock = FileLock::wait(&self.lock_path())?;
+        atomic::remove(&self.path.join(format!("{}.lock", self.reference)))?;
+        Ok(lock)
     }
 
     /// The branch's newest commit; `None` before the first.
@@ -333,165 +301,6 @@ impl Repository {
         Ok(())
     }
 
-    /// The ids of the commits after `from_exclusive` up to `to`, oldest first. Without `from_exclusive` the oldest is
-    /// the one without a parent.
-    ///
-    /// # Errors
-    /// Of kind refused, when `to` does not descend from there in a straight line of at most [`WALK_LIMIT`].
-    pub fn walk(&self, from_exclusive: Option<&str>, to: &str) -> Result<Vec<String>> {
-        let from = from_exclusive.map(oid_of).transpose()?;
-        let mut oids = Vec::new();
-        let mut next = Some(oid_of(to)?);
-        while next != from {
-            let Some(oid) = next else {
-                return Err(Error::refused(format!("{to} does not descend from {}", from_exclusive.unwrap_or("the beginning"))));
-            };
-            if oids.len() == WALK_LIMIT {
-                return Err(Error::refused(format!("there are more than {WALK_LIMIT} commits before {to}")));
-            }
-            let raw = self.raw(oid, ObjectType::Commit, COMMIT_LIMIT)?;
-            let (_, parents) = tree::links(&raw)?;
-            next = match parents[..] {
-                [] => None,
-                [parent] => Some(parent),
-                _ => return Err(Error::refused(format!("commit {oid} is a merge, and this history is a straight line"))),
-            };
-            oids.push(oid.to_string());
-        }
-        oids.reverse();
-        Ok(oids)
-    }
-
-    /// The commit `oid` with its tree.
-    ///
-    /// # Errors
-    /// Of kind refused, when an object is longer than allowed or no such object.
-    pub fn load(&self, oid: &str) -> Result<CommitFiles> {
-        let raw = self.raw(oid_of(oid)?, ObjectType::Commit, COMMIT_LIMIT)?;
-        let (tree, _) = tree::links(&raw)?;
-        let tree = self.raw(tree, ObjectType::Tree, TREE_LIMIT)?;
-        let entries = self.entries_of(&tree)?;
-        Ok(CommitFiles { oid: oid.to_owned(), raw, tree, entries })
-    }
-
-    /// The commits after `from_exclusive` up to `to`, oldest first, as [`Repository::walk`] finds them. For long
-    /// histories `walk` and [`Repository::load`] need less memory.
-    ///
-    /// # Errors
-    /// As these.
-    pub fn commits(&self, from_exclusive: Option<&str>, to: &str) -> Result<Vec<CommitFiles>> {
-        let mut room = COMMITS_TOTAL;
-        let mut commits = Vec::new();
-        for oid in self.walk(from_exclusive, to)? {
-            let commit = self.load(&oid)?;
-            room = room
-                .checked_sub(commit.raw.len() + 3 * commit.tree.len())
-                .ok_or_else(|| Error::refused(format!("the commits before {to} are too large to be held at once")))?;
-            commits.push(commit);
-        }
-        Ok(commits)
-    }
-
-    /// The entries of the tree `oid`, for trees with folders in them.
-    ///
-    /// # Errors
-    /// Of kind refused, when it is longer than allowed or no tree.
-    pub fn entries(&self, oid: &str) -> Result<Vec<TreeEntry>> {
-        self.entries_of(&self.raw(oid_of(oid)?, ObjectType::Tree, TREE_LIMIT)?)
-    }
-
-    fn entries_of(&self, raw: &[u8]) -> Result<Vec<TreeEntry>> {
-        let odb = self.odb()?;
-        let entry = |entry: tree::RawEntry<'_>| {
-            // Only plain files have a size worth asking for; what a link to another repository names is not here at all.
-            let size = if entry.mode == PLAIN {
-                let (size, kind) = odb.read_header(entry.oid).map_err(|error| self.broken("read an object of", error))?;
-                if kind != ObjectType::Blob {
-                    return Err(Error::refused("the tree calls something a file that is none"));
-                }
-                size as u64
-            } else {
-                0
-            };
-            Ok(TreeEntry { name: entry.name.to_vec(), mode: entry.mode, oid: entry.oid.to_string(), size })
-        };
-        tree::parse(raw)?.into_iter().map(entry).collect()
-    }
-
-    /// The content of the blob `oid`, if it has at most `limit` bytes.
-    ///
-    /// # Errors
-    /// Of kind refused, when it is longer or no blob.
-    pub fn blob(&self, oid: &str, limit: usize) -> Result<Vec<u8>> {
-        self.raw(oid_of(oid)?, ObjectType::Blob, limit)
-    }
-
-    /// An object's content. Its header is looked at first, so that nothing is allocated by a length that is too long.
-    fn raw(&self, oid: Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>> {
-        let odb = self.odb()?;
-        let (size, found) = odb.read_header(oid).map_err(|error| self.broken("read an object of", error))?;
-        if found != kind {
-            return Err(Error::refused(format!("{oid} is a {found}, and a {kind} was expected")));
-        }
-        if size > limit {
-            return Err(Error::refused(format!("the {kind} {oid} has {size} bytes, and at most {limit} are allowed")));
-        }
-        let object = odb.read(oid).map_err(|error| self.broken("read an object of", error))?;
-        Ok(object.data().to_vec())
-    }
-
-    /// The newest file called `name` in the branch's history.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn find_file(&self, name: &str) -> Result<Option<FoundFile>> {
-        let Some(commit) = self.history()?.newest_with(self, self.tip_oid()?, name)? else { return Ok(None) };
-        self.file_of(&commit, name).map(|bytes| Some(FoundFile { commit, bytes }))
-    }
-
-    /// The content of the plain file `name` in the tree of `commit`, at most 64 KiB.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub fn file_of(&self, commit: &str, name: &str) -> Result<Vec<u8>> {
-        let files = self.load(commit)?;
-        let entry = files.entries.iter().find(|entry| entry.name == name.as_bytes() && entry.mode == PLAIN);
-        let entry = entry.ok_or_else(|| Error::failed(format!("there is no {name} in commit {commit} of {}", self.path.display())))?;
-        self.blob(&entry.oid, crate::request::FILE_LIMIT)
-    }
-
-    /// The raw proof of request `id` as `commit` carries it, and what travels with it (`MF<id>`).
-    ///
-    /// # Errors
-    /// When the commit has no such request.
-    pub fn proof(&self, commit: &str, id: &RequestId) -> Result<(Proof, Option<Vec<u8>>)> {
-        let files = self.load(commit)?;
-        let read = |name: String| {
-            let entry = files.entries.iter().find(|entry| entry.name == name.as_bytes() && entry.mode == PLAIN);
-            entry.map(|entry| self.blob(&entry.oid, crate::request::FILE_LIMIT)).transpose()
-        };
-        let name = crate::request::request_name(id);
-        let request = read(name.clone())?.ok_or_else(|| Error::failed(format!("there is no {name} in commit {commit} of {}", self.path.display())))?;
-        let attachment = read(crate::request::attachment_name(id))?;
-        Ok((Proof { commit: files.raw, tree: files.tree, request }, attachment))
-    }
-
-    /// The newest request for `dataset` in the branch's history: the next one's `prev`.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn last_request(&self, dataset: &Dataset) -> Result<Option<RequestId>> {
-        self.history()?.last_request(self, self.tip_oid()?, dataset)
-    }
-
-    /// The highest `seq` in the branch's history; 0 before the first request.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn last_seq(&self) -> Result<u64> {
-        self.history()?.last_seq(self, self.tip_oid()?)
-    }
-
     /// Packs loose objects once there are many, and small packs into larger ones. Nothing is ever dropped. Cheap when
     /// there is nothing to do. Writing calls it now and then; a repository that git alone writes to needs it from a timer.
     ///
@@ -499,28 +308,16 @@ impl Repository {
     /// With git's own words.
     pub fn tidy(&self) -> Result<()> {
         let _lock = self.lock()?;
-        crate::history::tidy(&self.path)
+        tidy::tidy(&self.path)
     }
 
     /// The lock is held. One commit in 64 looks whether there is something to tidy.
     fn tidy_now_and_then(&self, tip: Oid) {
         if tip.as_bytes().first().is_some_and(|byte| byte % 64 == 0)
-            && let Err(error) = crate::history::tidy(&self.path)
+            && let Err(error) = tidy::tidy(&self.path)
         {
             tracing::warn!("{}", error.one_line());
         }
-    }
-
-    /// What the history notes about one commit: its files, and for requests what they ask for.
-    pub(crate) fn notes(&self, oid: &str) -> Result<Vec<Note>> {
-        let files = self.load(oid)?;
-        let note = |entry: &TreeEntry| -> Option<Note> {
-            let name = String::from_utf8(entry.name.clone()).ok().filter(|_| entry.mode == PLAIN)?;
-            let request = name.starts_with("RQ").then(|| self.blob(&entry.oid, crate::request::FILE_LIMIT)).and_then(Result::ok);
-            let request = request.and_then(|bytes| crate::Request::parse(&bytes).ok()).filter(|r| r.file_name() == name);
-            Some(Note { commit: oid.to_owned(), name, request: request.map(|r| (r.seq, r.dataset.to_string())) })
-        };
-        Ok(files.entries.iter().filter_map(note).collect())
     }
 
     fn history(&self) -> Result<std::sync::MutexGuard<'_, History>> {
@@ -541,8 +338,6 @@ impl Repository {
     }
 }
 
-const DURABLE_TEXT: &str = "# For libgit2 alone: flush objects and refs to the disk; a signed line of commits needs no reflog beside.\n[core]\n\tfsyncObjectFiles = true\n\tlogAllRefUpdates = false\n";
-
 fn oid_of(text: &str) -> Result<Oid> {
     hex40(text).and_then(|hex| Oid::from_str(&hex).map_err(|error| Error::refused("no object's id").because(error)))
 }
@@ -555,39 +350,3 @@ fn author_line(name: &str) -> Result<String> {
     Ok(format!("{name} <{mail}@nightsafe.invalid> {} +0000", base::clock::now().as_second().max(0)))
 }
 
-const CORE: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tlogAllRefUpdates = always\n\tuseReplaceRefs = false\n\tfsync = all\n\tbigFileThreshold = 1m\n[gc]\n\tauto = 0\n\tpruneExpire = never\n[maintenance]\n\tauto = false\n";
-
-fn receiving_config(hooks: &Path) -> Result<String> {
-    let hooks = hooks.to_str().filter(|path| path.starts_with('/') && !path.contains(['"', '\\', '\n'])).ok_or_else(|| Error::usage("the folder of hooks must be an absolute, plain path"))?;
-    let mut config = CORE.to_owned();
-    let _ = write!(
-        config,
-        "[core]\n\thooksPath = \"{hooks}\"\n[receive]\n\tfsckObjects = true\n\tdenyDeletes = true\n\tdenyNonFastForwards = true\n\tdenyCurrentBranch = ignore\n\
-         \tmaxInputSize = 8m\n\tautogc = false\n\tunpackLimit = 1\n\tshallowUpdate = false\n\tadvertisePushOptions = false\n[uploadpack]\n\tallowAnySHA1InWant = false\n"
-    );
-    Ok(config)
-}
-
-/// Makes a bare repository in one rename, so that no half of one is ever found.
-fn create(path: &Path, branch: &str, config: &str) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| Error::failed(format!("{} cannot be a repository", path.display())))?;
-    atomic::make_folder(parent, 0o750)?;
-    let lock = parent.join(format!("{}create.lock", atomic::TEMP_PREFIX));
-    let _lock = FileLock::wait(&lock)?;
-    if path.join("HEAD").exists() {
-        return Ok(());
-    }
-    let draft = parent.join(format!("{}{}", atomic::TEMP_PREFIX, name.to_string_lossy()));
-    atomic::remove_tree(&draft)?;
-    for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
-        atomic::make_folder(&draft.join(folder), 0o750)?;
-    }
-    atomic::write(&draft.join("config"), if config.is_empty() { CORE } else { config }.as_bytes(), 0o640)?;
-    atomic::write(&draft.join(DURABLE), DURABLE_TEXT.as_bytes(), 0o640)?;
-    atomic::write(&draft.join("HEAD"), format!("ref: refs/heads/{branch}\n").as_bytes(), 0o640)?;
-    for folder in ["objects", "refs"] {
-        atomic::sync_folder(&draft.join(folder))?;
-    }
-    atomic::rename(&draft, path)
-}

@@ -1,6 +1,6 @@
 //! The request: one small TOML file that asks a node to fetch one dataset.
 //!
-//! Says what is well formed. Whether it was signed, and by whom, is judged by [`crate::prove`].
+//! Says what is well formed. Whether it was signed, and by whom, is judged by [`crate::prove()`].
 
 use crate::canonical::{self, Lines, Reserved};
 use base::{Blake3, Claim, Dataset, Error, Name, Payload, Proof, Reason, RequestId, Result, Sha256};
@@ -183,7 +183,7 @@ impl Request {
         canonical::fit(text, BY_LIMIT)
     }
 
-    /// The claim, for [`crate::prove`], which has checked that all of it belongs together.
+    /// The claim, for [`crate::prove()`], which has checked that all of it belongs together.
     pub(crate) fn into_claim(self, commit: String, proof: Proof) -> Claim {
         Claim {
             id: self.id,

@@ -161,6 +161,32 @@ fn notes_are_made_again_when_they_do_not_fit() {
 }
 
 #[test]
+fn what_a_killed_process_left_is_no_hindrance() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.git");
+    // A repository that was half made, and one of whose writers was killed while it held git's own lock.
+    std::fs::create_dir_all(dir.path().join(".tmp-a.git/objects")).unwrap();
+    let repository = Repository::open_or_create(&path, "requests").unwrap();
+    let signer = signer(dir.path(), 1);
+    let left = ["refs/heads/requests.lock", "objects/tmp_object_git2_1", "objects/pack/pack_git2_1", "objects/tmp_objdir-incoming-1/pack/x", "objects/pack/tmp_new"];
+    let day = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
+    for name in left {
+        let file = path.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, b"").unwrap();
+        if name != "objects/pack/tmp_new" {
+            let top = path.join(name.replace("/pack/x", ""));
+            std::fs::File::open(top).unwrap().set_modified(day).unwrap();
+        }
+    }
+    let oid = repository.commit_files(&files(&[request(1, "files:/a")]), "words", &signer, "web1").unwrap();
+    repository.tidy().unwrap();
+    let still: Vec<_> = left.into_iter().filter(|name| path.join(name).exists()).collect();
+    assert_eq!(still, ["objects/pack/tmp_new"]);
+    assert_eq!(repository.tip().unwrap(), Some(oid));
+}
+
+#[test]
 fn large_objects_are_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let repository = Repository::open_or_create(&dir.path().join("a.git"), "requests").unwrap();
