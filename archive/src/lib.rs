@@ -2,14 +2,28 @@
 //!
 //! Knows bytes and paths; no hosts, no requests, no git. `docs/format.md` says what every byte means.
 
+pub mod backup;
 pub mod catalog;
+pub mod chunk;
+mod content;
+mod deposit;
 pub mod entry;
 pub mod epoch;
 pub mod frame;
+pub mod index;
 pub mod manifest;
 pub mod pack;
+mod pipeline;
 pub mod reference;
 pub mod store;
+mod walk;
+mod read;
+#[cfg(test)]
+mod forge;
+mod problems;
+pub mod verify;
+pub mod snapshot;
+pub mod restore;
 
 use base::{Blake3, ReadAt, Result};
 

@@ -2,8 +2,13 @@
 //!
 //! Does not know what the frames hold.
 
+use crate::index::PackInfo;
 use crate::limits;
-use base::{Blake3, Error, Result};
+use crate::reference::RunId;
+use base::atomic::Draft;
+use base::{At, Blake3, Error, Result};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Magic of the skippable frame that holds the padding.
 const PADDING: u32 = 0x184D_2A50;
@@ -142,6 +147,72 @@ pub fn find_table(tail: &[u8; TAIL], size: u64) -> Result<std::ops::Range<u64>> 
         return Err(wrong());
     }
     Ok(end.checked_sub(length).ok_or_else(wrong)?..end)
+}
+
+/// A pack is closed when its frames have reached this size.
+const TARGET: u64 = 32 << 20;
+/// Or when it has this many frames: what compresses very well would fill memory with what is noted for the index.
+const FRAMES: usize = 128;
+
+/// A pack being written: each frame is encrypted and hashed on its way to the disk.
+pub(crate) struct PackWriter {
+    run: RunId,
+    first: u32,
+    table: FrameTable,
+    out: age::stream::StreamWriter<Hashing>,
+    path: PathBuf,
+}
+
+impl PackWriter {
+    /// Begins a pack in `folder` with the frame `first` of a run.
+    pub(crate) fn begin(folder: &Path, run: RunId, first: u32, recipient: &age::x25519::Recipient) -> Result<Self> {
+        let path = folder.join("pack");
+        let out = Hashing { draft: Draft::beside(&path, 0o640)?, hasher: blake3::Hasher::new(), size: 0 };
+        let encryptor = age::Encryptor::with_recipients(std::iter::once(recipient as &dyn age::Recipient))
+            .map_err(|e| Error::failed("could not encrypt a pack").because(e))?;
+        Ok(Self { run, first, table: FrameTable::default(), out: encryptor.wrap_output(out).at("write a pack in", folder)?, path })
+    }
+
+    /// Appends the next frame.
+    pub(crate) fn push(&mut self, compressed: &[u8], plain: usize) -> Result<()> {
+        self.table.push(compressed, plain)?;
+        self.out.write_all(compressed).at("write", &self.path)
+    }
+
+    /// Whether it is time to close it.
+    pub(crate) fn full(&self) -> bool {
+        self.table.frames_end() >= TARGET || self.table.frames().len() >= FRAMES
+    }
+
+    /// Closes the pack, makes it durable, and gives it the name that `name` makes of its digest.
+    pub(crate) fn finish(mut self, name: &dyn Fn(&Blake3) -> String) -> Result<PackInfo> {
+        self.out.write_all(&self.table.trailer()).at("write", &self.path)?;
+        let Hashing { draft, hasher, size } = self.out.finish().at("write", &self.path)?;
+        let digest = Blake3(*hasher.finalize().as_bytes());
+        draft.publish_as(&self.path.with_file_name(name(&digest)))?;
+        let frames = u32::try_from(self.table.frames().len()).unwrap_or(u32::MAX);
+        Ok(PackInfo { digest, size, run: self.run, first: self.first, frames, table: self.table.digest() })
+    }
+}
+
+/// A file whose bytes are hashed as they are written.
+struct Hashing {
+    draft: Draft,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.draft.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.draft.flush()
+    }
 }
 
 /// Frames within bounds, so that `offset + compressed` never overflows either.

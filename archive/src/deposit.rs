@@ -1,0 +1,100 @@
+//! Putting chunks away: each is stored once, in the frame that is being filled, or referred to where it is already.
+//!
+//! Does not know what chunks mean, and does not write.
+
+use crate::epoch::{ChunkId, Secrets};
+use crate::frame;
+use crate::index::{Index, Record};
+use crate::pipeline::{Frame, Lane, Pipeline};
+use crate::reference::{Member, RunId};
+use base::{Error, Result};
+use std::collections::HashMap;
+
+/// A frame being filled.
+struct Filling {
+    lane: Lane,
+    run: RunId,
+    number: u32,
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+}
+
+/// The chunks of one backup.
+pub(crate) struct Deposit<'a> {
+    secrets: &'a Secrets,
+    index: &'a Index,
+    /// Which packs of the index are referred to.
+    referred: Vec<bool>,
+    /// What this backup has stored, by the first half of the id.
+    fresh: HashMap<[u8; 16], (Lane, u32, u32)>,
+    data: Filling,
+    catalog: Filling,
+    pipeline: Pipeline,
+}
+
+impl<'a> Deposit<'a> {
+    pub(crate) fn new(secrets: &'a Secrets, index: &'a Index, pipeline: Pipeline) -> Result<Self> {
+        let filling = |lane| Ok::<_, Error>(Filling { lane, run: RunId::generate()?, number: 0, bytes: Vec::new(), records: Vec::new() });
+        Ok(Self {
+            secrets,
+            index,
+            referred: vec![false; index.packs().len()],
+            fresh: HashMap::new(),
+            data: filling(Lane::Data)?,
+            catalog: filling(Lane::Catalog)?,
+            pipeline,
+        })
+    }
+
+    /// Stores a chunk unless it is known, and tells what it is known by and where it is.
+    pub(crate) fn put(&mut self, lane: Lane, chunk: &[u8]) -> Result<(ChunkId, Member)> {
+        let id = self.secrets.chunk_id(chunk);
+        let mut key = [0; 16];
+        key.copy_from_slice(&id.0[..16]);
+        if let Some((lane, frame, n)) = self.fresh.get(&key).copied() {
+            return Ok((id, Member { run: self.lane(lane).run, frame, n }));
+        }
+        if let Some((pack, at)) = self.index.find(&id) {
+            self.referred[pack] = true;
+            return Ok((id, at));
+        }
+        let filling = self.lane(lane);
+        let n = u32::try_from(filling.records.len()).map_err(|_| Error::failed("a frame has too many members"))?;
+        let at = Member { run: filling.run, frame: filling.number, n };
+        frame::append(&mut filling.bytes, at, chunk)?;
+        filling.records.push((id, at.frame, n));
+        let full = filling.bytes.len() >= frame::TARGET;
+        self.fresh.insert(key, (lane, at.frame, n));
+        if full {
+            self.close(lane)?;
+        }
+        Ok((id, at))
+    }
+
+    /// Hands on what is left, and tells which packs of the index are referred to.
+    pub(crate) fn finish(mut self) -> Result<Vec<bool>> {
+        self.close(Lane::Data)?;
+        self.close(Lane::Catalog)?;
+        Ok(self.referred)
+    }
+
+    fn lane(&mut self, lane: Lane) -> &mut Filling {
+        match lane {
+            Lane::Data => &mut self.data,
+            Lane::Catalog => &mut self.catalog,
+        }
+    }
+
+    fn close(&mut self, lane: Lane) -> Result<()> {
+        let filling = self.lane(lane);
+        if filling.bytes.is_empty() {
+            return Ok(());
+        }
+        let (bytes, records) = (std::mem::take(&mut filling.bytes), std::mem::take(&mut filling.records));
+        let sent = Frame { lane: filling.lane, run: filling.run, number: filling.number, bytes, records };
+        filling.number = filling.number.checked_add(1).ok_or_else(|| Error::failed("the backup has too many frames"))?;
+        let empty = self.pipeline.send(sent)?;
+        self.lane(lane).bytes = empty;
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The writing side's threads: frames are compressed side by side, and put into packs in the order they came.
+//!
+//! Does not know what is in a frame. Everything waits when the disk is slow, so memory is bounded by a few frames.
+
+use crate::index::{Index, PackInfo, Record};
+use crate::pack::PackWriter;
+use crate::reference::RunId;
+use base::{Error, RequestId, Result};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::path::Path;
+
+/// zstd's level: higher ones cost more time than they save bytes.
+const LEVEL: i32 = 3;
+/// More workers than this would need more memory than a backup may take.
+const MOST_WORKERS: usize = 6;
+
+/// A run of frames and packs of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// Content of files, and long lists of references.
+    Data,
+    /// Segments of the catalog, which are read without the rest.
+    Catalog,
+}
+
+/// A frame as the reading side has filled it.
+pub(crate) struct Frame {
+    pub(crate) lane: Lane,
+    pub(crate) run: RunId,
+    pub(crate) number: u32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) records: Vec<Record>,
+}
+
+struct Job {
+    bytes: Vec<u8>,
+    done: Sender<Compressed>,
+}
+
+struct Compressed {
+    bytes: std::io::Result<Vec<u8>>,
+    plain: usize,
+}
+
+/// A frame in the order of packs, with where its compressed bytes will come from.
+struct Ordered {
+    lane: Lane,
+    run: RunId,
+    number: u32,
+    records: Vec<Record>,
+    compressed: Receiver<Compressed>,
+}
+
+/// Where packs go to.
+pub(crate) struct Target<'a> {
+    pub(crate) export: &'a Path,
+    pub(crate) id: &'a RequestId,
+    pub(crate) recipient: &'a age::x25519::Recipient,
+    pub(crate) index: &'a Index,
+}
+
+/// The reading side's end.
+pub(crate) struct Pipeline {
+    jobs: Sender<Job>,
+    ordered: Sender<Ordered>,
+    used: Receiver<Vec<u8>>,
+}
+
+impl Pipeline {
+    /// Hands a frame on, and waits while too many are on their way; gives an empty buffer back.
+    pub(crate) fn send(&self, frame: Frame) -> Result<Vec<u8>> {
+        let stopped = || Error::failed("the writer of packs has stopped");
+        let (done, compressed) = bounded(1);
+        let Frame { lane, run, number, bytes, records } = frame;
+        self.ordered.send(Ordered { lane, run, number, records, compressed }).map_err(|_| stopped())?;
+        self.jobs.send(Job { bytes, done }).map_err(|_| stopped())?;
+        Ok(self.used.try_recv().unwrap_or_default())
+    }
+}
+
+/// Runs `read` with a pipeline, and gives its result and the packs that were written.
+pub(crate) fn run<T>(target: &Target<'_>, read: impl FnOnce(Pipeline) -> Result<T>) -> Result<(T, Vec<PackInfo>)> {
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(MOST_WORKERS);
+    // One frame more than workers: nobody waits for the next one, and no more than that is held.
+    let (jobs, jobs_end) = bounded::<Job>(workers + 1);
+    let (ordered, ordered_end) = bounded::<Ordered>(workers + 1);
+    let (used, used_end) = bounded::<Vec<u8>>(2);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let (jobs, used) = (jobs_end.clone(), used.clone());
+            scope.spawn(move || compress(&jobs, &used));
+        }
+        drop((jobs_end, used));
+        let packer = scope.spawn(move || pack(target, &ordered_end));
+        let result = read(Pipeline { jobs, ordered, used: used_end });
+        let packs = packer.join().unwrap_or_else(|_| Err(Error::failed("the writer of packs has ended unexpectedly")));
+        match (result, packs) {
+            (Ok(result), Ok(packs)) => Ok((result, packs)),
+            // The writer's error is why the reader could not go on.
+            (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
+        }
+    })
+}
+
+fn compress(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL);
+    for mut job in jobs {
+        let bytes = match &mut compressor {
+            Ok(compressor) => compressor.compress(&job.bytes),
+            Err(error) => Err(std::io::Error::other(error.to_string())),
+        };
+        // Nobody listens any more when the writer has failed.
+        let _ = job.done.send(Compressed { bytes, plain: job.bytes.len() });
+        job.bytes.clear();
+        let _ = used.try_send(job.bytes);
+    }
+}
+
+/// A pack being filled, with what will be noted of it.
+struct Open {
+    lane: Lane,
+    writer: PackWriter,
+    records: Vec<Record>,
+}
+
+fn pack(target: &Target<'_>, ordered: &Receiver<Ordered>) -> Result<Vec<PackInfo>> {
+    let mut packs = Vec::new();
+    // One for each lane at most.
+    let mut open: Vec<Open> = Vec::new();
+    for frame in ordered {
+        let compressed = frame.compressed.recv().map_err(|_| Error::failed("a worker that compresses has ended unexpectedly"))?;
+        let bytes = compressed.bytes.map_err(|e| Error::failed("could not compress").because(e))?;
+        let at = match open.iter().position(|pack| pack.lane == frame.lane) {
+            Some(at) => at,
+            None => {
+                let writer = PackWriter::begin(target.export, frame.run, frame.number, target.recipient)?;
+                open.push(Open { lane: frame.lane, writer, records: Vec::new() });
+                open.len() - 1
+            }
+        };
+        let pack = &mut open[at];
+        pack.writer.push(&bytes, compressed.plain)?;
+        pack.records.extend(frame.records);
+        if pack.writer.full() {
+            packs.push(close(target, open.remove(at))?);
+        }
+    }
+    for pack in open {
+        packs.push(close(target, pack)?);
+    }
+    Ok(packs)
+}
+
+fn close(target: &Target<'_>, pack: Open) -> Result<PackInfo> {
+    let info = pack.writer.finish(&|digest| format!("{}.{}", target.id, digest.hex()))?;
+    target.index.note(target.id, &info, &pack.records)?;
+    Ok(info)
+}
