@@ -3,6 +3,7 @@
 //! Knows nothing of commits and signatures on the list (the gate and the poller check those), and opens no network.
 
 mod edit;
+pub mod history;
 mod parse;
 mod serialise;
 

@@ -1,0 +1,71 @@
+//! Bounds on what a program that a stranger feeds may use.
+//!
+//! Knows nothing of what the program does.
+
+use base::{At, Error, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// What one program may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Seconds of processor time for each process.
+    pub cpu: u64,
+    /// The largest file that it may write.
+    pub file: u64,
+    /// Address space for each process.
+    pub memory: u64,
+    /// How long it may run at all.
+    pub time: Duration,
+}
+
+/// For `git receive-pack`: a push has at most 8 MiB, and whoever pushes holds the queue's lock.
+pub const RECEIVE: Limits = Limits { cpu: 300, file: 256 << 20, memory: 4 << 30, time: Duration::from_secs(900) };
+
+/// A crash must not leave the memory of a process that handled a stranger's bytes.
+pub fn no_core_files() {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+/// Runs a program to its end within `limits`; after its time it is killed.
+///
+/// # Errors
+/// When it cannot be started; of kind "not now" when its time was over.
+pub fn run(command: &mut Command, limits: Limits) -> Result<ExitStatus> {
+    let mut child = spawn(command, limits)?;
+    let (over, ended) = mpsc::channel::<()>();
+    let pid = rustix::process::Pid::from_child(&child);
+    let watch = std::thread::spawn(move || {
+        let late = matches!(ended.recv_timeout(limits.time), Err(mpsc::RecvTimeoutError::Timeout));
+        if late {
+            // It may have ended in this moment.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        late
+    });
+    let status = child.wait().at("wait for", "git");
+    drop(over);
+    match watch.join() {
+        Ok(true) => Err(Error::not_now(format!("git took longer than {} s and was ended", limits.time.as_secs()))),
+        _ => status,
+    }
+}
+
+/// Starts a child that inherits the limits; this process keeps its own.
+fn spawn(command: &mut Command, limits: Limits) -> Result<Child> {
+    let wanted = [(Resource::Cpu, limits.cpu), (Resource::Fsize, limits.file), (Resource::As, limits.memory)];
+    let before = wanted.map(|(resource, limit)| {
+        let old = getrlimit(resource);
+        let limit = old.maximum.map_or(limit, |most| most.min(limit));
+        // A lower limit than the hard one can always be set.
+        let _ = setrlimit(resource, Rlimit { current: Some(limit), maximum: old.maximum });
+        (resource, old)
+    });
+    let child = command.spawn().at("start", "git");
+    for (resource, old) in before {
+        let _ = setrlimit(resource, old);
+    }
+    child
+}

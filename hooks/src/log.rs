@@ -1,0 +1,26 @@
+//! The gate's own log: one line for each command that was refused.
+//!
+//! Kept beside what sshd logs, because sshd does not know why. Not being able to write it refuses nobody.
+
+use queue::verdict::Role;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The log's size at which a new one is begun; one old one is kept.
+const SIZE: u64 = 10 << 20;
+
+/// Notes that `role` was refused `command`.
+pub fn refused(folder: &Path, role: &Role, command: Option<&str>, why: &str) {
+    let path = folder.join("gate.log");
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() >= SIZE) {
+        let _ = std::fs::rename(&path, folder.join("gate.log.1"));
+    }
+    let short = |text: &str| base::text::printable(&text.chars().take(300).collect::<String>());
+    let from = std::env::var("SSH_CONNECTION").unwrap_or_default();
+    let from = from.split(' ').next().filter(|from| !from.is_empty()).unwrap_or("-");
+    let line = format!("{} {} {} from {}: {} (asked for: {})\n", base::clock::now(), role.word(), role.name(), short(from), short(why), short(command.unwrap_or("a shell")));
+    // One write, so that lines of several processes do not mix.
+    let _ = OpenOptions::new().append(true).create(true).mode(0o640).open(&path).and_then(|mut file| file.write_all(line.as_bytes()));
+}

@@ -1,0 +1,68 @@
+//! `maintain`: what the gate does on its own timetable.
+//!
+//! Repeats hand-overs that a crash lost, packs the queues, and removes what killed processes left. Drops nothing that
+//! was pushed.
+
+use crate::queues::{self, Slot};
+use crate::{admin, complain, handover};
+use base::config::NodeConfig;
+use base::{At, Exit, FileLock, Result, atomic};
+use queue::Repository;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+/// After this long a temporary file was left by a crash.
+const LEFT: Duration = Duration::from_secs(24 * 3600);
+
+/// Looks after all queues and the access list.
+///
+/// # Errors
+/// When the configuration cannot be read. What is wrong with one queue is reported, and the others are looked after.
+pub fn maintain(config: &Path) -> Result<ExitCode> {
+    let config = NodeConfig::load(config)?;
+    let clients = queues::clients(&config.gate)?;
+    let mut slots: Vec<(Slot, bool)> = clients.iter().map(|client| (queues::slot(&config, client), true)).collect();
+    slots.push((admin::slot(&config), false));
+    let mut exit = Exit::Done;
+    for (slot, again) in slots.iter().filter(|(slot, _)| slot.path.join("HEAD").exists()) {
+        if let Err(error) = look_after(&config, slot, *again) {
+            complain(&error.context(format!("the queue of {} could not be looked after", slot.name)));
+            exit = Exit::Failed;
+        }
+    }
+    Ok(exit.into())
+}
+
+fn look_after(config: &NodeConfig, slot: &Slot, again: bool) -> Result<()> {
+    // Who is pushing now hands over as well.
+    let Some(_lock) = FileLock::try_now(&slot.lock)? else { return Ok(()) };
+    handover::catch_up(config, slot, again)?;
+    Repository::open(&slot.path, slot.branch)?.tidy()?;
+    for folder in [slot.path.clone(), slot.path.join("objects"), slot.path.join("objects/pack"), config.handover_path().join(&slot.name)] {
+        sweep(&folder)?;
+    }
+    Ok(())
+}
+
+/// Removes temporary files of ours and of git's that are a day old.
+fn sweep(folder: &Path) -> Result<()> {
+    let names = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("list", folder)?,
+    };
+    for entry in names {
+        let entry = entry.at("list", folder)?;
+        let name = entry.file_name();
+        let temporary = [atomic::TEMP_PREFIX, "tmp_objdir-", "incoming-", "tmp_pack_", "tmp_idx_", "tmp_obj_"];
+        if !temporary.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
+            continue;
+        }
+        let Ok(meta) = entry.metadata() else { continue };
+        let age = meta.modified().ok().and_then(|then| SystemTime::now().duration_since(then).ok()).unwrap_or_default();
+        if age >= LEFT {
+            if meta.is_dir() { atomic::remove_tree(&entry.path())? } else { atomic::remove(&entry.path())? }
+        }
+    }
+    Ok(())
+}

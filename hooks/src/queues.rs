@@ -1,0 +1,132 @@
+//! The queues that clients push to: made at the first push or fetch that the list allows, one lock for each.
+//!
+//! Does not check what is pushed (the hook does) and does not hand over (see [`crate::handover`]).
+
+use crate::serve::Node;
+use crate::{git, handover, hooks, limits};
+use base::{Error, FileLock, Name, Result, atomic};
+use queue::Repository;
+use queue::access::ClientGrant;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The branch of a queue.
+pub const BRANCH: &str = "requests";
+
+/// One repository of the gate that takes pushes.
+#[derive(Debug)]
+pub struct Slot {
+    /// What the hand-over calls it: a client's name, or `admin`.
+    pub name: String,
+    /// The repository.
+    pub path: PathBuf,
+    /// Its branch.
+    pub branch: &'static str,
+    /// The poller's own copy of it.
+    pub copy: PathBuf,
+    /// The gate's lock on it, held across git.
+    pub lock: PathBuf,
+}
+
+/// The slot of one client.
+pub fn slot(node: &base::config::NodeConfig, client: &Name) -> Slot {
+    Slot {
+        name: client.to_string(),
+        path: node.gate_queue_path(client),
+        branch: BRANCH,
+        copy: node.log_path(client),
+        lock: node.gate.join("queues").join(format!("{client}.lock")),
+    }
+}
+
+/// Takes a push into the client's queue and hands it over.
+///
+/// # Errors
+/// When the queue cannot be used. That git refuses a push is its exit code.
+pub fn receive(node: &Node, _grant: &ClientGrant) -> Result<ExitCode> {
+    let slot = slot(&node.config, node.role.name());
+    let _lock = take_lock(&slot)?;
+    open(node, &slot)?;
+    handover::catch_up(&node.config, &slot, true)?;
+    receive_pack(node, &slot)
+}
+
+/// Serves the client's queue to it: what it pushed, after it lost its own copy.
+///
+/// # Errors
+/// When the queue cannot be used. Does not return otherwise.
+pub fn serve(node: &Node) -> Result<ExitCode> {
+    let slot = slot(&node.config, node.role.name());
+    {
+        let _lock = take_lock(&slot)?;
+        open(node, &slot)?;
+        handover::catch_up(&node.config, &slot, true)?;
+    }
+    git::upload_pack(&slot.path)
+}
+
+/// Waits for the gate's lock on a slot.
+///
+/// # Errors
+/// With the path.
+pub fn take_lock(slot: &Slot) -> Result<FileLock> {
+    if let Some(folder) = slot.lock.parent() {
+        atomic::make_folder(folder, 0o750)?;
+    }
+    FileLock::wait(&slot.lock)
+}
+
+/// Opens the repository, which is made, with what the poller has of it, when it is not there. The caller holds the lock.
+///
+/// # Errors
+/// With the path.
+pub fn open(node: &Node, slot: &Slot) -> Result<Repository> {
+    let hooks = hooks::install(&node.config.gate)?;
+    let new = !slot.path.join("HEAD").exists();
+    let repository = Repository::open_receiving(&slot.path, slot.branch, &hooks)?;
+    if new && handover::copy_tip(slot).is_some() {
+        // The gate's files were lost; the client goes on where the poller's copy is.
+        handover::bring_back(slot, &repository)?;
+    }
+    Ok(repository)
+}
+
+/// Runs `git receive-pack`, waits for it, and hands over what it took in. The caller holds the lock.
+///
+/// # Errors
+/// When git cannot be run, or the hand-over fails (it is repeated).
+pub fn receive_pack(node: &Node, slot: &Slot) -> Result<ExitCode> {
+    let hooks = hooks::install(&node.config.gate)?;
+    let mut git = git::command();
+    let mut path = std::ffi::OsString::from("core.hooksPath=");
+    path.push(&hooks);
+    git.arg("-c").arg(path).arg("receive-pack").arg(&slot.path);
+    git.env(hooks::CONFIG, &node.file).env(hooks::ROLE, format!("{} {}", node.role.word(), node.role.name()));
+    let status = limits::run(&mut git, limits::RECEIVE)?;
+    // The hook did it already, unless it was killed.
+    handover::catch_up(&node.config, slot, false)?;
+    match status.code() {
+        Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        None => Err(Error::failed(format!("git was ended ({status})"))),
+    }
+}
+
+/// The clients that have a queue here.
+///
+/// # Errors
+/// With the path.
+pub fn clients(gate: &Path) -> Result<Vec<Name>> {
+    use base::At;
+    let folder = gate.join("queues");
+    let names = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.at("list", &folder)?,
+    };
+    let mut clients = Vec::new();
+    for entry in names {
+        let name = entry.at("list", &folder)?.file_name();
+        clients.extend(name.to_str().and_then(|name| Name::new(name.strip_suffix(".git")?).ok()));
+    }
+    clients.sort();
+    Ok(clients)
+}

@@ -1,0 +1,160 @@
+//! What a restorer may read on a node: the list, packs and snapshots of granted datasets, granted mirrors.
+//!
+//! Everything in a pack is sealed; what lies beside it is what the restorer proves. Nothing is written.
+
+use crate::sftp::{self, Denied, Tree};
+use base::config::NodeConfig;
+use base::{At, Dataset, Error, Exit, Name, RequestId, Result, beneath, untrusted};
+use queue::access::RestorerGrant;
+use queue::{Request, listing};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The file in a mirror that says of which dataset it is.
+const MIRROR_NAME: &str = "nightsafe-dataset";
+/// The longest such file.
+const NAME_LIMIT: usize = 4096;
+/// How many snapshots are remembered as granted or not.
+const REMEMBERED: usize = 100_000;
+
+/// Prints what may be read, as a JSON array.
+///
+/// # Errors
+/// With the path.
+pub fn list(config: &NodeConfig, grant: &RestorerGrant) -> Result<ExitCode> {
+    let listed = listing::granted(&config.data, grant)?;
+    let text = serde_json::to_string(&listed).map_err(|e| Error::failed("could not write the list").because(e))?;
+    writeln!(std::io::stdout(), "{text}").at("write to", "stdout")?;
+    Ok(Exit::Done.into())
+}
+
+/// The mirror `hex` of `client`, if its dataset is granted.
+///
+/// # Errors
+/// Of kind refused, in the same words whether it is there or not.
+pub fn mirror(config: &NodeConfig, grant: &RestorerGrant, client: &Name, hex: &str) -> Result<PathBuf> {
+    let path = config.client_path(client).join("mirrors").join(format!("{hex}.git"));
+    let name = untrusted::read(&path.join(MIRROR_NAME), NAME_LIMIT).ok();
+    let dataset = name.and_then(|found| String::from_utf8(found.bytes).ok()).and_then(|text| text.trim_end().parse::<Dataset>().ok());
+    match dataset {
+        Some(dataset) if grant.reads(client, &dataset) => Ok(path),
+        _ => Err(Error::refused("there is no such mirror that this key may read")),
+    }
+}
+
+/// Serves packs and snapshots.
+///
+/// # Errors
+/// When the other end cannot be talked to.
+pub fn sftp(config: &NodeConfig, grant: &RestorerGrant) -> Result<ExitCode> {
+    sftp::serve(&mut Stores { data: beneath::folder(&config.data)?, grant, known: HashMap::new() })
+}
+
+struct Stores<'a> {
+    data: OwnedFd,
+    grant: &'a RestorerGrant,
+    known: HashMap<(Name, RequestId), bool>,
+}
+
+/// A name that means something here.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Pack(Name),
+    Snapshot(Name, RequestId),
+}
+
+/// Reads `<client>/packs/<hex>` and `<client>/snapshots/<id>/<file>`.
+fn asked(name: &str) -> Option<Asked> {
+    let (client, rest) = name.split_once('/')?;
+    let client = Name::new(client).ok()?;
+    let (folder, rest) = rest.split_once('/')?;
+    match folder {
+        "packs" => (rest.len() == 64 && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(Asked::Pack(client)),
+        "snapshots" => {
+            let (id, file) = rest.split_once('/')?;
+            let plain = file.len() <= 64 && file.starts_with(|c: char| c.is_ascii_lowercase()) && file.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-');
+            plain.then_some(Asked::Snapshot(client, id.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+impl Stores<'_> {
+    fn allowed(&mut self, asked: &Asked) -> bool {
+        match asked {
+            Asked::Pack(client) => self.grant.reads_any(client),
+            Asked::Snapshot(client, id) => {
+                if !self.grant.reads_any(client) {
+                    return false;
+                }
+                let key = (client.clone(), id.clone());
+                if let Some(known) = self.known.get(&key) {
+                    return *known;
+                }
+                let allowed = self.dataset(&key.0, &key.1).is_some_and(|dataset| self.grant.reads(&key.0, &dataset));
+                if self.known.len() < REMEMBERED {
+                    self.known.insert(key, allowed);
+                }
+                allowed
+            }
+        }
+    }
+
+    /// The dataset of a snapshot, from the request that was proven when it was accepted.
+    fn dataset(&self, client: &Name, id: &RequestId) -> Option<Dataset> {
+        let path = format!("{client}/snapshots/{id}/request.toml");
+        let file = beneath::regular_file(&self.data, Path::new(&path)).ok()?;
+        let bytes = untrusted::read_bounded(file, queue::request::FILE_LIMIT).ok()?;
+        let request = Request::parse(&bytes).ok()?;
+        (request.client == *client && request.id == *id).then_some(request.dataset)
+    }
+}
+
+impl Tree for Stores<'_> {
+    fn open(&mut self, name: &str) -> std::result::Result<File, Denied> {
+        match asked(name) {
+            Some(asked) if self.allowed(&asked) => sftp::open_beneath(&self.data, Path::new(name)),
+            // Nobody learns from the answer what there is.
+            _ => Err(Denied::Forbidden),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let hex = "a".repeat(64);
+        assert_eq!(asked(&format!("web1/packs/{hex}")), Some(Asked::Pack(Name::new("web1").unwrap())));
+        assert!(matches!(asked("web1/snapshots/20261120T031500Z-3f9a1c7e/request.toml"), Some(Asked::Snapshot(..))));
+        for bad in [
+            "",
+            "web1",
+            "web1/packs",
+            "web1/packs/",
+            &format!("web1/packs/{hex}x"),
+            &format!("web1/packs/{}", hex.to_uppercase()),
+            &format!("web1/packs/../packs/{hex}"),
+            &format!("../web1/packs/{hex}"),
+            &format!("/web1/packs/{hex}"),
+            &format!("admin/packs/{hex}"),
+            &format!("web1/damaged/{hex}"),
+            "web1/pool/C20261120T031500Z-3f9a1c7e",
+            "web1/snapshots/20261120T031500Z-3f9a1c7e",
+            "web1/snapshots/20261120T031500Z-3f9a1c7e/",
+            "web1/snapshots/20261120T031500Z-3f9a1c7e/..",
+            "web1/snapshots/20261120T031500Z-3f9a1c7e/.tmp-1",
+            "web1/snapshots/20261120T031500Z-3f9a1c7e/a/b",
+            "web1/snapshots/../web2/request.toml",
+            "access/authorized_keys",
+        ] {
+            assert_eq!(asked(bad), None, "{bad}");
+        }
+    }
+}
