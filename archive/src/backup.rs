@@ -325,3 +325,6 @@ impl Visitor for Run<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
