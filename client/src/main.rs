@@ -1,2 +1,74 @@
-//! Binary.
-fn main() {}
+//! `nightsafe`, the client: asks nodes to fetch backups, and restores them.
+//!
+//! This file knows the names of the commands and nothing of what they do.
+
+mod commands;
+mod contact;
+mod history;
+mod names;
+mod outcome;
+mod output;
+mod progress;
+mod recall;
+mod send;
+mod state;
+mod trust;
+
+use clap::{ArgAction, Parser};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Backups over git and ssh: asks nodes to fetch data, and restores it.
+///
+/// Exit codes: 0 done (also when there was nothing to do); 1 failed; 2 wrong usage; 3 done, but some data could not be
+/// read or restored; 4 refused; 75 not now, will be tried again.
+#[derive(Debug, Parser)]
+#[command(name = "nightsafe", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+pub struct Globals {
+    /// The client's configuration.
+    #[arg(long, global = true, env = "NIGHTSAFE_CONFIG", value_name = "FILE", default_value = "/etc/nightsafe/client.toml")]
+    pub config: PathBuf,
+    /// Tell on stderr what is being done; twice for more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+fn main() -> ExitCode {
+    // git starts this very program in place of ssh; then it is nothing else.
+    transport::wrapper::run_if_asked();
+    let arguments = Arguments::parse();
+    trace(arguments.globals.verbose);
+    output::finish(commands::run(&arguments.globals, arguments.command))
+}
+
+/// Tracing goes to stderr, and only where somebody asked for it.
+fn trace(verbose: u8) {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let level = match (verbose, wanted) {
+        (0, None) => return,
+        (0, Some(text)) => text,
+        (1, _) => "nightsafe=info,modules=info,transport=info,archive=info,queue=info".into(),
+        (_, _) => "debug".into(),
+    };
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

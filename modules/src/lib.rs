@@ -14,7 +14,7 @@ mod settle;
 mod testing;
 
 pub use git::mirror_name;
-pub use settle::settle;
+pub use settle::{discard, settle};
 
 use archive::snapshot::SnapshotReader;
 use archive::store::Store;

@@ -31,6 +31,15 @@ pub fn settle(config: &ClientConfig, node: &ClientNode, id: &RequestId, _dataset
     free_exports(&config.export_path(&node.name), id)
 }
 
+/// Drops what was prepared for a request that will not be sent.
+///
+/// # Errors
+/// With the path.
+pub fn discard(config: &ClientConfig, node: &ClientNode, id: &RequestId) -> Result<()> {
+    Index::discard(&index_folder(config, &node.name), id)?;
+    free_exports(&config.export_path(&node.name), id)
+}
+
 /// Removes `<id>.*`, the packs and the manifest of one request.
 pub(crate) fn free_exports(folder: &Path, id: &RequestId) -> Result<()> {
     let files = match std::fs::read_dir(folder) {

@@ -1,0 +1,69 @@
+//! The commands, one file each.
+
+mod cancel;
+mod config_check;
+mod init;
+mod log;
+mod ls;
+mod node;
+mod restore;
+mod retry;
+mod send;
+mod snapshots;
+mod status;
+mod submit;
+mod watch;
+
+use crate::Globals;
+use base::config::ClientConfig;
+use base::{Exit, Result};
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Init(init::Init),
+    Submit(submit::Submit),
+    Send(send::Send),
+    Watch(watch::Watch),
+    Status(status::Status),
+    Cancel(cancel::Cancel),
+    Retry(retry::Retry),
+    Log(log::Log),
+    Snapshots(snapshots::Snapshots),
+    Ls(ls::Ls),
+    Restore(restore::Restore),
+    Node(node::Node),
+    Config(config_check::Config),
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// Whatever the command says.
+pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
+    match command {
+        Command::Init(command) => command.run(globals),
+        Command::Submit(command) => command.run(&load(globals)?),
+        Command::Send(command) => command.run(load(globals)?),
+        Command::Watch(command) => command.run(load(globals)?),
+        Command::Status(command) => command.run(&load(globals)?),
+        Command::Cancel(command) => command.run(&load(globals)?),
+        Command::Retry(command) => command.run(&load(globals)?),
+        Command::Log(command) => command.run(&load(globals)?),
+        Command::Snapshots(command) => command.run(globals),
+        Command::Ls(command) => command.run(globals),
+        Command::Restore(command) => command.run(globals),
+        Command::Node(command) => command.run(&load(globals)?),
+        Command::Config(command) => command.run(globals),
+    }
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// Of kind usage, with file, line and field.
+pub fn load(globals: &Globals) -> Result<ClientConfig> {
+    ClientConfig::load(&globals.config).map_err(|error| {
+        if globals.config.exists() { error } else { error.hint("Run nightsafe init, or say with --config where the configuration is.") }
+    })
+}

@@ -1,0 +1,93 @@
+//! `nightsafe restore`: brings a snapshot back, proven from the client's signature down.
+
+use super::ls::open_archive;
+use crate::Globals;
+use crate::output;
+use crate::progress::Progress;
+use crate::recall::proof::Content;
+use crate::recall::{self, Recall, Wanted, inner_path};
+use base::{ByteSize, Error, Exit, Result};
+use modules::{RestoreContext, RestoreReport, RestoreSource};
+use std::path::PathBuf;
+
+/// The most problems that are printed one by one.
+const SHOWN: usize = 100;
+
+/// Bring a snapshot back.
+///
+/// DIR becomes what the dataset's path was: /var/www/a of files:/var/www comes back as DIR/a. For git, DIR becomes a bare
+/// repository. A database is made anew under the name given with --into-db. Exit 3 when some data could not be restored.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// [CLIENT:]MODULE:PATH, or a snapshot's name.
+    #[arg(value_name = "DATASET|SNAPSHOT")]
+    what: String,
+    /// Only these files and folders, below the dataset's path or as absolute paths.
+    paths: Vec<String>,
+    /// The newest snapshot accepted at or before this time (2026-11-20 means the end of that day), or a snapshot's name.
+    #[arg(long, value_name = "TIME|SNAPSHOT")]
+    at: Option<String>,
+    /// Where to; made when it is not there.
+    #[arg(long, value_name = "DIR", required_unless_present = "into_db")]
+    target: Option<PathBuf>,
+    /// The database to make.
+    #[arg(long, value_name = "NAME")]
+    into_db: Option<String>,
+    /// A keyholder's age identity or ssh key.
+    #[arg(long, env = "NIGHTSAFE_IDENTITY", value_name = "FILE")]
+    identity: Option<PathBuf>,
+    #[command(flatten)]
+    from: recall::From,
+}
+
+impl Restore {
+    pub fn run(self, globals: &Globals) -> Result<Exit> {
+        let wanted = Wanted::parse(&self.what, self.at.as_deref())?;
+        let target = self.target.as_deref().map(absolute).transpose()?;
+        let recall = Recall::open(globals, self.from)?;
+        let proven = recall.prove(&recall.source.list()?, &wanted)?;
+        output::line(proven.describe());
+        let (dataset, client) = (proven.claim.dataset.clone(), proven.claim.client.clone());
+        let module = modules::client_module(dataset.module())
+            .ok_or_else(|| Error::usage(format!("this program has no module {:?}", dataset.module())).hint("Use the release that made the snapshot, or a newer one."))?;
+        let source = match proven.content {
+            Content::Archive(_) => RestoreSource::Archive(open_archive(&recall, proven, self.identity.as_deref())?),
+            Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(&client, &dataset), refs },
+            Content::Nothing => RestoreSource::Nothing,
+        };
+        let paths: Vec<String> = self.paths.iter().map(|path| inner_path(&dataset, path)).collect();
+        let progress = Progress::new();
+        let context = RestoreContext {
+            config: recall.config.as_ref(),
+            dataset: &dataset,
+            paths: &paths,
+            target: target.as_deref(),
+            into_db: self.into_db.as_deref(),
+            monitor: &progress,
+        };
+        let report = module.restore(&context, source)?;
+        drop(progress);
+        Ok(tell(&report))
+    }
+}
+
+/// Says what came back and what did not.
+fn tell(report: &RestoreReport) -> Exit {
+    let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
+    output::line(format_args!("Restored {} entries{size}.", report.entries));
+    for problem in report.problems.iter().take(SHOWN) {
+        output::note(format_args!("nightsafe: {}", base::text::printable(problem)));
+    }
+    if report.problems.len() > SHOWN {
+        output::note(format_args!("nightsafe: and {} more", report.problems.len() - SHOWN));
+    }
+    if report.problems.is_empty() {
+        return Exit::Done;
+    }
+    output::note(format_args!("nightsafe: {} problems; the rest was restored", report.problems.len()));
+    Exit::Incomplete
+}
+
+fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::usage(format!("{} cannot be a target", path.display())).because(e))
+}

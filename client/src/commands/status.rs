@@ -1,0 +1,190 @@
+//! `nightsafe status`: what each dataset is doing, when it was last stored, and how things stand with the nodes.
+
+use crate::contact::Contact;
+use crate::history::History;
+use crate::output::{self, Table};
+use base::clock::ago;
+use base::config::ClientConfig;
+use base::{Dataset, Exit, Name, RequestId, Result};
+use jiff::Timestamp;
+use queue::pool::{ClientPool, State};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Show what each dataset is doing, when it was last stored, and how things stand with the nodes.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// An array of objects instead of tables: datasets first, then nodes.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One dataset at one node.
+#[derive(Debug, Serialize)]
+struct DatasetRow {
+    kind: &'static str,
+    dataset: Dataset,
+    node: Name,
+    state: &'static str,
+    request: Option<RequestId>,
+    last_success: Option<Timestamp>,
+    snapshot: Option<String>,
+    unreadable: u64,
+    failures: u32,
+    failing_since: Option<Timestamp>,
+    error: Option<String>,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+struct NodeRow {
+    kind: &'static str,
+    node: Name,
+    last_contact: Option<Timestamp>,
+    failures: u32,
+    failing_since: Option<Timestamp>,
+    next_try: Option<Timestamp>,
+    error: Option<String>,
+    alarm: Option<String>,
+    warnings: Vec<String>,
+}
+
+/// Either, for one JSON array.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Row {
+    Dataset(DatasetRow),
+    Node(NodeRow),
+}
+
+impl Status {
+    pub fn run(self, config: &ClientConfig) -> Result<Exit> {
+        let datasets = datasets(config)?;
+        let nodes = nodes(config)?;
+        if self.json {
+            let rows: Vec<Row> = datasets.into_iter().map(Row::Dataset).chain(nodes.into_iter().map(Row::Node)).collect();
+            output::listing(true, &rows, |_| Table::new(&[], ""))?;
+            return Ok(Exit::Done);
+        }
+        output::listing(false, &datasets, dataset_table)?;
+        output::line("");
+        output::listing(false, &nodes, node_table)?;
+        tell(&datasets, &nodes);
+        Ok(Exit::Done)
+    }
+}
+
+/// Every dataset that is configured, waits, or was sent before, for each of its nodes.
+fn datasets(config: &ClientConfig) -> Result<Vec<DatasetRow>> {
+    let mut rows: BTreeMap<(Dataset, Name), DatasetRow> = BTreeMap::new();
+    let empty = |dataset: &Dataset, node: &Name| DatasetRow {
+        kind: "dataset",
+        dataset: dataset.clone(),
+        node: node.clone(),
+        state: "never asked for",
+        request: None,
+        last_success: None,
+        snapshot: None,
+        unreadable: 0,
+        failures: 0,
+        failing_since: None,
+        error: None,
+    };
+    for entry in &config.datasets {
+        for node in config.nodes_of(&entry.address) {
+            rows.insert((entry.address.clone(), node.name.clone()), empty(&entry.address, &node.name));
+        }
+    }
+    for node in &config.nodes {
+        for (dataset, past) in History::load(config, &node.name).datasets {
+            let row = rows.entry((dataset.clone(), node.name.clone())).or_insert_with(|| empty(&dataset, &node.name));
+            row.state = if past.failures > 0 { "failed" } else { State::Finished.words() };
+            row.last_success = past.last_success;
+            row.snapshot = past.snapshot;
+            row.unreadable = past.unreadable;
+            row.failures = past.failures;
+            row.failing_since = past.failing_since;
+            row.error = past.error;
+        }
+    }
+    for (state, file, _) in ClientPool::open(&config.pool_path())?.list()? {
+        if state == State::Finished {
+            continue;
+        }
+        let dataset = file.dataset()?;
+        let row = rows.entry((dataset.clone(), file.node.clone())).or_insert_with(|| empty(&dataset, &file.node));
+        row.state = state.words();
+        row.request = Some(file.id);
+    }
+    Ok(rows.into_values().collect())
+}
+
+fn nodes(config: &ClientConfig) -> Result<Vec<NodeRow>> {
+    let row = |node: &base::config::client::ClientNode| {
+        let contact = Contact::load(config, &node.name)?;
+        Ok(NodeRow {
+            kind: "node",
+            node: node.name.clone(),
+            last_contact: contact.last_contact,
+            failures: contact.failures,
+            failing_since: contact.failing_since,
+            next_try: contact.next_try,
+            error: contact.error,
+            alarm: contact.alarm,
+            warnings: contact.warnings.into_iter().map(|warning| format!("{}: {}", warning.at, warning.text)).collect(),
+        })
+    };
+    config.nodes.iter().map(row).collect()
+}
+
+fn dataset_table(rows: &[DatasetRow]) -> Table {
+    let mut table = Table::new(&["DATASET", "NODE", "STATE", "LAST STORED", "REQUEST"], "Nothing was asked for yet; nightsafe submit does.");
+    for row in rows {
+        let stored = row.last_success.map_or_else(|| "never".into(), |time| format!("{} ago", ago(time)));
+        let request = row.request.as_ref().map(ToString::to_string).unwrap_or_default();
+        table.row([row.dataset.to_string(), row.node.to_string(), row.state.into(), stored, request]);
+    }
+    table
+}
+
+fn node_table(rows: &[NodeRow]) -> Table {
+    let mut table = Table::new(&["NODE", "LAST CONTACT", "NEXT TRY"], "The configuration has no [[node]].");
+    for row in rows {
+        let contact = row.last_contact.map_or_else(|| "never".into(), |time| format!("{} ago", ago(time)));
+        let next = row.next_try.map(|time| time.to_string()).unwrap_or_default();
+        table.row([row.node.to_string(), contact, next]);
+    }
+    table
+}
+
+/// What does not fit into columns.
+fn tell(datasets: &[DatasetRow], nodes: &[NodeRow]) {
+    let mut lines = Vec::new();
+    for row in datasets {
+        if row.failures > 0 {
+            let since = row.failing_since.map(|time| format!(" since {time}")).unwrap_or_default();
+            let why = row.error.as_deref().unwrap_or("no reason was given");
+            lines.push(format!("{} for {}: failed {}{since}: {why}", row.dataset, row.node, times(row.failures)));
+        } else if row.unreadable > 0 {
+            lines.push(format!("{} for {}: {} entries could not be read", row.dataset, row.node, row.unreadable));
+        }
+    }
+    for row in nodes {
+        if let Some(error) = &row.error {
+            let since = row.failing_since.map(|time| format!(" since {time}")).unwrap_or_default();
+            lines.push(format!("{}: failed {}{since}: {error}", row.node, times(row.failures)));
+        }
+        lines.extend(row.alarm.iter().map(|alarm| format!("ALARM: {alarm}")));
+        lines.extend(row.warnings.iter().map(|warning| format!("{}: {warning}", row.node)));
+    }
+    if !lines.is_empty() {
+        output::line("");
+    }
+    for line in lines {
+        output::line(base::text::printable(&line));
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times") }
+}

@@ -1,0 +1,239 @@
+//! `nightsafe submit`: puts a request into the pool. Nothing else: no key, no network, no lock.
+
+use crate::outcome::{Ending, OutcomeFile};
+use crate::progress::Progress;
+use crate::output::worse;
+use crate::{names, output};
+use base::config::ClientConfig;
+use base::{Dataset, Error, Exit, Name, Reason, RequestId, Result, Span};
+use queue::pool::{ClientPool, PoolFile, State, Submitted};
+use std::time::{Duration, Instant};
+
+/// How often --wait looks.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Ask for a backup of a dataset.
+///
+/// The request is written into the pool, whence `nightsafe send` or `nightsafe watch` takes it. Any user of the submit
+/// group may do this. A dataset that waits already is not queued twice.
+#[derive(Debug, clap::Args)]
+pub struct Submit {
+    /// The kind of data: git, files, postgres, dummy.
+    #[arg(required_unless_present = "all")]
+    module: Option<String>,
+    /// The folder, the repository or the database.
+    #[arg(required_unless_present = "all")]
+    path: Option<String>,
+    /// The node that is asked. Default: the nodes that the configuration names for the dataset, else the first node.
+    node: Option<Name>,
+    /// Every dataset that the configuration lists.
+    #[arg(long, conflicts_with_all = ["module", "path", "node"])]
+    all: bool,
+    /// A word that the snapshot is marked with; may be given several times.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Wait until the node has answered: exit 0 when it is stored, 1 when it failed, 3 when some data could not be read,
+    /// 4 when it was refused.
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: the longest time to wait, as in 30s, 10m, 6h; then exit 75.
+    #[arg(long, value_name = "SPAN", requires = "wait")]
+    timeout: Option<Span>,
+    /// Why it is asked for.
+    #[arg(long, hide = true, value_parser = ["hook", "schedule", "manual"], default_value = "manual")]
+    reason: String,
+}
+
+impl Submit {
+    pub fn run(self, config: &ClientConfig) -> Result<Exit> {
+        config.client_name()?;
+        let pool = ClientPool::open(&config.pool_path())?;
+        let wanted = if self.all { all(config)? } else { vec![self.one(config)?] };
+        let reason = match self.reason.as_str() {
+            "hook" => Reason::Hook,
+            "schedule" => Reason::Schedule,
+            _ => Reason::Manual,
+        };
+        // Everything is checked before anything is written.
+        let mut files = Vec::new();
+        let mut wrong = Vec::new();
+        for (dataset, nodes) in &wanted {
+            match check(config, dataset) {
+                Ok(()) => {
+                    for node in nodes {
+                        files.push(PoolFile::new(dataset, node, &self.tags, reason)?);
+                    }
+                }
+                Err(error) if self.all => wrong.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut waiting = Vec::new();
+        for file in &files {
+            let submitted = pool.submit(file)?;
+            let subject = format!("{}:{} for {}", file.module, file.path, file.node);
+            match &submitted {
+                Submitted::New(id) => output::line(format_args!("{id}  {subject}")),
+                Submitted::AlreadyWaiting(id) => output::line(format_args!("{id}  {subject} is waiting already")),
+            }
+            waiting.push((submitted.id().clone(), subject));
+        }
+        for error in &wrong {
+            output::complain(error);
+        }
+        let exit = if self.wait { wait_for(config, &pool, waiting, self.timeout.map(|span| span.0))? } else { Exit::Done };
+        Ok(if wrong.is_empty() { exit } else { Exit::Failed })
+    }
+
+    /// The one dataset of the command line with its nodes.
+    fn one(&self, config: &ClientConfig) -> Result<(Dataset, Vec<Name>)> {
+        let (Some(module), Some(path)) = (&self.module, &self.path) else {
+            return Err(Error::usage("say which module and path, or --all"));
+        };
+        let Some(known) = modules::client_module(module) else {
+            return Err(Error::usage(format!("there is no module {module:?}")).hint(names::hint(module, modules::names().iter().copied())));
+        };
+        let dataset = dataset_of(config, known.name(), path)?;
+        let nodes = match &self.node {
+            Some(name) if config.node(name).is_some() => vec![name.clone()],
+            Some(name) => {
+                return Err(Error::usage(format!("the configuration has no node {name}"))
+                    .hint(names::hint(name.as_str(), config.nodes.iter().map(|node| node.name.as_str()))));
+            }
+            None => config.nodes_of(&dataset).iter().map(|node| node.name.clone()).collect(),
+        };
+        if nodes.is_empty() {
+            return Err(Error::usage("the configuration has no [[node]] to send backups to"));
+        }
+        Ok((dataset, nodes))
+    }
+}
+
+/// The dataset that a person means: as it stands where the configuration knows it so (names of databases), otherwise
+/// as a path against the present folder.
+fn dataset_of(config: &ClientConfig, module: &str, path: &str) -> Result<Dataset> {
+    if let Ok(dataset) = Dataset::cleaned(module, path)
+        && (path.starts_with('/') || config.allows(&dataset))
+    {
+        return Ok(dataset);
+    }
+    let here = std::env::current_dir().map_err(|e| Error::failed("could not find the present folder").because(e))?;
+    let absolute = here.join(path);
+    let absolute = absolute.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8, which a dataset's path must be", absolute.display())))?;
+    let beside = Dataset::cleaned(module, absolute)?;
+    // Where neither is allowed, what was written is more telling in the error than what we made of it.
+    match Dataset::new(module, path) {
+        Ok(plain) if !config.allows(&beside) && !std::path::Path::new(absolute).exists() => Ok(plain),
+        _ => Ok(beside),
+    }
+}
+
+/// Whether this dataset may be asked for, and can be as far as this user can tell.
+fn check(config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+    if !config.allows(dataset) {
+        let listed: Vec<String> = config.datasets.iter().map(|entry| entry.address.to_string()).collect();
+        let hint = match names::nearest(&dataset.to_string(), listed.iter().map(String::as_str)).first() {
+            Some(near) => format!("Did you mean {near}?"),
+            None => "List it as a [[dataset]], or allow the folder above it with [[allow]].".into(),
+        };
+        return Err(Error::refused(format!("the configuration does not allow {dataset}")).hint(hint));
+    }
+    let module = modules::client_module(dataset.module())
+        .ok_or_else(|| Error::usage(format!("there is no module {:?} for {dataset}", dataset.module())))?;
+    module.check(config, dataset)
+}
+
+/// Every dataset of the configuration with its nodes.
+fn all(config: &ClientConfig) -> Result<Vec<(Dataset, Vec<Name>)>> {
+    if config.datasets.is_empty() {
+        return Err(Error::usage("the configuration lists no [[dataset]]").hint("submit --all asks for those; others are named one by one."));
+    }
+    let nodes = |dataset: &Dataset| config.nodes_of(dataset).iter().map(|node| node.name.clone()).collect();
+    Ok(config.datasets.iter().map(|entry| (entry.address.clone(), nodes(&entry.address))).collect())
+}
+
+/// Waits until every one of these requests has ended, and says how.
+fn wait_for(config: &ClientConfig, pool: &ClientPool, mut waiting: Vec<(RequestId, String)>, timeout: Option<Duration>) -> Result<Exit> {
+    let deadline = timeout.map(|time| Instant::now() + time);
+    let progress = Progress::new();
+    let mut worst = Exit::Done;
+    loop {
+        let mut still = Vec::new();
+        for (id, subject) in waiting {
+            match OutcomeFile::read(config, &id)? {
+                Some(outcome) => worst = worse(worst, tell(&outcome, &subject)),
+                None => {
+                    progress.say(&format!("{subject}: {}", stage(pool, &id)?));
+                    still.push((id, subject));
+                }
+            }
+        }
+        waiting = still;
+        if waiting.is_empty() {
+            return Ok(worst);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            drop(progress);
+            for (id, subject) in &waiting {
+                output::note(format_args!("{id}  {subject}: no answer yet ({}); it will be tried again", stage(pool, id)?));
+            }
+            return Ok(worse(worst, Exit::NotNow));
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// What a waiting request is doing, in words.
+fn stage(pool: &ClientPool, id: &RequestId) -> Result<&'static str> {
+    Ok(match pool.find(id)? {
+        Some((State::Writing | State::Complete, ..)) => "waiting for send",
+        Some((State::Finished, ..)) => "finished",
+        // Whoever may not look into the sender's folder knows this much: it is not in the inbox any more.
+        Some((State::Process, ..)) | None => "being fetched",
+    })
+}
+
+/// Says how a request ended, and what that means for the exit code.
+fn tell(outcome: &OutcomeFile, subject: &str) -> Exit {
+    let reason = outcome.reason.as_deref().map(|text| format!(": {}", base::text::printable(text))).unwrap_or_default();
+    let line = format!("{}  {subject} {}{reason}", outcome.id, outcome.outcome.words());
+    match outcome.outcome {
+        Ending::Stored if outcome.unreadable > 0 => {
+            output::line(format_args!("{line}, but {} entries could not be read", outcome.unreadable));
+            Exit::Incomplete
+        }
+        Ending::Stored => {
+            output::line(line);
+            Exit::Done
+        }
+        Ending::Refused => {
+            output::note(line);
+            Exit::Refused
+        }
+        Ending::Failed | Ending::Cancelled => {
+            output::note(line);
+            Exit::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> ClientConfig {
+        base::config::parse("c", format!("version = 1\nname = \"web1\"\n{text}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn paths_are_made_absolute_and_names_stay() {
+        let config = config("[[allow]]\nmodule = \"postgres\"\nunder = \"*\"\n[[allow]]\nmodule = \"files\"\nunder = \"/\"");
+        let named = |module: &str, path: &str| dataset_of(&config, module, path).unwrap().to_string();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(named("postgres", "shop"), "postgres:shop");
+        assert_eq!(named("files", "/a//b/../c/"), "files:/a/c");
+        assert_eq!(named("files", "src"), format!("files:{}/src", here.display()));
+        assert_eq!(named("files", "."), format!("files:{}", here.display()));
+        assert_eq!(named("files", ".."), format!("files:{}", here.parent().unwrap().display()));
+    }
+}

@@ -1,0 +1,105 @@
+//! What became of each dataset at one node: the last success, and failures since. `status` shows it.
+//!
+//! A convenience: the signed receipts are what counts, and a lost file is begun anew.
+
+use crate::outcome::{Ending, OutcomeFile};
+use crate::state;
+use base::config::ClientConfig;
+use base::{Dataset, Error, Name, Result, atomic};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The longest such file that is read: some 100,000 datasets.
+const LIMIT: usize = 64 << 20;
+
+/// One dataset at one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// When the node last confirmed that it keeps a snapshot, by our clock.
+    pub last_success: Option<Timestamp>,
+    /// That snapshot.
+    pub snapshot: Option<String>,
+    /// Entries that it lacks because they could not be read.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// How many requests in a row have failed or were refused since.
+    #[serde(default)]
+    pub failures: u32,
+    /// When the first of them ended.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last of them failed.
+    pub error: Option<String>,
+}
+
+impl Past {
+    /// Takes in how a request ended.
+    pub fn add(&mut self, outcome: &OutcomeFile) {
+        match outcome.outcome {
+            Ending::Stored => {
+                *self = Self {
+                    last_success: Some(outcome.at),
+                    snapshot: outcome.snapshot.clone(),
+                    unreadable: outcome.unreadable,
+                    ..Self::default()
+                };
+            }
+            Ending::Failed | Ending::Refused => {
+                self.failures = self.failures.saturating_add(1);
+                self.failing_since.get_or_insert(outcome.at);
+                self.error.clone_from(&outcome.reason);
+            }
+            Ending::Cancelled => {}
+        }
+    }
+}
+
+/// `S/history/<node>.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// By dataset.
+    pub datasets: BTreeMap<Dataset, Past>,
+}
+
+impl History {
+    /// What is known of one node's datasets; nothing where the file is missing or damaged.
+    pub fn load(config: &ClientConfig, node: &Name) -> Self {
+        let path = state::history_path(config, node);
+        let Ok(file) = base::untrusted::read(&path, LIMIT) else { return Self::default() };
+        serde_json::from_slice(&file.bytes).unwrap_or_else(|error| {
+            tracing::warn!("{} is damaged and begun anew: {error}", path.display());
+            Self::default()
+        })
+    }
+
+    /// Takes in how a request ended, and writes that down.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn add(&mut self, config: &ClientConfig, outcome: &OutcomeFile) -> Result<()> {
+        self.datasets.entry(outcome.dataset.clone()).or_default().add(outcome);
+        let bytes = serde_json::to_vec(self).map_err(|e| Error::failed("could not write the history").because(e))?;
+        atomic::write(&state::history_path(config, &outcome.node), &bytes, 0o644)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::RequestId;
+
+    #[test]
+    fn failures_count_until_the_next_success() {
+        let (id, dataset, node) = (RequestId::generate().unwrap(), "files:/a".parse().unwrap(), Name::new("n").unwrap());
+        let ended = |ending| OutcomeFile::new(&id, &dataset, &node, ending).because("why");
+        let mut past = Past::default();
+        past.add(&ended(Ending::Stored));
+        past.add(&ended(Ending::Failed));
+        past.add(&ended(Ending::Cancelled));
+        past.add(&ended(Ending::Refused));
+        assert_eq!((past.failures, past.error.as_deref()), (2, Some("why")));
+        assert!(past.last_success.is_some() && past.failing_since.is_some());
+        past.add(&ended(Ending::Stored));
+        assert_eq!((past.failures, past.error), (0, None));
+    }
+}

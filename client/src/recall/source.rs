@@ -1,0 +1,196 @@
+//! Reading snapshots where they are: a node over ssh, or a client's store on a local path.
+//!
+//! Proves nothing of what it reads; `proof` does.
+
+use super::choose::Offered;
+use archive::PackSource;
+use archive::limits;
+use archive::store::{Store, StoredContent};
+use base::config::ClientConfig;
+use base::{Blake3, Dataset, Error, Name, Payload, Proof, ReadAt, RequestId, Result};
+use modules::MirrorFrom;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use transport::{Endpoint, Peer, Sftp};
+
+/// The longest listing that is read from a node: some hundred thousand snapshots.
+const LISTING_LIMIT: usize = 64 << 20;
+
+/// How long a node may take to list.
+const LISTING_TIME: Duration = Duration::from_secs(300);
+
+/// The largest commit or tree that is read.
+const OBJECT_LIMIT: usize = 1 << 20;
+
+/// A place that snapshots are read from.
+pub enum Source {
+    /// A store on this machine.
+    Local {
+        /// One client's folder.
+        store: Store,
+    },
+    /// A node.
+    Remote {
+        /// Its name in the configuration.
+        node: Name,
+        /// The way to it, as a restorer.
+        peer: Arc<Peer>,
+    },
+}
+
+impl Source {
+    /// The store of one client in `folder`.
+    ///
+    /// # Errors
+    /// Of kind usage when it is none.
+    pub fn local(folder: &Path) -> Result<Self> {
+        Ok(Self::Local { store: Store::open_existing(folder)? })
+    }
+
+    /// A node of the configuration, reached as a restorer.
+    ///
+    /// # Errors
+    /// Of kind usage when there is no such node.
+    pub fn remote(config: &ClientConfig, name: Option<&Name>) -> Result<Self> {
+        let node = match name {
+            Some(name) => config.node(name).ok_or_else(|| {
+                Error::usage(format!("the configuration has no node {name}"))
+                    .hint(crate::names::hint(name.as_str(), config.nodes.iter().map(|node| node.name.as_str())))
+            })?,
+            None => config.nodes.first().ok_or_else(|| Error::usage("the configuration has no [[node]] to read from"))?,
+        };
+        let login = node.restore.as_ref();
+        let peer = Peer::new(Endpoint {
+            alias: node.name.to_string(),
+            address: login.and_then(|login| login.ssh.clone()).unwrap_or_else(|| node.ssh.clone()),
+            host_key: node.host_key.clone(),
+            key: login.map_or_else(|| config.key_path(), |login| login.key.clone()),
+            runtime: runtime(config),
+        })?;
+        Ok(Self::Remote { node: node.name.clone(), peer: Arc::new(peer) })
+    }
+
+    /// What to call it in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Local { store } => store.path().display().to_string(),
+            Self::Remote { node, .. } => node.to_string(),
+        }
+    }
+
+    /// The node, where one is asked: what is proven must have been meant for it.
+    pub fn node(&self) -> Option<&Name> {
+        match self {
+            Self::Local { .. } => None,
+            Self::Remote { node, .. } => Some(node),
+        }
+    }
+
+    /// What is offered, in the order of acceptance.
+    ///
+    /// # Errors
+    /// When it cannot be read; a node is not believed more than a bounded list of lines.
+    pub fn list(&self) -> Result<Vec<Offered>> {
+        let mut offered: Vec<Offered> = match self {
+            Self::Local { store } => store.readable_snapshots(&Complaints)?.into_iter().map(|one| Offered::from(one.accepted)).collect(),
+            Self::Remote { node, peer } => {
+                let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME).map_err(|error| {
+                    error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
+                })?;
+                serde_json::from_slice(&bytes).map_err(|e| Error::failed(format!("{node} gave a listing that cannot be read")).because(e))?
+            }
+        };
+        offered.sort_by(|a, b| (&a.client, a.order, &a.snapshot).cmp(&(&b.client, b.order, &b.snapshot)));
+        Ok(offered)
+    }
+
+    /// The raw proof of one snapshot.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn proof(&self, client: &Name, id: &RequestId) -> Result<Proof> {
+        match self {
+            Self::Local { store } => Ok(store.snapshot(id)?.proof),
+            Self::Remote { peer, .. } => {
+                let sftp = peer.sftp()?;
+                let read = |name: &str| sftp.read(&format!("{client}/snapshots/{id}/{name}"), OBJECT_LIMIT);
+                Ok(Proof { commit: read("commit")?, tree: read("tree")?, request: read("request.toml")? })
+            }
+        }
+    }
+
+    /// The manifest or the list of refs of one snapshot, as its payload says.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn content(&self, client: &Name, id: &RequestId, payload: &Payload) -> Result<Vec<u8>> {
+        let name = match payload {
+            Payload::Manifest(_) => "manifest",
+            Payload::Refs(_) => "refs",
+            Payload::Nothing => return Ok(Vec::new()),
+        };
+        match self {
+            Self::Local { store } => match store.snapshot(id)?.content {
+                StoredContent::Manifest(bytes) | StoredContent::Refs(bytes) => Ok(bytes),
+            },
+            Self::Remote { peer, .. } => peer.sftp()?.read(&format!("{client}/snapshots/{id}/{name}"), limits::MANIFEST),
+        }
+    }
+
+    /// The packs of a client.
+    ///
+    /// # Errors
+    /// When the node cannot be reached.
+    pub fn packs(&self, client: &Name) -> Result<Arc<dyn PackSource>> {
+        match self {
+            Self::Local { store } => Ok(store.packs()),
+            Self::Remote { peer, .. } => Ok(Arc::new(RemotePacks { sftp: peer.sftp()?, client: client.clone() })),
+        }
+    }
+
+    /// The mirror of a git repository.
+    pub fn mirror(&self, client: &Name, dataset: &Dataset) -> MirrorFrom {
+        let name = modules::mirror_name(dataset);
+        match self {
+            Self::Local { store } => MirrorFrom::Local(store.path().join("mirrors").join(name)),
+            Self::Remote { peer, .. } => MirrorFrom::Remote { peer: Arc::clone(peer), name: format!("{client}/mirrors/{name}") },
+        }
+    }
+}
+
+/// Where control sockets go: a restorer's machine may have no state folder that he can write.
+fn runtime(config: &ClientConfig) -> PathBuf {
+    let configured = config.runtime_path();
+    let usable = configured.is_dir() || configured.parent().is_some_and(|parent| rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok());
+    let ours = !configured.exists() || std::fs::metadata(&configured).is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == rustix::process::getuid().as_raw());
+    if usable && ours {
+        return configured;
+    }
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) if folder.len() <= 40 => Path::new(&folder).join("nightsafe"),
+        _ => std::env::temp_dir().join(format!("nightsafe-{uid}")),
+    }
+}
+
+/// Packs of a client at a node.
+struct RemotePacks {
+    sftp: Sftp,
+    client: Name,
+}
+
+impl PackSource for RemotePacks {
+    fn pack(&self, digest: &Blake3) -> Result<Box<dyn ReadAt>> {
+        Ok(Box::new(self.sftp.open(&format!("{}/packs/{}", self.client, digest.hex()))?))
+    }
+}
+
+/// Snapshots that cannot be listed are told to the person who looks.
+struct Complaints;
+
+impl base::Monitor for Complaints {
+    fn problem(&self, error: &Error) {
+        crate::output::complain(error);
+    }
+}

@@ -1,0 +1,281 @@
+//! The daemon behind `nightsafe watch`: the same work as `send`, begun the moment there is some.
+//!
+//! notify and `receipts-wait` only wake it up; a slow sweep finds what they missed.
+
+use super::bell::Bell;
+use super::run::NodeRun;
+use super::{LANES, attempt, courier, lanes, prepare_state, push, receipts};
+use crate::{output, state};
+use base::config::ClientConfig;
+use base::config::client::ClientNode;
+use base::{Error, Exit, FileLock, Result, clock};
+use modules::Lane;
+use notify::{RecursiveMode, Watcher};
+use queue::pool::ClientPool;
+use std::io::Read;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use transport::Stream;
+
+/// How often everything is looked at, whether something woke us or not.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How long a stop waits for what is being done. Whatever is cut off is found by the next start.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a node is asked for that another process sends to.
+const LOCKED: Duration = Duration::from_secs(1);
+
+/// A commit id for "none", as the gate expects it.
+const NOTHING: &str = "0000000000000000000000000000000000000000";
+
+/// What wakes the courier of a node.
+enum Event {
+    /// A lane has committed a request.
+    Committed,
+    /// The node says that there are receipts, or the wait for them broke off; which wait it was.
+    Receipts(u64, Result<()>),
+    /// It is time to stop.
+    Stop,
+}
+
+/// One node's threads.
+struct Worker {
+    bell: Arc<Bell>,
+    events: Sender<Event>,
+    thread: JoinHandle<()>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the configuration or the pool cannot be used, or another daemon runs.
+pub fn run(config: ClientConfig) -> Result<Exit> {
+    let config = Arc::new(config);
+    prepare_state(&config)?;
+    let Some(_lock) = FileLock::try_now(&state::daemon_lock_path(&config))? else {
+        return Err(Error::failed("another nightsafe watch is at work on this state folder"));
+    };
+    let pool = ClientPool::open(&config.pool_path())?;
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+        .map_err(|e| Error::failed("could not wait for signals").because(e))?;
+    let workers: Vec<Worker> = config.nodes.iter().map(|node| spawn(&config, node)).collect();
+    let bells: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
+    // Kept alive: it stops when it is dropped.
+    let _watcher = watch_inbox(&pool, bells.clone());
+    let sweeper_config = Arc::clone(&config);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(SWEEP);
+            if let Err(error) = prepare_state(&sweeper_config) {
+                output::complain(&error);
+            }
+            bells.iter().for_each(|bell| bell.ring());
+        }
+    });
+    tracing::info!("watching {}", pool.inbox().display());
+    signals.forever().next();
+    tracing::info!("stopping");
+    for worker in &workers {
+        worker.bell.stop();
+        let _ = worker.events.send(Event::Stop);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(Exit::Done)
+}
+
+/// Wakes the lanes when something changes in the inbox. Without it the sweep has to do.
+fn watch_inbox(pool: &ClientPool, bells: Vec<Arc<Bell>>) -> Option<notify::RecommendedWatcher> {
+    let ring = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            bells.iter().for_each(|bell| bell.ring());
+        }
+    };
+    let watcher = notify::recommended_watcher(ring).and_then(|mut watcher| {
+        watcher.watch(pool.inbox(), RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watcher.map_err(|error| output::complain(&Error::failed("the inbox cannot be watched; it is looked at every minute").because(error))).ok()
+}
+
+fn spawn(config: &Arc<ClientConfig>, node: &ClientNode) -> Worker {
+    let (events, received) = channel();
+    let bell = Arc::new(Bell::default());
+    let (config, node, sender, own_bell) = (Arc::clone(config), node.clone(), events.clone(), Arc::clone(&bell));
+    let thread = std::thread::spawn(move || {
+        // Trouble of our own (a full disk, a damaged file) must not end the daemon for good.
+        while !own_bell.stopped() {
+            match serve(&config, &node, &own_bell, &sender, &received) {
+                Ok(()) => return,
+                Err(error) => output::complain(&error.context(format!("sending to {} stopped; it begins anew in a minute", node.name))),
+            }
+            let mut heard = u64::MAX;
+            let until = Instant::now() + SWEEP;
+            while Instant::now() < until && own_bell.wait(&mut heard, SWEEP) {}
+        }
+    });
+    Worker { bell, events, thread }
+}
+
+/// Serves one node until the daemon stops.
+fn serve(config: &Arc<ClientConfig>, node: &ClientNode, bell: &Arc<Bell>, sender: &Sender<Event>, events: &Receiver<Event>) -> Result<()> {
+    let run = loop {
+        match NodeRun::open(config, node, Arc::clone(bell))? {
+            Some(run) => break Arc::new(run),
+            None if bell.stopped() => return Ok(()),
+            None => std::thread::sleep(LOCKED),
+        }
+    };
+    run.recover()?;
+    let failure: Arc<Mutex<Option<Error>>> = Arc::default();
+    let lanes: Vec<_> = LANES.into_iter().map(|lane| spawn_lane(&run, lane, sender.clone(), Arc::clone(&failure))).collect();
+    let served = Courier { run: &run, sender, listener: None, waits: 0, want_receipts: true, queue_known: false }.work(events, &failure);
+    if served.is_err() {
+        // The lanes hold the node's lock with us; without them the next start cannot begin.
+        run.leave();
+    }
+    for lane in lanes {
+        // A lane that is in the middle of a long archive is not waited for when the daemon stops.
+        if !bell.stopped() {
+            let _ = lane.join();
+        }
+    }
+    served
+}
+
+/// A lane that works whenever the bell rings.
+fn spawn_lane(run: &Arc<NodeRun>, lane: Lane, sender: Sender<Event>, failure: Arc<Mutex<Option<Error>>>) -> JoinHandle<()> {
+    let run = Arc::clone(run);
+    std::thread::spawn(move || {
+        let mut heard = 0;
+        loop {
+            let committed = || {
+                let _ = sender.send(Event::Committed);
+            };
+            if let Err(error) = lanes::work(&run, lane, &committed) {
+                super::bell::lock(&failure).get_or_insert(error);
+                committed();
+                return;
+            }
+            if run.has_left() || !run.bell.wait(&mut heard, SWEEP) {
+                return;
+            }
+        }
+    })
+}
+
+/// Brings requests to the node and waits for its answers.
+struct Courier<'a> {
+    run: &'a Arc<NodeRun>,
+    sender: &'a Sender<Event>,
+    listener: Option<Stream>,
+    /// How many waits were begun; what an older one says does not count.
+    waits: u64,
+    want_receipts: bool,
+    queue_known: bool,
+}
+
+impl Courier<'_> {
+    fn work(mut self, events: &Receiver<Event>, failure: &Mutex<Option<Error>>) -> Result<()> {
+        let run = self.run;
+        let mut swept = Instant::now();
+        loop {
+            if let Some(error) = super::bell::lock(failure).take() {
+                return Err(error);
+            }
+            if run.is_due() {
+                self.round()?;
+            } else {
+                self.listener = None;
+            }
+            let mut event = events.recv_timeout(self.pause(swept));
+            loop {
+                match event {
+                    Ok(Event::Stop) => return Ok(()),
+                    Ok(Event::Committed) => {}
+                    Ok(Event::Receipts(wait, told)) => {
+                        if wait == self.waits && self.listener.take().is_some() {
+                            self.want_receipts = true;
+                            attempt(run, told)?;
+                        }
+                    }
+                    Err(_) => break,
+                }
+                event = events.try_recv().map_err(|_| RecvTimeoutError::Timeout);
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.want_receipts = true;
+                run.recover()?;
+                run.bell.ring();
+            }
+        }
+    }
+
+    /// Sends what is ready, settles what was answered, and holds a wait open for what is not.
+    fn round(&mut self) -> Result<()> {
+        let run = self.run;
+        if !self.queue_known {
+            if attempt(run, courier::restore_queue(run))?.is_none() {
+                return Ok(());
+            }
+            self.queue_known = true;
+        }
+        push(run)?;
+        if !run.is_due() || !run.is_waiting()? {
+            self.listener = None;
+            return Ok(());
+        }
+        if std::mem::take(&mut self.want_receipts) {
+            if let Some(ended) = attempt(run, receipts::collect(run))?
+                && ended > 0
+            {
+                // What was in process no longer keeps back what waits for the same dataset.
+                run.bell.ring();
+            }
+            if !run.is_waiting()? {
+                self.listener = None;
+                return Ok(());
+            }
+        }
+        if self.listener.is_none() && run.is_due() {
+            self.listen()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the node tell us when there is a new receipt.
+    fn listen(&mut self) -> Result<()> {
+        let tip = receipts::tip(self.run)?;
+        let verb = format!("receipts-wait {}", tip.as_deref().unwrap_or(NOTHING));
+        let Some(mut stream) = attempt(self.run, self.run.peer.stream(&verb))? else { return Ok(()) };
+        let Some(mut stdout) = stream.stdout.take() else { return Ok(()) };
+        self.waits += 1;
+        let (sender, wait) = (self.sender.clone(), self.waits);
+        let node = self.run.node.name.clone();
+        std::thread::spawn(move || {
+            let mut line = Vec::new();
+            let told = match stdout.by_ref().take(1024).read_to_end(&mut line) {
+                Ok(0) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke"))),
+                Ok(_) => Ok(()),
+                Err(error) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke")).because(error)),
+            };
+            // Nobody listens any more when the daemon stops.
+            let _ = sender.send(Event::Receipts(wait, told));
+        });
+        self.listener = Some(stream);
+        Ok(())
+    }
+
+    /// How long there is nothing to do, unless something wakes us.
+    fn pause(&self, swept: Instant) -> Duration {
+        let sweep = SWEEP.saturating_sub(swept.elapsed());
+        let next = self.run.contact().next_try.map(|next| next.duration_since(clock::now()).unsigned_abs() + Duration::from_millis(500));
+        next.map_or(sweep, |next| next.min(sweep))
+    }
+}

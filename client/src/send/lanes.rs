@@ -1,0 +1,74 @@
+//! The lanes: each takes one request at a time, lets the module prepare it, and commits it to the queue.
+//!
+//! Two for each node, so that a long archive does not delay a mirror. Knows no module by name, and sends nothing.
+
+use super::outbox::Draft;
+use super::run::NodeRun;
+use crate::outcome::{Ending, OutcomeFile};
+use base::{Dataset, Error, Kind, Result, clock};
+use modules::{ClientContext, Lane};
+use queue::pool::Claimed;
+
+/// Works off what waits for this lane. `committed` is called after each request that is ready to be sent.
+///
+/// # Errors
+/// When pool or queue cannot be used; a request that cannot be prepared is no error here.
+pub fn work(run: &NodeRun, lane: Lane, committed: &dyn Fn()) -> Result<()> {
+    while !run.bell.stopped() {
+        let Some(claimed) = run.next(lane)? else { return Ok(()) };
+        if one(run, &claimed)? {
+            committed();
+        }
+    }
+    Ok(())
+}
+
+/// Prepares and commits one request. True when there is something to be sent.
+fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
+    let file = &claimed.file;
+    let dataset = file.dataset()?;
+    let ended = |ending, error: &Error| {
+        run.tell_failed(&Error::failed(format!("{dataset} for {}: {}", run.node.name, error.one_line())));
+        run.end_here(&OutcomeFile::new(&file.id, &dataset, &run.node.name, ending).because(error.one_line())).map(|()| false)
+    };
+    // Anybody in the submit group can write into the inbox: what the command checked is checked again.
+    if !run.config.allows(&dataset) {
+        return ended(Ending::Refused, &Error::refused(format!("the configuration does not allow {dataset}")));
+    }
+    let Some(module) = modules::client_module(&file.module) else {
+        return ended(Ending::Refused, &Error::refused(format!("there is no module {:?}", file.module)));
+    };
+    tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);
+    let context = ClientContext { config: &run.config, node: &run.node, id: &file.id, tags: &file.tags, monitor: run };
+    let prepared = match module.prepare(&context, &dataset) {
+        Ok(prepared) => prepared,
+        // It stays in process without a worker, and the next run prepares it anew.
+        Err(error) if error.kind() == Kind::NotNow => {
+            run.tell_not_now(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name)));
+            return Ok(false);
+        }
+        Err(error) => return ended(Ending::Failed, &error),
+    };
+    if prepared.unreadable > 0 {
+        run.tell_incomplete(&file.id, &dataset, prepared.unreadable);
+    }
+    commit(run, claimed, &dataset, prepared)?;
+    Ok(true)
+}
+
+/// Signs the request; from here on it waits for the node's receipt.
+fn commit(run: &NodeRun, claimed: &Claimed, dataset: &Dataset, prepared: modules::PreparedRequest) -> Result<()> {
+    let draft = Draft {
+        id: claimed.file.id.clone(),
+        dataset: dataset.clone(),
+        submitted: clock::now(),
+        by: claimed.by.clone(),
+        reason: claimed.file.reason,
+        tags: claimed.file.tags.clone(),
+        payload: prepared.payload,
+        attachment: prepared.attachment,
+    };
+    let request = run.outbox(|outbox| outbox.commit(&draft, &run.signer))?;
+    tracing::info!("{}: committed {dataset} as number {}", run.node.name, request.seq);
+    Ok(())
+}

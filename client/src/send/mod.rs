@@ -1,0 +1,184 @@
+//! The sender: takes requests from the pool, prepares them, brings them to the nodes, and settles their receipts.
+//!
+//! A thread for each node, so that one node's trouble does not hold up another; two lanes in each. `bell`, `lanes`,
+//! `courier` and `receipts` do the work, `plan` decides, `run` is what they share, `daemon` keeps them going.
+
+mod bell;
+mod courier;
+pub mod daemon;
+mod lanes;
+mod outbox;
+mod plan;
+mod receipts;
+mod run;
+
+pub use outbox::BRANCH as QUEUE_BRANCH;
+pub use receipts::BRANCH as RECEIPTS_BRANCH;
+
+use crate::output::worse;
+use crate::outcome::{Ending, OutcomeFile};
+use crate::{outcome, output, state};
+use base::config::ClientConfig;
+use base::config::client::ClientNode;
+use base::{Error, Exit, FileLock, Result};
+use modules::Lane;
+use queue::pool::{ClientPool, PoolFile};
+use queue::repository::Repository;
+use run::NodeRun;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// The lanes of each node.
+const LANES: [Lane; 2] = [Lane::Archive, Lane::Git];
+
+/// How long finished requests stay in the pool.
+const FINISHED_KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+/// Whether the request of `file` was signed and put into its queue; then it can only be answered, not taken back.
+///
+/// # Errors
+/// When the queue is damaged.
+pub fn sent_in_queue(config: &ClientConfig, file: &PoolFile) -> Result<bool> {
+    let path = config.queue_path(&file.node);
+    if !path.exists() {
+        return Ok(false);
+    }
+    Ok(Repository::open(&path, outbox::BRANCH)?.find_file(&queue::request::request_name(&file.id))?.is_some())
+}
+
+/// One round for every node: settles receipts, prepares what waits, sends it, settles what came meanwhile.
+///
+/// # Errors
+/// When the configuration or the pool cannot be used at all.
+pub fn once(config: ClientConfig, now: bool) -> Result<Exit> {
+    let config = Arc::new(config);
+    prepare_state(&config)?;
+    let mut exit = Exit::Done;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = config.nodes.iter().map(|node| (node, scope.spawn(|| node_once(&config, node, now)))).collect();
+        for (node, thread) in threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(Error::failed("a thread has panicked; that is a mistake in this program")));
+            exit = worse(
+                exit,
+                ended.unwrap_or_else(|error| {
+                    let kind = error.kind();
+                    output::complain(&error.context(format!("sending to {} stopped", node.name)));
+                    kind.into()
+                }),
+            );
+        }
+    });
+    Ok(exit)
+}
+
+/// What has to be there, and what has to go, before anything is sent.
+fn prepare_state(config: &ClientConfig) -> Result<()> {
+    config.client_name()?;
+    if config.nodes.is_empty() {
+        return Err(Error::usage("the configuration has no [[node]] to send backups to"));
+    }
+    let pool = ClientPool::open(&config.pool_path())?;
+    state::make_folders(config)?;
+    outcome::sweep(config)?;
+    pool.sweep_finished(FINISHED_KEPT)?;
+    refuse_strays(config, &pool)
+}
+
+/// Requests for nodes that the configuration does not have (any more) get an answer too.
+fn refuse_strays(config: &ClientConfig, pool: &ClientPool) -> Result<()> {
+    let stray = |file: &PoolFile| config.node(&file.node).is_none();
+    while let Some(claimed) = pool.claim_next(&stray, &base::Silent)? {
+        let file = &claimed.file;
+        let why = format!("the configuration has no node {}", file.node);
+        output::complain(&Error::refused(format!("{} for {}: {why}", file.dataset()?, file.node)));
+        OutcomeFile::new(&file.id, &file.dataset()?, &file.node, Ending::Refused).because(why).write(config)?;
+        pool.finish(&file.id)?;
+    }
+    Ok(())
+}
+
+fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result<Exit> {
+    let Some(run) = NodeRun::open(config, node, Arc::default())? else { return busy(config, node) };
+    if now {
+        run.do_not_wait();
+    }
+    if !run.has_work()? {
+        return Ok(run.exit());
+    }
+    // Receipts first, so that what is freed can be asked for again in this very run.
+    if run.is_due() && attempt(&run, courier::restore_queue(&run))?.is_some() && run.is_waiting()? {
+        attempt(&run, receipts::collect(&run))?;
+    }
+    run.recover()?;
+    std::thread::scope(|scope| {
+        let (sender, committed) = mpsc::channel::<()>();
+        let lanes: Vec<_> = LANES
+            .into_iter()
+            .map(|lane| {
+                let (sender, run) = (sender.clone(), &run);
+                scope.spawn(move || {
+                    lanes::work(run, lane, &|| {
+                        // A courier that stopped has nothing more to be told.
+                        let _ = sender.send(());
+                    })
+                })
+            })
+            .collect();
+        drop(sender);
+        // What is ready goes at once; the channel closes when both lanes are done.
+        push(&run)?;
+        while committed.recv().is_ok() {
+            push(&run)?;
+        }
+        for lane in lanes {
+            lane.join().unwrap_or_else(|_| Err(Error::failed("a thread has panicked; that is a mistake in this program")))?;
+        }
+        Ok::<_, Error>(())
+    })?;
+    if run.is_due() && run.is_waiting()? {
+        attempt(&run, receipts::collect(&run))?;
+    }
+    if courier::has_unsent(&run)? {
+        later(&run);
+    }
+    run.outbox(|outbox| outbox.repository().tidy())?;
+    Ok(run.exit())
+}
+
+/// Sends what is ready, if the node may be tried.
+fn push(run: &NodeRun) -> Result<()> {
+    if run.is_due() && courier::has_unsent(run)? {
+        attempt(run, courier::push_all(run))?;
+    }
+    Ok(())
+}
+
+/// Something is left for the next run; a person is told when that will be.
+fn later(run: &NodeRun) {
+    run.mark_not_now();
+    if let Some(next) = run.contact().next_try
+        && output::watched()
+    {
+        output::note(format_args!("nightsafe: {} is tried again at {next}; nightsafe send --now does not wait", run.node.name));
+    }
+}
+
+/// What a node did not do is kept and tried again; only trouble of our own stops the run.
+fn attempt<T>(run: &NodeRun, result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => run.unreached(&error).map(|()| None),
+    }
+}
+
+/// Another process sends to this node: a daemon will take what waits, a `send` may have looked already.
+fn busy(config: &ClientConfig, node: &ClientNode) -> Result<Exit> {
+    if FileLock::try_now(&state::daemon_lock_path(config))?.is_none() {
+        tracing::info!("{}: nightsafe watch is sending", node.name);
+        return Ok(Exit::Done);
+    }
+    if output::watched() {
+        output::note(format_args!("nightsafe: another nightsafe send is at work for {}", node.name));
+    }
+    Ok(Exit::NotNow)
+}

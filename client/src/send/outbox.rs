@@ -1,0 +1,187 @@
+//! Our queue for one node: what was asked for so far, and the next request's number and predecessor.
+//!
+//! Works on local git objects alone. What the node has of it is the courier's business.
+
+use super::plan::Unsent;
+use base::config::ClientConfig;
+use base::{Dataset, Error, Name, Payload, Reason, RequestId, Result, atomic};
+use jiff::Timestamp;
+use queue::repository::{CommitFiles, Repository};
+use queue::request::{FILE_LIMIT, Request, attachment_name, request_name};
+use queue::signature::Signer;
+use std::path::{Path, PathBuf};
+
+/// The branch of queues.
+pub const BRANCH: &str = "requests";
+
+/// A prepared request that has no number yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The request's id.
+    pub id: RequestId,
+    /// What is to be kept.
+    pub dataset: Dataset,
+    /// Our clock when it was prepared.
+    pub submitted: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    pub reason: Reason,
+    /// Tags of the submitter.
+    pub tags: Vec<String>,
+    /// The digest that the signature is to cover.
+    pub payload: Payload,
+    /// What travels with it.
+    pub attachment: Option<Vec<u8>>,
+}
+
+/// The queue for one node.
+#[derive(Debug)]
+pub struct Outbox {
+    repository: Repository,
+    path: PathBuf,
+    client: Name,
+    node: Name,
+}
+
+impl Outbox {
+    /// Opens the queue for `node`, or makes an empty one.
+    ///
+    /// # Errors
+    /// When the repository is damaged.
+    pub fn open(config: &ClientConfig, client: &Name, node: &Name) -> Result<Self> {
+        let path = config.queue_path(node);
+        let repository = Repository::open_or_create(&path, BRANCH)?;
+        Ok(Self { repository, path, client: client.clone(), node: node.clone() })
+    }
+
+    /// The repository's folder, for git's network steps.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The newest commit.
+    ///
+    /// # Errors
+    /// When the repository is damaged.
+    pub fn tip(&self) -> Result<Option<String>> {
+        self.repository.tip()
+    }
+
+    /// The bytes of the request `id`, if it is in the queue.
+    ///
+    /// # Errors
+    /// When the repository is damaged.
+    pub fn request_bytes(&self, id: &RequestId) -> Result<Option<Vec<u8>>> {
+        Ok(self.repository.find_file(&request_name(id))?.map(|found| found.bytes))
+    }
+
+    /// Signs a request with the next number and adds it to the queue.
+    ///
+    /// # Errors
+    /// When it cannot be written or signed.
+    pub fn commit(&mut self, draft: &Draft, signer: &Signer) -> Result<Request> {
+        let request = Request {
+            id: draft.id.clone(),
+            client: self.client.clone(),
+            node: self.node.clone(),
+            dataset: draft.dataset.clone(),
+            seq: self.repository.last_seq()?.checked_add(1).ok_or_else(|| Error::failed("the queue's numbers are used up"))?,
+            prev: self.repository.last_request(&draft.dataset)?,
+            submitted: draft.submitted,
+            by: Request::fit_by(&draft.by),
+            reason: draft.reason,
+            tags: draft.tags.clone(),
+            payload: draft.payload,
+        };
+        request.check()?;
+        let mut files = vec![(request.file_name(), request.to_toml())];
+        if let Some(bytes) = &draft.attachment {
+            files.push((request.attachment_name(), bytes.clone()));
+        }
+        self.repository.commit_files(&files, &request.message(), signer, self.client.as_str())?;
+        Ok(request)
+    }
+
+    /// The commits that the node lacks when it is at `accepted`, the oldest first.
+    ///
+    /// # Errors
+    /// When `accepted` is not part of the queue.
+    pub fn unsent(&self, accepted: Option<&str>) -> Result<Vec<Unsent>> {
+        let size = |commit: &CommitFiles| commit.entries.iter().map(|entry| entry.size).sum();
+        Ok(self.after(accepted)?.iter().map(|commit| Unsent { oid: commit.oid.clone(), size: size(commit) }).collect())
+    }
+
+    /// Whether `oid` is a commit of the queue.
+    pub fn contains(&self, oid: &str) -> bool {
+        let Ok(Some(tip)) = self.tip() else { return false };
+        self.repository.walk(Some(oid), &tip).is_ok()
+    }
+
+    /// The requests after `accepted`, without their numbers.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn drafts(&self, accepted: Option<&str>) -> Result<Vec<Draft>> {
+        let mut drafts = Vec::new();
+        for commit in self.after(accepted)? {
+            for request in self.requests(&commit)? {
+                let name = attachment_name(&request.id);
+                let attachment = commit.entries.iter().find(|entry| entry.name == name.as_bytes());
+                let attachment = attachment.map(|entry| self.repository.blob(&entry.oid, FILE_LIMIT)).transpose()?;
+                drafts.push(Draft {
+                    id: request.id,
+                    dataset: request.dataset,
+                    submitted: request.submitted,
+                    by: request.by,
+                    reason: request.reason,
+                    tags: request.tags,
+                    payload: request.payload,
+                    attachment,
+                });
+            }
+        }
+        Ok(drafts)
+    }
+
+    /// Begins anew at `accepted`, which the node has, and puts `drafts` on top. A crash in the middle loses none: what
+    /// is not in the queue is found as a request in process, and prepared again.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    pub fn rebuild(&mut self, accepted: Option<&str>, drafts: &[Draft], signer: &Signer) -> Result<()> {
+        match accepted {
+            Some(oid) => self.repository.reset_to(oid)?,
+            // The node has nothing, so there is nothing to keep.
+            None => {
+                atomic::remove_tree(&self.path)?;
+                self.repository = Repository::open_or_create(&self.path, BRANCH)?;
+            }
+        }
+        for draft in drafts {
+            // The same request may be in what the node has: then it was accepted after all.
+            if self.request_bytes(&draft.id)?.is_none() {
+                self.commit(draft, signer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn after(&self, accepted: Option<&str>) -> Result<Vec<CommitFiles>> {
+        match self.tip()? {
+            None => Ok(Vec::new()),
+            Some(tip) if Some(tip.as_str()) == accepted => Ok(Vec::new()),
+            Some(tip) => self.repository.commits(accepted, &tip),
+        }
+    }
+
+    fn requests(&self, commit: &CommitFiles) -> Result<Vec<Request>> {
+        let names = commit.entries.iter().filter(|entry| entry.name.starts_with(b"RQ"));
+        names.map(|entry| self.repository.blob(&entry.oid, FILE_LIMIT).and_then(|bytes| Request::parse(&bytes))).collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! Receipts: fetches them, believes only what the pinned key signed about requests that we made, and settles those.
+//!
+//! Decides nothing about what is sent.
+
+use super::run::NodeRun;
+use crate::outcome::{Ending, OutcomeFile};
+use crate::trust;
+use base::{Error, RequestId, Result, Sha256, clock};
+use queue::pool::{PoolFile, State};
+use queue::receipt::{FILE_LIMIT, Outcome, Receipt};
+use queue::repository::{CommitFiles, Repository};
+use queue::signature::{PublicKey, read_commit};
+use transport::GitFetch;
+
+/// What the receipts are called at the node.
+const REMOTE: &str = "receipts";
+
+/// The branch of receipts.
+pub const BRANCH: &str = "receipts";
+
+/// Where the node's branch is put before it is believed to follow ours.
+const FETCHED: &str = "fetched";
+
+/// The newest receipt commit that is here, from which the node is asked for more.
+///
+/// # Errors
+/// When the copy is damaged.
+pub fn tip(run: &NodeRun) -> Result<Option<String>> {
+    copy(run, BRANCH)?.tip()
+}
+
+/// Fetches new receipts and settles what they answer. Says how many requests have ended.
+///
+/// # Errors
+/// When the node cannot be reached, or offers receipts that do not follow those that we have seen.
+pub fn collect(run: &NodeRun) -> Result<usize> {
+    let ours = copy(run, BRANCH)?;
+    run.peer.git_fetch(ours.path(), REMOTE, &[format!("+refs/heads/{BRANCH}:refs/heads/{FETCHED}")], GitFetch::default())?;
+    run.reached()?;
+    let Some(new) = copy(run, FETCHED)?.tip()? else { return Ok(0) };
+    let old = ours.tip()?;
+    if old.as_deref() != Some(new.as_str()) {
+        if let Err(error) = ours.walk(old.as_deref(), &new) {
+            return Err(alarm(run, &error));
+        }
+        ours.set_tip(&new, old.as_deref())?;
+    }
+    settle_to(run, &ours, &new)
+}
+
+fn copy(run: &NodeRun, branch: &str) -> Result<Repository> {
+    Repository::open_or_create(&run.config.receipts_path(&run.node.name), branch)
+}
+
+/// The node offers a history without receipts that it gave us before.
+fn alarm(run: &NodeRun, cause: &Error) -> Error {
+    let node = &run.node.name;
+    let text = format!("the receipts of {node} do not follow those that it gave before ({}); nothing was freed", cause.one_line());
+    let _ = run.note(|contact| contact.alarm = Some(text.clone()));
+    Error::refused(text).hint(format!(
+        "If the node was set back by its administrator, run nightsafe node trust {node} --new-history; otherwise somebody may have tampered with it."
+    ))
+}
+
+/// Settles every commit that is not settled yet. One that must wait (its key is not trusted) holds back the mark, so
+/// that it is looked at again, but not the others.
+fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
+    let mark = run.contact().settled;
+    let oids = match receipts.walk(mark.as_deref(), new) {
+        Ok(oids) => oids,
+        // The mark is of another history, which a person has let go.
+        Err(_) if mark.is_some() => receipts.walk(None, new)?,
+        Err(error) => return Err(error),
+    };
+    let key = trust::receipts_key(&run.config, &run.node)?;
+    let mut ended = 0;
+    let mut mark = mark;
+    let mut held = None;
+    for oid in oids {
+        let commit = receipts.load(&oid)?;
+        let signed_by = read_commit(&commit.raw).map(|signed| signed.key);
+        let trusted = signed_by.as_ref().is_ok_and(|by| by.key_data() == key.key_data());
+        for (id, entry) in receipt_entries(&commit) {
+            if !trusted {
+                if is_in_process(run, &id)? {
+                    held.get_or_insert_with(|| stranger(run, signed_by.as_ref().ok()));
+                }
+                continue;
+            }
+            let bytes = receipts.blob(&entry, FILE_LIMIT)?;
+            match settle(run, &id, &bytes) {
+                Ok(true) => ended += 1,
+                Ok(false) => {}
+                // One receipt that says nonsense does not hold up the others.
+                Err(error) if error.kind() == base::Kind::Refused => {
+                    run.note(|contact| contact.warn(clock::now(), format!("A receipt of {} is not believed: {}", run.node.name, error.one_line())))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if held.is_none() {
+            mark = Some(oid);
+        }
+    }
+    let before = run.contact().alarm;
+    run.note(|contact| {
+        contact.settled = mark;
+        contact.alarm.clone_from(&held);
+    })?;
+    match held {
+        Some(text) if before.as_ref() != Some(&text) => run.tell_failed(&Error::refused(text)),
+        Some(_) => run.mark_failed(),
+        None => {}
+    }
+    Ok(ended)
+}
+
+/// What is said about receipts that another key than the pinned one has signed.
+fn stranger(run: &NodeRun, by: Option<&PublicKey>) -> String {
+    let node = &run.node.name;
+    let who = match by {
+        Some(key) => format!("the key {} ({})", trust::fingerprint(key), trust::key_text(key).unwrap_or_default()),
+        None => "no valid key".into(),
+    };
+    format!("receipts of {node} are signed by {who}, not by the pinned one; nothing was freed. If its administrator confirms the new key: nightsafe node trust {node} KEY")
+}
+
+/// The receipts in a commit: ids and blobs. Other files are for later releases.
+fn receipt_entries(commit: &CommitFiles) -> Vec<(RequestId, String)> {
+    let id = |name: &[u8]| std::str::from_utf8(name).ok()?.strip_prefix("RC")?.strip_suffix(".toml")?.parse().ok();
+    commit.entries.iter().filter_map(|entry| Some((id(&entry.name)?, entry.oid.clone()))).collect()
+}
+
+fn is_in_process(run: &NodeRun, id: &RequestId) -> Result<bool> {
+    Ok(matches!(run.pool.find(id)?, Some((State::Process, file, _)) if file.node == run.node.name))
+}
+
+/// Settles one receipt that the pinned key has signed. True when a request has ended by it.
+fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
+    let receipt = Receipt::parse(bytes)?;
+    let Some(request) = run.outbox(|outbox| outbox.request_bytes(id))? else {
+        run.note(|contact| {
+            contact.warn(
+                clock::now(),
+                format!("The node {} answers the request {id}, which this machine never made: another machine uses the key of {}.", run.node.name, run.client),
+            );
+        })?;
+        return Ok(false);
+    };
+    check(run, id, &receipt, &request)?;
+    let waiting = match run.pool.find(id)? {
+        Some((State::Finished, ..)) => return Ok(false),
+        Some((_, file, _)) => Some(file),
+        // The pool was lost; what the receipt frees is freed all the same.
+        None => None,
+    };
+    modules::settle(&run.config, &run.node, id, &receipt.dataset, &receipt)?;
+    let mut outcome = OutcomeFile::new(id, &receipt.dataset, &run.node.name, Ending::from(receipt.outcome));
+    outcome.reason.clone_from(&receipt.reason);
+    outcome.snapshot.clone_from(&receipt.snapshot);
+    outcome.unreadable = receipt.unreadable;
+    if let Some(file) = &waiting {
+        heal(run, file, &receipt)?;
+    }
+    if waiting.is_none() {
+        // Nobody waits for it, and its time is long past.
+        return Ok(false);
+    }
+    run.end(&outcome)?;
+    if receipt.outcome == Outcome::Stored {
+        tracing::info!("{}: {} is stored ({id})", run.node.name, receipt.dataset);
+    } else {
+        let reason = receipt.reason.as_deref().unwrap_or("no reason was given");
+        run.tell_failed(&Error::failed(format!("{} {} {} ({id}): {reason}", run.node.name, past(receipt.outcome), receipt.dataset)));
+    }
+    Ok(true)
+}
+
+/// Whether the receipt answers this very request.
+fn check(run: &NodeRun, id: &RequestId, receipt: &Receipt, request: &[u8]) -> Result<()> {
+    let wrong = |what: &str| Err(Error::refused(format!("the receipt for {id} {what}")));
+    if receipt.id != *id {
+        return wrong("is called by another id");
+    }
+    if receipt.node != run.node.name || receipt.client != run.client {
+        return wrong(&format!("is of {} for {}", receipt.node, receipt.client));
+    }
+    if receipt.request != Sha256::of(request) {
+        return wrong("answers other bytes than the ones that this machine signed");
+    }
+    Ok(())
+}
+
+/// When the node lacks packs that we believed it to have, the dataset is sent again, once.
+fn heal(run: &NodeRun, file: &PoolFile, receipt: &Receipt) -> Result<()> {
+    let lacks = receipt.outcome == Outcome::Refused && !receipt.missing.is_empty();
+    if lacks && file.reason != base::Reason::Heal {
+        let again = PoolFile::new(&receipt.dataset, &run.node.name, &file.tags, base::Reason::Heal)?;
+        run.pool.submit(&again)?;
+    }
+    Ok(())
+}
+
+fn past(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Stored => "has stored",
+        Outcome::Refused => "has refused",
+        Outcome::Failed => "could not back up",
+    }
+}

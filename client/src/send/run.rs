@@ -1,0 +1,288 @@
+//! What the threads that serve one node share: its queue, its pool, how things stand with it, and what is to be told.
+//!
+//! The one process that holds a [`NodeRun`] holds the node's lock: nobody else sends to that node meanwhile.
+
+use super::bell::{Bell, lock};
+use super::outbox::Outbox;
+use crate::contact::Contact;
+use crate::history::History;
+use crate::outcome::OutcomeFile;
+use crate::{output, state};
+use base::config::ClientConfig;
+use base::config::client::ClientNode;
+use base::{Dataset, Error, Exit, FileLock, Kind, Monitor, Name, RequestId, Result, backoff, clock};
+use modules::Lane;
+use queue::pool::{Claimed, ClientPool, PoolFile, State};
+use queue::signature::Signer;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use transport::{Endpoint, Peer};
+
+/// What a run came to, for the exit code.
+#[derive(Debug, Default)]
+struct Report {
+    failed: bool,
+    not_now: bool,
+    incomplete: bool,
+}
+
+/// One node, as one process works for it.
+pub struct NodeRun {
+    /// The configuration.
+    pub config: Arc<ClientConfig>,
+    /// This machine's name.
+    pub client: Name,
+    /// The node.
+    pub node: ClientNode,
+    /// The pool of all nodes.
+    pub pool: ClientPool,
+    /// Wakes the lanes.
+    pub bell: Arc<Bell>,
+    /// Signs requests.
+    pub signer: Signer,
+    /// The way to the node.
+    pub peer: Peer,
+    outbox: Mutex<Outbox>,
+    contact: Mutex<Contact>,
+    history: Mutex<History>,
+    recovered: Mutex<Vec<Claimed>>,
+    report: Mutex<Report>,
+    impatient: AtomicBool,
+    left: AtomicBool,
+    _lock: FileLock,
+}
+
+impl NodeRun {
+    /// Takes the node's lock and opens everything; `None` when another process sends to this node.
+    ///
+    /// # Errors
+    /// When something of the state cannot be opened.
+    pub fn open(config: &Arc<ClientConfig>, node: &ClientNode, bell: Arc<Bell>) -> Result<Option<Self>> {
+        let Some(held) = FileLock::try_now(&state::lock_path(config, &node.name))? else { return Ok(None) };
+        let client = config.client_name()?.clone();
+        let signer = Signer::from_file(&config.key_path()).map_err(|e| e.hint("nightsafe init makes the key."))?;
+        let endpoint = Endpoint {
+            alias: node.name.to_string(),
+            address: node.ssh.clone(),
+            host_key: node.host_key.clone(),
+            key: config.key_path(),
+            runtime: config.runtime_path(),
+        };
+        Ok(Some(Self {
+            pool: ClientPool::open(&config.pool_path())?,
+            outbox: Mutex::new(Outbox::open(config, &client, &node.name)?),
+            contact: Mutex::new(Contact::load(config, &node.name)?),
+            history: Mutex::new(History::load(config, &node.name)),
+            peer: Peer::new(endpoint).map_err(|e| e.context(format!("the node {} cannot be used", node.name)))?,
+            config: Arc::clone(config),
+            node: node.clone(),
+            bell,
+            recovered: Mutex::default(),
+            report: Mutex::default(),
+            impatient: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            client,
+            signer,
+            _lock: held,
+        }))
+    }
+
+    /// Lets the node be tried even before the next try is due.
+    pub fn do_not_wait(&self) {
+        self.impatient.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node may be tried now.
+    pub fn is_due(&self) -> bool {
+        self.impatient.load(Ordering::Relaxed) || lock(&self.contact).is_due(clock::now())
+    }
+
+    /// Tells the lanes to end, though the process goes on.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    /// Whether the lanes are to end.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.bell.stopped()
+    }
+
+    /// How things stand with the node.
+    pub fn contact(&self) -> Contact {
+        lock(&self.contact).clone()
+    }
+
+    /// Changes how things stand, and writes that down.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn note(&self, change: impl FnOnce(&mut Contact)) -> Result<()> {
+        let mut contact = lock(&self.contact);
+        let before = contact.clone();
+        change(&mut contact);
+        if *contact == before { Ok(()) } else { contact.save(&self.config, &self.node.name) }
+    }
+
+    /// The node has answered.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn reached(&self) -> Result<()> {
+        self.note(|contact| contact.reached(clock::now()))
+    }
+
+    /// The node could not be reached, or git failed: kept in the words of whoever said it, and tried again.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn unreached(&self, error: &Error) -> Result<()> {
+        let mut long = false;
+        self.note(|contact| {
+            contact.failed(clock::now(), &error.one_line(), backoff::jitter());
+            long = contact.is_long_gone(clock::now());
+        })?;
+        // One try a run: what follows would only say the same.
+        self.impatient.store(false, Ordering::Relaxed);
+        if error.kind() != Kind::NotNow {
+            self.tell_failed(error);
+        } else if long {
+            // Once a day this is worth a word even where nobody looks.
+            output::complain(error);
+            self.mark_not_now();
+        } else {
+            self.tell_not_now(error);
+        }
+        Ok(())
+    }
+
+    /// Works on the queue. Lanes and courier take turns; nobody keeps it while something slow goes on.
+    pub fn outbox<T>(&self, work: impl FnOnce(&mut Outbox) -> Result<T>) -> Result<T> {
+        work(&mut lock(&self.outbox))
+    }
+
+    /// Finds requests in process that a crash left behind; the lanes begin with them.
+    ///
+    /// # Errors
+    /// When the pool cannot be used.
+    pub fn recover(&self) -> Result<()> {
+        let sent = |file: &PoolFile| {
+            if file.node != self.node.name {
+                return Ok(true);
+            }
+            self.outbox(|outbox| Ok(outbox.request_bytes(&file.id)?.is_some()))
+        };
+        let found = self.pool.crashed(&sent, self)?;
+        lock(&self.recovered).extend(found);
+        Ok(())
+    }
+
+    /// The next request for `lane` that can be worked on, those that a crash left behind first.
+    ///
+    /// # Errors
+    /// When the pool cannot be used.
+    pub fn next(&self, lane: Lane) -> Result<Option<Claimed>> {
+        let mine = |file: &PoolFile| file.node == self.node.name && lane_of(&file.module) == lane;
+        let mut recovered = lock(&self.recovered);
+        if let Some(i) = recovered.iter().position(|claimed| mine(&claimed.file)) {
+            return Ok(Some(recovered.remove(i)));
+        }
+        drop(recovered);
+        self.pool.claim_next(&mine, self)
+    }
+
+    /// Whether there is anything for this node that is not finished.
+    ///
+    /// # Errors
+    /// When the pool cannot be read.
+    pub fn has_work(&self) -> Result<bool> {
+        Ok(self.pool.list()?.iter().any(|(state, file, _)| *state != State::Finished && file.node == self.node.name))
+    }
+
+    /// Whether something waits for the node's answer.
+    ///
+    /// # Errors
+    /// When the pool cannot be read.
+    pub fn is_waiting(&self) -> Result<bool> {
+        Ok(self.pool.list()?.iter().any(|(state, file, _)| *state == State::Process && file.node == self.node.name))
+    }
+
+    /// A request has ended: for whoever waits, for `status`, and in the pool.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn end(&self, outcome: &OutcomeFile) -> Result<()> {
+        outcome.write(&self.config)?;
+        lock(&self.history).add(&self.config, outcome)?;
+        self.pool.finish(&outcome.id)
+    }
+
+    /// A request has ended here, without the node: what was prepared of it goes.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn end_here(&self, outcome: &OutcomeFile) -> Result<()> {
+        modules::discard(&self.config, &self.node, &outcome.id)?;
+        self.end(outcome)
+    }
+
+    /// The exit code will say that something failed; it was told before.
+    pub fn mark_failed(&self) {
+        lock(&self.report).failed = true;
+    }
+
+    /// The exit code will say that something is left for later.
+    pub fn mark_not_now(&self) {
+        lock(&self.report).not_now = true;
+    }
+
+    /// Something failed that will not come right by itself.
+    pub fn tell_failed(&self, error: &Error) {
+        self.mark_failed();
+        output::complain(error);
+    }
+
+    /// Something cannot be done now and will be tried again.
+    pub fn tell_not_now(&self, error: &Error) {
+        self.mark_not_now();
+        if output::watched() {
+            output::complain(error);
+        } else {
+            tracing::info!("{}", error.one_line());
+        }
+    }
+
+    /// Part of a dataset could not be read.
+    pub fn tell_incomplete(&self, id: &RequestId, dataset: &Dataset, unreadable: u64) {
+        lock(&self.report).incomplete = true;
+        let entries = if unreadable == 1 { "entry" } else { "entries" };
+        output::note(format_args!("nightsafe: {dataset}: {unreadable} {entries} could not be read; the rest is in {id}"));
+    }
+
+    /// The exit code of what was told so far.
+    pub fn exit(&self) -> Exit {
+        let report = lock(&self.report);
+        match (report.failed, report.not_now, report.incomplete) {
+            (true, _, _) => Exit::Failed,
+            (_, true, _) => Exit::NotNow,
+            (_, _, true) => Exit::Incomplete,
+            _ => Exit::Done,
+        }
+    }
+}
+
+/// What the pool and the modules report: it is in results too, so a word in the log is enough.
+impl Monitor for NodeRun {
+    fn task(&self, name: &str, _total: Option<u64>) {
+        tracing::debug!("{}: {name}", self.node.name);
+    }
+
+    fn problem(&self, error: &Error) {
+        tracing::warn!("{}: {}", self.node.name, error.one_line());
+    }
+}
+
+/// The lane of a module; one that is not known is told so by the lane of archives.
+fn lane_of(module: &str) -> Lane {
+    modules::client_module(module).map_or(Lane::Archive, modules::ClientModule::lane)
+}

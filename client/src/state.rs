@@ -1,0 +1,86 @@
+//! Where the sender keeps what is neither pool, queue nor archive: outcomes, pinned keys, retry times, history, locks.
+//!
+//! Knows names of folders and their modes alone.
+
+use base::config::ClientConfig;
+use base::{Name, RequestId, Result, atomic};
+use std::path::{Path, PathBuf};
+
+/// Folders of the state folder with their modes. `outcomes`, `retry` and `history` can be read by everybody, because
+/// `submit --wait` and `status` are for any user of the machine; nothing in them is secret.
+pub const FOLDERS: [(&str, u32); 12] = [
+    ("pool", 0o755),
+    ("queues", 0o700),
+    ("receipts", 0o700),
+    ("secret", 0o700),
+    ("epochs", 0o700),
+    ("index", 0o700),
+    ("locks", 0o700),
+    ("trusted", 0o755),
+    ("outcomes", 0o755),
+    ("retry", 0o755),
+    ("history", 0o755),
+    ("seen", 0o700),
+];
+
+/// How a request ended, for whoever waits for it.
+pub fn outcome_path(config: &ClientConfig, id: &RequestId) -> PathBuf {
+    config.state.join("outcomes").join(id.as_str())
+}
+
+/// The folder of all outcomes.
+pub fn outcomes_folder(config: &ClientConfig) -> PathBuf {
+    config.state.join("outcomes")
+}
+
+/// The receipts key that `node trust` pinned in place of the configuration's.
+pub fn trusted_path(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("trusted").join(format!("{node}.pub"))
+}
+
+/// How things stand with one node.
+pub fn retry_path(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("retry").join(format!("{node}.toml"))
+}
+
+/// What became of each dataset at one node.
+pub fn history_path(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("history").join(format!("{node}.json"))
+}
+
+/// Held by the one process that sends to a node.
+pub fn lock_path(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("locks").join(format!("{node}.lock"))
+}
+
+/// Held by `nightsafe watch`.
+pub fn daemon_lock_path(config: &ClientConfig) -> PathBuf {
+    config.state.join("locks").join(".watch")
+}
+
+/// Makes what is missing of the folders below `state`, with their modes whatever the umask is.
+///
+/// # Errors
+/// With the path.
+pub fn make_folders(config: &ClientConfig) -> Result<()> {
+    folder(&config.state, 0o755)?;
+    for (name, mode) in FOLDERS {
+        folder(&config.state.join(name), mode)?;
+    }
+    let export = config.spool.dir.clone().unwrap_or_else(|| config.state.join("export"));
+    folder(&export, 0o700)?;
+    for node in &config.nodes {
+        folder(&config.export_path(&node.name), 0o700)?;
+    }
+    folder(&config.runtime_path(), 0o700)
+}
+
+fn folder(path: &Path, mode: u32) -> Result<()> {
+    use base::At;
+    use std::os::unix::fs::PermissionsExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    atomic::make_folder(path, mode)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at("set the mode of", path)
+}
