@@ -64,7 +64,8 @@ impl Repository {
     }
 
     /// Makes or opens a repository that receives pushes: git checks every object, refuses deletions and rewinds, keeps
-    /// a reflog, never collects garbage by itself, and runs the hooks in `hooks` and no others.
+    /// a reflog, never collects garbage by itself, and runs the hooks in `hooks` and no others. Call it while no git runs
+    /// there: a lock on the branch that a killed git left is removed.
     ///
     /// # Errors
     /// With the path.
@@ -78,7 +79,9 @@ impl Repository {
         } else {
             create(path, branch, &config)?;
         }
-        Self::open(path, branch)
+        let opened = Self::open(path, branch)?;
+        opened.lock()?;
+        Ok(opened)
     }
 
     /// Opens the repository that git runs a hook in, with the objects of the push that git holds in quarantine.

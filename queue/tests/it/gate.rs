@@ -149,7 +149,11 @@ fn settings_of_a_receiving_repository() {
     for bad in ["relative", "/a\"b", "/a\nb"] {
         assert!(Repository::open_receiving(&setup.dir.path().join("x.git"), "requests", Path::new(bad)).is_err());
     }
+    // A git that was killed while it held the branch leaves a mark.
+    let mark = setup.gate.path().join("refs/heads/requests.lock");
+    std::fs::write(&mark, b"").unwrap();
     // Opened again with other hooks, it obeys those.
     Repository::open_receiving(setup.gate.path(), "requests", Path::new("/elsewhere")).unwrap();
     assert_eq!(git_ok(setup.gate.path(), &["config", "core.hooksPath"]).trim(), "/elsewhere");
+    assert!(!mark.exists());
 }

@@ -51,6 +51,26 @@ pub fn files(requests: &[Request]) -> Vec<(String, Vec<u8>)> {
     requests.iter().map(|request| (request.file_name(), request.to_toml())).collect()
 }
 
+/// A signed commit of a tree that git makes from `entries` (`MODE TYPE OID\tNAME` lines), on `parents`.
+pub fn signed_commit(repository: &Path, entries: &str, parents: &[&str], signer: &Signer) -> String {
+    let tree = git_with(repository, &["mktree", "--missing"], entries);
+    let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+    let who = "web1 <web1@nightsafe.invalid> 1763608500 +0000";
+    let head = format!("tree {tree}\n{parents}author {who}\ncommitter {who}");
+    let signature = signer.sign(format!("{head}\n\nwords\n").as_bytes()).unwrap();
+    let raw = format!("{head}\ngpgsig {}\n\nwords\n", signature.trim_end().replace('\n', "\n "));
+    git_with(repository, &["hash-object", "-w", "-t", "commit", "--stdin"], &raw)
+}
+
+/// What git says to `input`, without the line end.
+pub fn git_with(folder: &Path, args: &[&str], input: &str) -> String {
+    let file = folder.join("input");
+    std::fs::write(&file, input).unwrap();
+    let mut command = base::process::command("git");
+    command.arg("-C").arg(folder).args(args).stdin(std::fs::File::open(file).unwrap());
+    String::from_utf8(base::process::run_ok(command, 1 << 20, Duration::from_secs(60)).unwrap()).unwrap().trim_end().to_owned()
+}
+
 /// Plain git, with no configuration but what is given.
 pub fn git(folder: &Path, args: &[&str]) -> Output {
     let mut command = base::process::command("git");

@@ -1,6 +1,6 @@
 //! Repositories that we write and git reads.
 
-use crate::harness::{files, git, git_ok, id, name, public, request, signer};
+use crate::harness::{files, git, git_ok, git_with, id, name, public, request, signed_commit, signer};
 use base::Payload;
 use queue::check::{check_commit, judge_commit};
 use queue::repository::Repository;
@@ -279,6 +279,44 @@ fn verdicts() {
     }
     assert!(seen(&files(std::slice::from_ref(&one)), &other, "words").contains("no key of web1"));
     assert!(seen(&files(&[one]), &mine, "\u{1b}[2J").contains("cannot be shown"));
+}
+
+#[test]
+fn trees_that_are_no_list_of_plain_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = Repository::open_or_create(&dir.path().join("a.git"), "requests").unwrap();
+    let path = repository.path().to_owned();
+    let signer = signer(dir.path(), 1);
+    let one = request(1, "files:/a");
+    let (name_of_one, attachment) = (one.file_name(), one.attachment_name());
+    let blob = git_with(&path, &["hash-object", "-w", "--stdin"], std::str::from_utf8(&one.to_toml()).unwrap());
+    let empty = git_with(&path, &["mktree"], "");
+    let good = format!("100644 blob {blob}\t{name_of_one}\n");
+    let judge = |tree: &str, parents: &[&str]| {
+        let oid = signed_commit(&path, tree, parents, &signer);
+        let commit = repository.load(&oid).map_err(|error| error.one_line())?;
+        judge_commit(&commit, &repository, &name("web1"), &name("node1"), &[signer.public().clone()]).map(|all| all.len()).map_err(|error| error.one_line())
+    };
+    assert_eq!(judge(&good, &[]), Ok(1));
+    let absent = "1".repeat(40);
+    let cases = [
+        (format!("100755 blob {blob}\t{name_of_one}\n"), "mode 100755"),
+        (format!("120000 blob {blob}\t{name_of_one}\n"), "mode 120000"),
+        (format!("160000 commit {absent}\t{name_of_one}\n"), "mode 160000"),
+        (format!("040000 tree {empty}\t{name_of_one}\n"), "mode 40000"),
+        (format!("{good}120000 blob {blob}\t{attachment}\n"), "mode 120000"),
+        (format!("{good}100644 blob {absent}\t{attachment}\n"), "could not read an object"),
+        (format!("{good}100644 blob {blob}\t.gitattributes\n"), ".gitattributes is not a name"),
+        (format!("{good}100644 blob {blob}\t-x\n"), "-x is not a name"),
+        (String::new(), "0 files"),
+    ];
+    for (tree, words) in cases {
+        let said = judge(&tree, &[]).unwrap_err();
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let parent = signed_commit(&path, &good, &[], &signer);
+    let other = signed_commit(&path, &good, &[&parent], &signer);
+    assert!(judge(&good, &[&parent, &other]).unwrap_err().contains("merge"));
 }
 
 #[test]
