@@ -2,12 +2,15 @@
 //!
 //! The gate checked it before; that was for the administrator's sake, this is what counts.
 
-use super::{Access, BRANCH, current, list_at};
+use super::{BRANCH, current};
 use crate::node::Node;
 use crate::poll::handover::{Brought, Piece, bring_in, pieces, take_out};
 use base::{Error, Kind, Result, atomic};
 use queue::Repository;
-use queue::signature::read_commit;
+use queue::access::history::check_push;
+
+/// How much of the history is looked at in one go.
+const CHUNK: usize = 500;
 
 /// Takes in what was handed over; gives what a person must hear of. The caller holds the lock on the list.
 ///
@@ -50,11 +53,11 @@ fn one(node: &Node, copy: &Repository, piece: &Piece) -> Result<()> {
         Brought::In(added) => added,
         Brought::Bad(words) => return Err(Error::refused(words)),
     };
-    let checked = match check(copy, &access, &piece.new) {
-        Ok(0) => Ok(()),
-        Ok(_) => return copy.set_tip(&piece.new, access.tip.as_deref()),
+    let tip = access.tip.as_deref();
+    let checked = match check_push(copy, tip, &piece.new, access.list) {
+        Ok(_) => return copy.set_tip(&piece.new, tip),
         // Handed over a second time: it is in our history.
-        Err(_) if access.tip.as_deref().is_some_and(|tip| copy.walk(Some(&piece.new), tip).is_ok()) => Ok(()),
+        Err(_) if tip.is_some_and(|tip| copy.walk(Some(&piece.new), tip).is_ok()) => Ok(()),
         Err(error) => Err(error),
     };
     take_out(&added)?;
@@ -72,22 +75,13 @@ pub fn verify(node: &Node) -> Result<usize> {
     }
     let copy = Repository::open(&path, BRANCH)?;
     let Some(tip) = copy.tip()? else { return Ok(0) };
-    check(&copy, &super::before_the_first(node)?, &tip)
-}
-
-/// Whether `new` follows from the list in force: a straight line of commits, each signed by an administrator of the
-/// version before it, each with a list that can be used. Gives how many.
-fn check(copy: &Repository, access: &Access, new: &str) -> Result<usize> {
-    let commits = copy.walk(access.tip.as_deref(), new)?;
-    let mut before = access.list.clone();
-    for commit in &commits {
-        let signed = read_commit(&copy.load(commit)?.raw).map_err(|error| error.context(format!("commit {commit} proves nothing")))?;
-        if before.admin_of(&signed.key).is_none() {
-            let who = signed.key.fingerprint(ssh_key::HashAlg::Sha256);
-            return Err(Error::refused(format!("commit {commit} is signed by {who}, which is no administrator of the version before")));
+    let commits = copy.walk(None, &tip)?;
+    let (mut list, mut old) = (super::before_the_first(node)?.list, None);
+    for chunk in commits.chunks(CHUNK) {
+        if let Some(new) = chunk.last() {
+            list = check_push(&copy, old, new, list)?;
+            old = Some(new);
         }
-        // A list that cannot be read is the fault of who signed it; nothing of the push is taken.
-        before = list_at(copy, commit).map_err(|error| error.with_kind(Kind::Refused))?;
     }
     Ok(commits.len())
 }

@@ -7,20 +7,15 @@ pub mod handover;
 mod publish;
 pub mod scan;
 
+pub use queue::access::history::BRANCH;
+
 use crate::node::Node;
 use base::config::NodeConfig;
 use base::{Error, FileLock, Name, Result};
-use queue::access::{AccessList, KEY_LIMIT, KEYS, LIST, LIST_LIMIT, is_key_file_name};
+use queue::access::AccessList;
+use queue::access::history::list_at;
 use queue::{PublicKey, Repository};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The branch of the access list.
-pub const BRANCH: &str = "access";
-
-/// A plain file's mode in a tree, and a folder's.
-const PLAIN: u32 = 0o100_644;
-const FOLDER: u32 = 0o40_000;
 
 /// The access list in force.
 #[derive(Debug)]
@@ -105,24 +100,4 @@ pub fn publish(node: &Node, tip: String, list: AccessList) -> Result<()> {
 /// With the path.
 pub fn lock(node: &Node) -> Result<FileLock> {
     FileLock::wait(&node.state_path().join("access.lock"))
-}
-
-/// The list as one commit has it. Files that mean nothing here (a README) are passed over.
-fn list_at(copy: &Repository, commit: &str) -> Result<AccessList> {
-    let mut list = None;
-    let mut keys = BTreeMap::new();
-    for entry in copy.load(commit)?.entries {
-        if entry.name == LIST.as_bytes() && entry.mode == PLAIN {
-            list = Some(copy.blob(&entry.oid, LIST_LIMIT)?);
-        } else if entry.name == KEYS.as_bytes() && entry.mode == FOLDER {
-            for key in copy.entries(&entry.oid)? {
-                let name = String::from_utf8(key.name).ok().filter(|name| key.mode == PLAIN && is_key_file_name(name));
-                if let Some(name) = name {
-                    keys.insert(name, copy.blob(&key.oid, KEY_LIMIT)?);
-                }
-            }
-        }
-    }
-    let list = list.ok_or_else(|| Error::refused(format!("commit {commit} holds no {LIST}")))?;
-    AccessList::parse(&list, &keys).map_err(|error| error.context(format!("commit {commit} holds a list that cannot be used")))
 }

@@ -45,7 +45,8 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
     let added = match bring_in(log.path(), piece)? {
         Brought::In(added) => added,
         Brought::Bad(words) => {
-            // It stays where it is: it may stand on what the gate has yet to hand over, and a person may want to see it.
+            // Where the gate lost something in between, it hands over again what our copy lacks once nothing waits.
+            atomic::remove(&piece.path)?;
             poller.alarm(client, &about, &format!("what was handed over as {about} cannot be taken in: {words}"))?;
             return Ok(false);
         }

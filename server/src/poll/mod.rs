@@ -29,10 +29,11 @@ mod tidy;
 
 use crate::access::{self, Access};
 use crate::node::Node;
-use base::{Error, FileLock, Kind, Name, Result, atomic, clock};
+use base::{Blake3, Error, FileLock, Kind, Name, Result, atomic, clock};
 use client::Client;
 use jiff::Timestamp;
 use queue::Signer;
+use queue::access::ClientGrant;
 use queue::pool::NodePool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -107,8 +108,7 @@ impl Poller {
         if sweep || marks.contains("admin") {
             admin::take_in(self)?;
         }
-        let before = self.access();
-        let fresh = access::refresh(&self.node, Some(&before), sweep)?;
+        let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
         *lock(&self.access) = Arc::clone(&fresh);
         let mut awake = BTreeSet::new();
         let now = clock::now();
@@ -117,9 +117,7 @@ impl Poller {
             let waits = client.waits();
             let again = waits.failures(HANDOVER) > 0 && waits.due(HANDOVER, now);
             let marked = marks.contains(name.as_str());
-            if !Arc::ptr_eq(&before, &fresh) && before.list.clients.get(name) != Some(grant) {
-                // Whatever did not work may work by what was changed.
-                client.retry(|retry| retry.hurry(now))?;
+            if client.retry(|retry| retry.under(&digest(grant), now))? {
                 awake.insert(name.clone());
             }
             if !(sweep || marked || again) {
@@ -193,7 +191,9 @@ impl Poller {
     fn try_again(&self, client: &Client, keys: &[&str], error: &Error) -> Result<()> {
         let (now, random, words) = (clock::now(), base::backoff::jitter(), error.one_line());
         let mut news = false;
+        let grant = self.access().list.clients.get(&client.name).map(digest).unwrap_or_default();
         client.retry(|retry| {
+            retry.failed_under(grant);
             for key in keys {
                 news |= retry.failed(key, words.clone(), now, random);
             }
@@ -250,6 +250,11 @@ fn tell(news: bool, words: &str) {
     } else {
         tracing::info!("{}", base::text::printable(words));
     }
+}
+
+/// Tells one grant from another.
+fn digest(grant: &ClientGrant) -> String {
+    Blake3::of(format!("{grant:?}").as_bytes()).hex()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

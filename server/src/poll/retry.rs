@@ -24,6 +24,8 @@ pub struct Wait {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     version: i64,
+    /// What was granted when something last failed, as a digest.
+    grant: Option<String>,
     /// The waits.
     #[serde(default)]
     pub wait: BTreeMap<String, Wait>,
@@ -31,7 +33,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { version: base::config::VERSION, wait: BTreeMap::new() }
+        Self { version: base::config::VERSION, grant: None, wait: BTreeMap::new() }
     }
 }
 
@@ -60,6 +62,22 @@ impl Retry {
     /// `key` worked, or is of no interest any more. True when there was something to forget.
     pub fn worked(&mut self, key: &str) -> bool {
         self.wait.remove(key).is_some()
+    }
+
+    /// Notes under which grant something failed.
+    pub fn failed_under(&mut self, grant: String) {
+        self.grant = Some(grant);
+    }
+
+    /// Whatever did not work may work by what was changed: lets everything be tried at once under another grant than that
+    /// under which it failed. True when there is something to try.
+    pub fn under(&mut self, grant: &str, now: Timestamp) -> bool {
+        let changed = !self.wait.is_empty() && self.grant.as_deref() != Some(grant);
+        if changed {
+            self.grant = Some(grant.to_owned());
+            self.hurry(now);
+        }
+        changed
     }
 
     /// Lets everything be tried at once, and keeps how often it failed.
@@ -95,6 +113,8 @@ mod tests {
         assert_eq!(retry.next_after(at(15)), None);
         retry.hurry(at(6));
         assert!(retry.due("a", at(6)) && retry.failures("a") == 2);
+        retry.failed_under("x".into());
+        assert!(!retry.under("x", at(6)) && retry.under("y", at(6)) && !retry.under("y", at(6)));
         assert!(retry.worked("a") && retry.due("a", at(6)) && retry.next_after(at(0)).is_none());
     }
 

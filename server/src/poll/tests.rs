@@ -214,15 +214,18 @@ fn a_history_that_was_changed_is_an_alarm_and_nothing_more() {
     assert_eq!(play.poll(), Some(Kind::Failed));
     assert!(!pack.exists() && play.receipt(&request.id).is_none());
     assert_eq!((play.log_tip(), play.alarms().len()), (before, 1));
-    // What the gate lost in between leaves the rest unreadable; it stays until a person looks.
+    // What the gate lost in between leaves the rest unreadable; then the gate hands over all that we lack.
     play.submit("dummy:c");
     let lost = play.hand_over();
     fs::remove_file(lost).unwrap();
-    play.submit("dummy:d");
+    let last = play.submit("dummy:d");
     let pack = play.hand_over();
     assert_eq!(play.poll(), Some(Kind::Failed));
-    assert!(pack.exists());
+    assert!(!pack.exists() && play.receipt(&last.id).is_none());
     assert_eq!(play.alarms().len(), 2, "{:?}", play.alarms());
+    play.put(play.queue.path(), "web1", play.log_tip().as_deref(), play.handed.as_deref().unwrap());
+    assert_eq!(play.poll(), None);
+    assert_eq!(play.receipt(&last.id).unwrap().outcome, Outcome::Stored);
 }
 
 #[test]
@@ -236,6 +239,33 @@ fn the_first_of_an_id_holds() {
     assert_eq!(play.poll(), Some(Kind::Failed));
     assert_eq!((play.receipt(&first.id).unwrap().dataset, play.receipts()), (first.dataset, 1));
     assert!(play.alarms()[0].contains("first one holds"), "{:?}", play.alarms());
+}
+
+#[test]
+fn what_does_not_work_now_gets_no_receipt_and_holds_up_nobody() {
+    let mut play = Play::new();
+    let mut files = play.request("files:/var/www");
+    files.payload = Payload::Manifest(base::Blake3::of(b"a manifest that must be fetched"));
+    play.commit(&files, &play.web1);
+    let dummy = play.submit("dummy:a");
+    play.hand_over();
+    // The access list says nowhere how this client is reached.
+    assert_eq!(play.poll(), Some(Kind::NotNow));
+    assert_eq!((play.receipt(&files.id), play.receipt(&dummy.id).unwrap().outcome), (None, Outcome::Stored));
+    let waits = client::read_retry(&play.node.config.client_path(&name()));
+    let wait = &waits.wait[files.id.as_str()];
+    assert!(wait.failures == 1 && wait.words.contains("address") && wait.next > wait.since, "{wait:?}");
+    // It is not tried again before its time, and at once when the list was changed.
+    assert_eq!(play.poll(), None);
+    play.change(|list| {
+        list.clients.get_mut(&name()).unwrap().allow.pop();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(play.poll(), None);
+    let receipt = play.receipt(&files.id).unwrap();
+    assert!(receipt.outcome == Outcome::Refused && receipt.reason.unwrap().contains("does not take"));
+    assert!(client::read_retry(&play.node.config.client_path(&name())).wait.is_empty());
 }
 
 #[test]
