@@ -1,1 +1,296 @@
-//! x
+//! Archives from one end to the other without a network: prepared, fetched, refused, settled, restored.
+
+use super::server::{Exports, fetch_from};
+use crate::testing::{Node, claim_of, config, is_stored, restore_context};
+use crate::{ClientContext, ClientModule, Fetched, PreparedRequest, RestoreSource, client_module, settle};
+use age::secrecy::ExposeSecret;
+use archive::epoch::IdentityFile;
+use archive::manifest::Manifest;
+use archive::snapshot::SnapshotReader;
+use base::config::ClientConfig;
+use base::{Blake3, Claim, Dataset, Kind, Monitor, Name, Payload, RequestId, Result, Sha256, Silent};
+use queue::receipt::{Outcome, Receipt};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The export folder itself in the place of sftp.
+struct Folder(PathBuf);
+
+impl Exports for Folder {
+    fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        Ok(std::fs::read(self.0.join(name)).ok().inspect(|bytes| assert!(bytes.len() <= limit)))
+    }
+
+    fn pull(&self, name: &str, size: u64, sink: &mut dyn Write, _monitor: &dyn Monitor) -> Result<Option<u64>> {
+        let Ok(bytes) = std::fs::read(self.0.join(name)) else { return Ok(None) };
+        if bytes.len() as u64 != size {
+            return Err(base::Error::refused("another size than stated"));
+        }
+        sink.write_all(&bytes).unwrap();
+        Ok(Some(size))
+    }
+
+    fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.0.join(name).exists())
+    }
+}
+
+struct Setup {
+    folder: tempfile::TempDir,
+    config: ClientConfig,
+    identities: IdentityFile,
+    node: Node,
+    dataset: Dataset,
+    seq: u64,
+}
+
+impl Setup {
+    fn new(module: &str, path: Option<&str>, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let identity = age::x25519::Identity::generate();
+        let config = config(&root.join("state"), &identity.to_public().to_string(), &more.replace("ROOT", root.to_str().unwrap()));
+        let identities = IdentityFile::parse(format!("{}\n", identity.to_string().expose_secret()).as_bytes()).unwrap();
+        std::fs::create_dir(root.join("data")).unwrap();
+        let dataset = Dataset::new(module, path.unwrap_or(root.join("data").to_str().unwrap())).unwrap();
+        Self { folder, config, identities, node: Node::new(), dataset, seq: 0 }
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
+    }
+
+    fn export(&self) -> PathBuf {
+        self.config.export_path(&Name::new("node1").unwrap())
+    }
+
+    fn exported(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(self.export()).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
+    }
+
+    fn module(&self) -> &'static dyn ClientModule {
+        client_module(self.dataset.module()).unwrap()
+    }
+
+    fn try_prepare(&mut self) -> Result<(PreparedRequest, Claim)> {
+        let id = RequestId::generate().unwrap();
+        let context = ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &["tag".into()], monitor: &Silent };
+        let prepared = self.module().prepare(&context, &self.dataset)?;
+        self.seq += 1;
+        let claim = claim_of(id, &self.dataset, prepared.payload, self.seq);
+        Ok((prepared, claim))
+    }
+
+    fn prepare(&mut self) -> (PreparedRequest, Claim) {
+        self.try_prepare().unwrap()
+    }
+
+    fn fetch(&self, claim: &Claim, attachment: Option<&[u8]>) -> Fetched {
+        let open = || -> Result<Box<dyn Exports>> { Ok(Box::new(Folder(self.export()))) };
+        self.node.with(|context| fetch_from(&open, context, claim, attachment, Instant::now())).unwrap()
+    }
+
+    fn settle(&self, claim: &Claim, fetched: &Fetched) {
+        let (outcome, missing) = match fetched {
+            Fetched::Stored { .. } => (Outcome::Stored, Vec::new()),
+            Fetched::Refused { missing, .. } => (Outcome::Refused, missing.clone()),
+            Fetched::Failed { .. } => (Outcome::Failed, Vec::new()),
+        };
+        let receipt = Receipt {
+            id: claim.id.clone(),
+            node: claim.node.clone(),
+            client: claim.client.clone(),
+            dataset: claim.dataset.clone(),
+            request: claim.request_digest,
+            outcome,
+            reason: None,
+            received: claim.submitted,
+            bytes_fetched: 0,
+            bytes_stored: 0,
+            seconds: 0,
+            snapshot: None,
+            unreadable: 0,
+            refs: None,
+            changed: Vec::new(),
+            missing,
+        };
+        for _ in 0..2 {
+            settle(&self.config, &self.config.nodes[0], &claim.id, &claim.dataset, &receipt).unwrap();
+        }
+        assert!(self.exported().is_empty());
+    }
+
+    fn restore(&self, claim: &Claim, name: &str) -> PathBuf {
+        let manifest = std::fs::read(self.node.folder.path().join("snapshots").join(claim.id.as_str()).join("manifest")).unwrap();
+        let reader = SnapshotReader::open(Manifest::parse(&manifest).unwrap(), &self.identities, self.node.store.packs()).unwrap();
+        let target = self.folder.path().join(name);
+        let report = self.module().restore(&restore_context(&self.dataset, &target), RestoreSource::Archive(reader)).unwrap();
+        assert!(report.problems.is_empty() && report.entries > 0, "{report:?}");
+        target
+    }
+}
+
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ seed;
+    let next = |state: &mut u64| {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        state.to_be_bytes()[0]
+    };
+    (0..size).map(|_| next(&mut state)).collect()
+}
+
+#[test]
+fn files_go_and_come_back_and_only_news_travel() {
+    let mut setup = Setup::new("files", None, "");
+    std::fs::write(setup.data("a"), noise(3_000_000, 1)).unwrap();
+    std::fs::create_dir(setup.data("folder")).unwrap();
+    std::fs::write(setup.data("folder/ä"), b"small").unwrap();
+    setup.module().check(&setup.config, &setup.dataset).unwrap();
+    let (prepared, first) = setup.prepare();
+    let fetched = setup.fetch(&first, prepared.attachment.as_deref());
+    let Fetched::Stored { bytes_fetched, bytes_stored, snapshot, .. } = &fetched else { panic!("{fetched:?}") };
+    assert!(*bytes_fetched > 3_000_000 && bytes_stored >= bytes_fetched && snapshot.as_deref() == Some(first.id.as_str()));
+    // Done twice, nothing more is done, and the answer is the same one.
+    assert_eq!(setup.fetch(&first, prepared.attachment.as_deref()), fetched);
+    setup.settle(&first, &fetched);
+
+    std::fs::write(setup.data("b"), noise(10_000, 2)).unwrap();
+    let (prepared, second) = setup.prepare();
+    // The manifest may also lie beside the packs.
+    std::fs::write(setup.export().join(format!("{}.manifest", second.id)), prepared.attachment.unwrap()).unwrap();
+    let fetched = setup.fetch(&second, None);
+    assert!(matches!(fetched, Fetched::Stored { bytes_fetched: 10_000..1_000_000, .. }), "{fetched:?}");
+    setup.settle(&second, &fetched);
+
+    // Nothing is new: no pack travels, and the client need not be reached.
+    let (prepared, third) = setup.prepare();
+    let unreachable = || -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
+    let fetched = setup.node.with(|context| fetch_from(&unreachable, context, &third, prepared.attachment.as_deref(), Instant::now()));
+    assert!(setup.exported().is_empty());
+    assert!(is_stored(&fetched.unwrap()));
+    for (claim, name) in [(&first, "one"), (&second, "two")] {
+        let back = setup.restore(claim, name);
+        assert!(std::fs::read(back.join("a")).unwrap() == noise(3_000_000, 1));
+        assert_eq!(std::fs::read(back.join("folder/ä")).unwrap(), b"small");
+        assert_eq!(back.join("b").exists(), name == "two");
+    }
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused_and_nothing_is_kept() {
+    let mut setup = Setup::new("files", None, "");
+    std::fs::write(setup.data("a"), noise(100_000, 1)).unwrap();
+    let (prepared, claim) = setup.prepare();
+    let manifest = prepared.attachment.unwrap();
+    let other = RequestId::generate().unwrap();
+    let of = |change: &dyn Fn(&mut Claim)| {
+        let mut changed = claim.clone();
+        change(&mut changed);
+        changed
+    };
+    let garbage = b"{}\n".to_vec();
+    let cases: Vec<(&str, Claim, &[u8])> = vec![
+        ("another digest", of(&|c| c.payload = Payload::Manifest(Blake3::of(b"x"))), &manifest),
+        ("another kind", of(&|c| c.payload = Payload::Refs(Sha256::of(&manifest))), &manifest),
+        ("nothing", of(&|c| c.payload = Payload::Nothing), &manifest),
+        ("another id", of(&|c| c.id = other.clone()), &manifest),
+        ("another client", of(&|c| c.client = Name::new("web2").unwrap()), &manifest),
+        ("another node", of(&|c| c.node = Name::new("node2").unwrap()), &manifest),
+        ("another dataset", of(&|c| c.dataset = Dataset::new("files", "/etc").unwrap()), &manifest),
+        ("garbage", of(&|c| c.payload = Payload::Manifest(Blake3::of(&garbage))), &garbage),
+    ];
+    for (name, claim, attachment) in cases {
+        let fetched = setup.fetch(&claim, Some(attachment));
+        assert!(matches!(&fetched, Fetched::Refused { missing, .. } if missing.is_empty()), "{name}: {fetched:?}");
+    }
+    assert!(matches!(setup.fetch(&claim, None), Fetched::Failed { .. }), "the manifest is not in the folder");
+    setup.node.quota = Some(50_000);
+    assert!(matches!(setup.fetch(&claim, Some(&manifest)), Fetched::Refused { reason, .. } if reason.contains("quota")));
+    setup.node.quota = None;
+    let pack = setup.exported().into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let good = std::fs::read(&pack).unwrap();
+    let flipped = [&good[..good.len() - 1], &[good[good.len() - 1] ^ 1]].concat();
+    for bad in [flipped, [&good[..], b"x"].concat(), good[1..].to_vec(), Vec::new()] {
+        std::fs::write(&pack, bad).unwrap();
+        let fetched = setup.fetch(&claim, Some(&manifest));
+        assert!(matches!(&fetched, Fetched::Refused { missing, .. } if missing.is_empty()), "{fetched:?}");
+    }
+    assert!(!setup.node.folder.path().join("snapshots").exists());
+    std::fs::write(&pack, good).unwrap();
+    assert!(is_stored(&setup.fetch(&claim, Some(&manifest))));
+    // Away for a moment is no answer at all.
+    let (prepared, claim) = {
+        std::fs::write(setup.data("b"), noise(1000, 3)).unwrap();
+        setup.prepare()
+    };
+    let unreachable = || -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
+    let error = setup.node.with(|context| fetch_from(&unreachable, context, &claim, prepared.attachment.as_deref(), Instant::now())).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotNow);
+}
+
+#[test]
+fn what_the_node_lost_is_sent_again() {
+    let mut setup = Setup::new("files", None, "");
+    std::fs::write(setup.data("a"), noise(200_000, 1)).unwrap();
+    let (prepared, first) = setup.prepare();
+    let fetched = setup.fetch(&first, prepared.attachment.as_deref());
+    assert!(is_stored(&fetched));
+    setup.settle(&first, &fetched);
+    let packs = setup.node.folder.path().join("packs");
+    let lost: Vec<PathBuf> = std::fs::read_dir(&packs).unwrap().map(|file| file.unwrap().path()).collect();
+    for pack in &lost {
+        std::fs::remove_file(pack).unwrap();
+    }
+    std::fs::write(setup.data("b"), b"new").unwrap();
+    let (prepared, second) = setup.prepare();
+    let fetched = setup.fetch(&second, prepared.attachment.as_deref());
+    let Fetched::Refused { reason, missing } = &fetched else { panic!("{fetched:?}") };
+    assert_eq!(reason, "missing");
+    assert!(!missing.is_empty() && missing.iter().all(|pack| lost.contains(&packs.join(pack.hex()))));
+    setup.settle(&second, &fetched);
+    let (prepared, third) = setup.prepare();
+    assert!(is_stored(&setup.fetch(&third, prepared.attachment.as_deref())));
+    assert!(std::fs::read(setup.restore(&third, "back").join("a")).unwrap() == noise(200_000, 1));
+}
+
+#[test]
+fn a_dump_that_ends_badly_is_no_snapshot() {
+    let mut setup = Setup::new("postgres", Some("shop"), "[module.postgres]\nbin = \"ROOT/bin\"\nhost = \"/run/pg\"\n");
+    let bin = setup.folder.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let dump = |script: &str| {
+        std::fs::write(bin.join("pg_dump"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(bin.join("pg_dump"), PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    dump("head -c 300000 /dev/zero; echo 'relation is gone' >&2; exit 1");
+    let error = setup.try_prepare().unwrap_err();
+    assert!(error.one_line().contains("relation is gone"), "{}", error.one_line());
+    assert!(setup.exported().is_empty());
+    dump("head -c 300000 /dev/zero; kill -9 $$");
+    assert!(setup.try_prepare().is_err());
+    dump("for word in \"$@\"; do echo \"$word\"; done");
+    let (prepared, claim) = setup.prepare();
+    assert!(is_stored(&setup.fetch(&claim, prepared.attachment.as_deref())));
+    let said = std::fs::read_to_string(setup.restore(&claim, "back").join("dump")).unwrap();
+    assert_eq!(said, "--no-password\n--host=/run/pg\n--format=custom\n--compress=0\n--lock-wait-timeout=600000\n-d\ndbname='shop'\n");
+    std::fs::remove_file(bin.join("pg_dump")).unwrap();
+    assert!(setup.try_prepare().unwrap_err().one_line().contains("pg_dump"));
+    assert!(setup.module().check(&setup.config, &Dataset::new("postgres", "host=evil").unwrap()).is_err());
+}
+
+#[test]
+fn links_out_of_what_is_allowed_are_not_followed() {
+    let mut setup = Setup::new("files", None, "");
+    std::os::unix::fs::symlink("/etc", setup.data("link")).unwrap();
+    let path = |setup: &Setup, name: &str| Dataset::new("files", setup.folder.path().canonicalize().unwrap().join("data").join(name).to_str().unwrap()).unwrap();
+    for bad in ["link", "link/ssh", "absent"] {
+        setup.dataset = path(&setup, bad);
+        assert!(setup.try_prepare().is_err(), "{bad}");
+    }
+    setup.dataset = Dataset::new("files", "name").unwrap();
+    assert!(setup.module().check(&setup.config, &setup.dataset).is_err());
+}

@@ -3,7 +3,7 @@
 use super::client::CLIENT;
 use super::server::{Source, fetch_from};
 use super::{mirror_name, mirrors_size};
-use crate::testing::{Node, claim, claim_of, config, git, git_command, is_stored, local, restore_context};
+use crate::testing::{Node, claim, claim_of, config, git, is_stored, local, restore_context};
 use crate::{ClientContext, ClientModule, Fetched, PreparedRequest, RestoreReport, RestoreSource};
 use base::{Claim, Dataset, Kind, Payload, RequestId, Result, Sha256, Silent, process};
 use std::path::{Path, PathBuf};
@@ -313,5 +313,4 @@ fn sources_that_cannot_be_backed_up_say_why() {
     assert!(CLIENT.check(&config, &dataset).is_err());
     assert!(CLIENT.check(&config, &Dataset::new("git", plain.to_str().unwrap()).unwrap()).is_ok());
     assert!(CLIENT.check(&config, &Dataset::new("git", "name").unwrap()).is_err());
-    let _ = git_command(&root);
 }
