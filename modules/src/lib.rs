@@ -90,6 +90,7 @@ pub trait ClientModule: Send + Sync {
 }
 
 /// Where a restore reads.
+#[expect(clippy::large_enum_variant, reason = "one is made for a restore")]
 pub enum RestoreSource {
     /// An archive.
     Archive(SnapshotReader),

@@ -40,8 +40,17 @@ pub fn discard(config: &ClientConfig, node: &ClientNode, id: &RequestId) -> Resu
     free_exports(&config.export_path(&node.name), id)
 }
 
+/// The request came to nothing and no receipt will come: what was prepared for it is removed.
+///
+/// # Errors
+/// With the path.
+pub fn discard(config: &ClientConfig, node: &ClientNode, id: &RequestId) -> Result<()> {
+    Index::discard(&index_folder(config, &node.name), id)?;
+    free_exports(&config.export_path(&node.name), id)
+}
+
 /// Removes `<id>.*`, the packs and the manifest of one request.
-pub(crate) fn free_exports(folder: &Path, id: &RequestId) -> Result<()> {
+fn free_exports(folder: &Path, id: &RequestId) -> Result<()> {
     let files = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.at("list", folder)?,
