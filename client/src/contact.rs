@@ -75,8 +75,9 @@ impl Contact {
             return Ok(Self { version: base::config::VERSION, ..Self::default() });
         }
         let file = base::untrusted::read(&path, LIMIT)?;
-        base::config::parse(&path.display().to_string(), &file.bytes)
-            .map_err(|error: Error| error.hint("It holds nothing that cannot be found out again; remove it and the next send makes it anew."))
+        base::config::parse(&path.display().to_string(), &file.bytes).map_err(|error: Error| {
+            error.hint("It holds nothing that cannot be found out again; remove it and the next send makes it anew.")
+        })
     }
 
     /// Writes it down.
@@ -90,7 +91,15 @@ impl Contact {
 
     /// The node has answered.
     pub fn reached(&mut self, now: Timestamp) {
-        *self = Self { last_contact: Some(now), failures: 0, failing_since: None, next_try: None, error: None, told: None, ..std::mem::take(self) };
+        *self = Self {
+            last_contact: Some(now),
+            failures: 0,
+            failing_since: None,
+            next_try: None,
+            error: None,
+            told: None,
+            ..std::mem::take(self)
+        };
     }
 
     /// A try has failed, with these words.

@@ -20,7 +20,8 @@ pub fn receipts_key(config: &ClientConfig, node: &ClientNode) -> Result<PublicKe
     if path.exists() {
         let file = base::untrusted::read(&path, LIMIT)?;
         let text = String::from_utf8_lossy(&file.bytes);
-        return parse_public_key(text.trim()).map_err(|e| e.context(format!("{} holds no public key", path.display())).with_kind(Kind::Usage));
+        return parse_public_key(text.trim())
+            .map_err(|e| e.context(format!("{} holds no public key", path.display())).with_kind(Kind::Usage));
     }
     parse_public_key(&node.receipts_key)
         .map_err(|e| e.context(format!("receipts_key of the node {} is no public key", node.name)).with_kind(Kind::Usage))

@@ -31,15 +31,6 @@ pub fn settle(config: &ClientConfig, node: &ClientNode, id: &RequestId, _dataset
     free_exports(&config.export_path(&node.name), id)
 }
 
-/// Drops what was prepared for a request that will not be sent.
-///
-/// # Errors
-/// With the path.
-pub fn discard(config: &ClientConfig, node: &ClientNode, id: &RequestId) -> Result<()> {
-    Index::discard(&index_folder(config, &node.name), id)?;
-    free_exports(&config.export_path(&node.name), id)
-}
-
 /// The request came to nothing and no receipt will come: what was prepared for it is removed.
 ///
 /// # Errors

@@ -59,12 +59,16 @@ fn check(config: &ClientConfig) -> Findings {
         Some(name) => {
             findings.good.push(format!("This machine is {name}; its state is in {}.", config.state.display()));
             findings.add(ClientPool::open(&config.pool_path()).map(|_| ()), "The pool is there.");
-            findings.add(Signer::from_file(&config.key_path()).map(|_| ()).map_err(|e| e.hint("nightsafe init makes it.")), format!("The key is {}.", config.key_path().display()));
+            findings.add(
+                Signer::from_file(&config.key_path()).map(|_| ()).map_err(|e| e.hint("nightsafe init makes it.")),
+                format!("The key is {}.", config.key_path().display()),
+            );
             recipients(config, &mut findings);
         }
     }
     for node in &config.nodes {
-        let host = parse_public_key(&node.host_key).map(|_| ()).map_err(|e| e.context(format!("host_key of the node {} is wrong", node.name)));
+        let host =
+            parse_public_key(&node.host_key).map(|_| ()).map_err(|e| e.context(format!("host_key of the node {} is wrong", node.name)));
         findings.add(host, format!("The node {} is reached as {}.", node.name, node.ssh));
         match trust::receipts_key(config, node) {
             Ok(key) => findings.good.push(format!("Receipts of {} are believed when {} signs them.", node.name, trust::fingerprint(&key))),
@@ -123,7 +127,9 @@ mod tests {
         );
         let config: ClientConfig = base::config::parse("c", text.as_bytes()).unwrap();
         let all = check(&config).wrong.join("\n");
-        for word in ["recipients is empty", "host_key of the node n1", "receipts_key of the node n1", "\"cvs\"", "[module.svn]", "nightsafe init"] {
+        for word in
+            ["recipients is empty", "host_key of the node n1", "receipts_key of the node n1", "\"cvs\"", "[module.svn]", "nightsafe init"]
+        {
             assert!(all.contains(word), "{word} is missing in {all}");
         }
     }

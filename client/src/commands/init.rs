@@ -78,7 +78,9 @@ impl Init {
             if self.submit_group != GROUP {
                 return Err(Error::usage(format!("there is no group {}", self.submit_group)));
             }
-            output::note(format_args!("nightsafe: there is no group {GROUP}, so only this account can submit; make it and run init again to let others"));
+            output::note(format_args!(
+                "nightsafe: there is no group {GROUP}, so only this account can submit; make it and run init again to let others"
+            ));
             return Ok(());
         };
         let mode = std::fs::Permissions::from_mode(0o1770);
@@ -129,7 +131,10 @@ mod tests {
         init().run(&globals).unwrap();
         let key = std::fs::read(state.join("id_ed25519")).unwrap();
         let mode = |name: &str| std::fs::metadata(state.join(name)).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode("id_ed25519"), mode("pool/inbox"), mode("pool/work"), mode("secret"), mode("outcomes")), (0o600, 0o1770, 0o700, 0o700, 0o755));
+        assert_eq!(
+            (mode("id_ed25519"), mode("pool/inbox"), mode("pool/work"), mode("secret"), mode("outcomes")),
+            (0o600, 0o1770, 0o700, 0o700, 0o755)
+        );
         init().run(&globals).unwrap();
         assert_eq!(std::fs::read(state.join("id_ed25519")).unwrap(), key);
         let loaded = ClientConfig::load(&config).unwrap();

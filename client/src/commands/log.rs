@@ -102,7 +102,9 @@ fn receipts(config: &ClientConfig, node: &ClientNode) -> Result<HashMap<RequestI
     let mut found = HashMap::new();
     for oid in repository.walk(None, &tip)? {
         for entry in repository.load(&oid)?.entries {
-            let id = std::str::from_utf8(&entry.name).ok().and_then(|name| name.strip_prefix("RC")?.strip_suffix(".toml")?.parse::<RequestId>().ok());
+            let id = std::str::from_utf8(&entry.name)
+                .ok()
+                .and_then(|name| name.strip_prefix("RC")?.strip_suffix(".toml")?.parse::<RequestId>().ok());
             if let Some(id) = id.filter(|id| receipt_name(id).as_bytes() == entry.name) {
                 found.insert(id, repository.blob(&entry.oid, queue::receipt::FILE_LIMIT)?);
             }

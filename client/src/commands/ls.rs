@@ -91,7 +91,8 @@ impl Ls {
             }
         }
         if rows.is_empty() && exit == Exit::Done {
-            return Err(Error::failed(format!("there is no {inside:?} in this snapshot of {dataset}")).hint("nightsafe ls without a path shows the first level."));
+            return Err(Error::failed(format!("there is no {inside:?} in this snapshot of {dataset}"))
+                .hint("nightsafe ls without a path shows the first level."));
         }
         // A folder's own line says nothing beside what is in it.
         if rows.len() > 1 {
@@ -111,8 +112,10 @@ pub fn open_archive(recall: &Recall, proven: Proven, identity: Option<&std::path
         return Err(Error::usage(format!("{} is no archive", proven.claim.dataset)));
     };
     let identity = identity.ok_or_else(|| {
-        Error::usage("archives are encrypted, and no identity was given")
-            .hint(format!("Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY. The snapshot was made for: {}.", manifest.public.epoch.recipients.join(", ")))
+        Error::usage("archives are encrypted, and no identity was given").hint(format!(
+            "Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY. The snapshot was made for: {}.",
+            manifest.public.epoch.recipients.join(", ")
+        ))
     })?;
     SnapshotReader::open(manifest, &IdentityFile::load(identity)?, recall.source.packs(&proven.claim.client)?)
 }

@@ -101,7 +101,8 @@ impl Trust {
             return Ok(());
         }
         if !output::can_ask() {
-            return Err(Error::usage("this must be confirmed by a person").hint("Run it on a terminal, or with --yes when you have compared the key."));
+            return Err(Error::usage("this must be confirmed by a person")
+                .hint("Run it on a terminal, or with --yes when you have compared the key."));
         }
         output::note(format_args!("{question} [y/N]"));
         let mut answer = String::new();

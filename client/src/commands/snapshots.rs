@@ -40,7 +40,13 @@ fn table(offered: &[Offered]) -> Table {
     let mut table = Table::new(&["SNAPSHOT", "ACCEPTED", "NUMBER", "SIZE", "DATASET"], "There are no snapshots yet.");
     for one in offered {
         let size = if one.bytes == 0 { String::new() } else { ByteSize(one.bytes).to_string() };
-        table.row([one.snapshot.to_string(), one.received.to_string(), one.seq.to_string(), size, format!("{}:{}", one.client, one.dataset)]);
+        table.row([
+            one.snapshot.to_string(),
+            one.received.to_string(),
+            one.seq.to_string(),
+            size,
+            format!("{}:{}", one.client, one.dataset),
+        ]);
     }
     table
 }

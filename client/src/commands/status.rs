@@ -138,7 +138,8 @@ fn nodes(config: &ClientConfig) -> Result<Vec<NodeRow>> {
 }
 
 fn dataset_table(rows: &[DatasetRow]) -> Table {
-    let mut table = Table::new(&["DATASET", "NODE", "STATE", "LAST STORED", "REQUEST"], "Nothing was asked for yet; nightsafe submit does.");
+    let mut table =
+        Table::new(&["DATASET", "NODE", "STATE", "LAST STORED", "REQUEST"], "Nothing was asked for yet; nightsafe submit does.");
     for row in rows {
         let stored = row.last_success.map_or_else(|| "never".into(), |time| format!("{} ago", ago(time)));
         let request = row.request.as_ref().map(ToString::to_string).unwrap_or_default();

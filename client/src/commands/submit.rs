@@ -1,8 +1,8 @@
 //! `nightsafe submit`: puts a request into the pool. Nothing else: no key, no network, no lock.
 
 use crate::outcome::{Ending, OutcomeFile};
-use crate::progress::Progress;
 use crate::output::worse;
+use crate::progress::Progress;
 use crate::{names, output};
 use base::config::ClientConfig;
 use base::{Dataset, Error, Exit, Name, Reason, RequestId, Result, Span};
@@ -119,7 +119,8 @@ fn dataset_of(config: &ClientConfig, module: &str, path: &str) -> Result<Dataset
     }
     let here = std::env::current_dir().map_err(|e| Error::failed("could not find the present folder").because(e))?;
     let absolute = here.join(path);
-    let absolute = absolute.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8, which a dataset's path must be", absolute.display())))?;
+    let absolute =
+        absolute.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8, which a dataset's path must be", absolute.display())))?;
     let beside = Dataset::cleaned(module, absolute)?;
     // Where neither is allowed, what was written is more telling in the error than what we made of it.
     match Dataset::new(module, path) {
@@ -146,7 +147,9 @@ fn check(config: &ClientConfig, dataset: &Dataset) -> Result<()> {
 /// Every dataset of the configuration with its nodes.
 fn all(config: &ClientConfig) -> Result<Vec<(Dataset, Vec<Name>)>> {
     if config.datasets.is_empty() {
-        return Err(Error::usage("the configuration lists no [[dataset]]").hint("submit --all asks for those; others are named one by one."));
+        return Err(
+            Error::usage("the configuration lists no [[dataset]]").hint("submit --all asks for those; others are named one by one.")
+        );
     }
     let nodes = |dataset: &Dataset| config.nodes_of(dataset).iter().map(|node| node.name.clone()).collect();
     Ok(config.datasets.iter().map(|entry| (entry.address.clone(), nodes(&entry.address))).collect())

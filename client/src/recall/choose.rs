@@ -66,14 +66,21 @@ pub fn client_of(address: &Address, own: Option<&Name>, offered: &[Offered]) -> 
         return Ok(own.clone());
     }
     // Of several clients, the one that has this dataset is meant, where there is but one.
-    let having: Vec<&Name> =
-        clients.iter().copied().filter(|client| offered.iter().any(|one| one.client == **client && one.dataset == address.dataset)).collect();
+    let having: Vec<&Name> = clients
+        .iter()
+        .copied()
+        .filter(|client| offered.iter().any(|one| one.client == **client && one.dataset == address.dataset))
+        .collect();
     match (clients.as_slice(), having.as_slice()) {
         ([only], _) | (_, [only]) => Ok((*only).clone()),
         ([], _) => Err(Error::failed("there are no snapshots yet")),
         (all, _) => {
             let all: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
-            Err(Error::usage(format!("several clients could be meant by {}", address.dataset)).hint(format!("Write CLIENT:{} with one of: {}.", address.dataset, all.join(", "))))
+            Err(Error::usage(format!("several clients could be meant by {}", address.dataset)).hint(format!(
+                "Write CLIENT:{} with one of: {}.",
+                address.dataset,
+                all.join(", ")
+            )))
         }
     }
 }
@@ -95,7 +102,8 @@ pub fn choose<'a>(offered: &'a [Offered], client: &Name, dataset: &Dataset, at: 
         At::Newest => newest(&mut of_dataset.iter().copied()).ok_or_else(|| Error::failed("there are no snapshots yet")),
         At::Time(time) => newest(&mut of_dataset.iter().copied().filter(|one| one.received <= *time)).ok_or_else(|| {
             let first = of_dataset.iter().map(|one| one.received).min().unwrap_or_default();
-            Error::failed(format!("there is no snapshot of {client}:{dataset} from {time} or before")).hint(format!("The oldest was accepted at {first}."))
+            Error::failed(format!("there is no snapshot of {client}:{dataset} from {time} or before"))
+                .hint(format!("The oldest was accepted at {first}."))
         }),
         At::Snapshot(id) => of_dataset.iter().copied().find(|one| one.snapshot == *id).ok_or_else(|| {
             let known: Vec<&str> = of_dataset.iter().map(|one| one.snapshot.as_str()).collect();

@@ -72,7 +72,12 @@ impl Recall {
             Wanted::Snapshot(id) => {
                 let found = offered.iter().find(|one| one.snapshot == *id);
                 let names = || offered.iter().map(|one| one.snapshot.as_str()).collect::<Vec<_>>();
-                (found.ok_or_else(|| Error::failed(format!("there is no snapshot {id}")).hint(crate::names::hint(id.as_str(), names())))?, false)
+                (
+                    found.ok_or_else(|| {
+                        Error::failed(format!("there is no snapshot {id}")).hint(crate::names::hint(id.as_str(), names()))
+                    })?,
+                    false,
+                )
             }
         };
         let signers = proof::Signers::load(self.config.as_ref(), self.signers.as_deref())?;
@@ -95,7 +100,10 @@ impl Recall {
                 claim.seq
             ));
         }
-        let higher = offered.iter().filter(|one| one.client == claim.client && one.dataset == claim.dataset && one.seq > claim.seq).max_by_key(|one| one.seq);
+        let higher = offered
+            .iter()
+            .filter(|one| one.client == claim.client && one.dataset == claim.dataset && one.seq > claim.seq)
+            .max_by_key(|one| one.seq);
         if let Some(one) = higher {
             output::note(format_args!(
                 "nightsafe: WARNING: {} accepted {what} out of order: {} has the number {}, which is higher than {} of the one that it calls the newest.\n  \
@@ -149,7 +157,9 @@ mod tests {
     #[test]
     fn paths_inside_a_dataset() {
         let dataset = "files:/var/www".parse().unwrap();
-        for (path, expected) in [("/var/www/a/b", "a/b"), ("a//b/", "a/b"), ("./a", "a"), ("/var/www", ""), (".", ""), ("/var/wwwx", "var/wwwx"), ("/", "")] {
+        for (path, expected) in
+            [("/var/www/a/b", "a/b"), ("a//b/", "a/b"), ("./a", "a"), ("/var/www", ""), (".", ""), ("/var/wwwx", "var/wwwx"), ("/", "")]
+        {
             assert_eq!(inner_path(&dataset, path), expected, "{path}");
         }
     }

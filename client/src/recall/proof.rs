@@ -9,9 +9,9 @@ use archive::manifest::Manifest;
 use base::clock::ago;
 use base::config::ClientConfig;
 use base::{At, Blake3, Claim, Error, Name, Payload, Result, Sha256};
+use queue::AllowedSigners;
 use queue::prove::Expect;
 use queue::signature::{PublicKey, parse_public_key};
-use queue::AllowedSigners;
 use std::path::Path;
 
 /// Whose signatures count.
@@ -33,8 +33,9 @@ impl Signers {
             return AllowedSigners::load(file).map(Self::List);
         }
         let missing = || {
-            Error::usage("nobody's signature is trusted")
-                .hint("Give a list of allowed signers with --signers or NIGHTSAFE_SIGNERS: a line CLIENT namespaces=\"git\" KEY for each client.")
+            Error::usage("nobody's signature is trusted").hint(
+                "Give a list of allowed signers with --signers or NIGHTSAFE_SIGNERS: a line CLIENT namespaces=\"git\" KEY for each client.",
+            )
         };
         let config = config.ok_or_else(missing)?;
         let name = config.name.clone().ok_or_else(missing)?;
@@ -98,7 +99,9 @@ impl Proven {
 /// # Errors
 /// Of kind refused, naming what does not verify.
 pub fn prove(source: &Source, offered: &Offered, signers: &Signers) -> Result<Proven> {
-    let refused = |error: Error| error.context(format!("the snapshot {} of {}:{} does not verify", offered.snapshot, offered.client, offered.dataset));
+    let refused = |error: Error| {
+        error.context(format!("the snapshot {} of {}:{} does not verify", offered.snapshot, offered.client, offered.dataset))
+    };
     let raw = source.proof(&offered.client, &offered.snapshot)?;
     let expect = Expect {
         client: Some(offered.client.clone()),
@@ -108,8 +111,13 @@ pub fn prove(source: &Source, offered: &Offered, signers: &Signers) -> Result<Pr
     };
     let claim = queue::prove(&raw, &|client| signers.keys(client), &expect).map_err(|error| {
         let hint = match signers {
-            Signers::List(_) => "If the client has a new key, add it to the list of allowed signers, from the client itself and never from the node.".to_owned(),
-            Signers::Own(name, key) => format!("Only {name}'s own key {} is trusted here; --signers names others.", trust::fingerprint(key)),
+            Signers::List(_) => {
+                "If the client has a new key, add it to the list of allowed signers, from the client itself and never from the node."
+                    .to_owned()
+            }
+            Signers::Own(name, key) => {
+                format!("Only {name}'s own key {} is trusted here; --signers names others.", trust::fingerprint(key))
+            }
         };
         refused(error.hint(hint))
     })?;
@@ -124,11 +132,14 @@ fn check_content(claim: &Claim, bytes: Vec<u8>) -> Result<Content> {
         Payload::Nothing => Ok(Content::Nothing),
         Payload::Refs(digest) if Sha256::of(&bytes) == digest => Ok(Content::Refs(bytes)),
         Payload::Refs(digest) => Err(Error::refused(format!("its list of refs is not the one that was signed ({digest})"))),
-        Payload::Manifest(digest) if Blake3::of(&bytes) != digest => Err(Error::refused(format!("its manifest is not the one that was signed ({digest})"))),
+        Payload::Manifest(digest) if Blake3::of(&bytes) != digest => {
+            Err(Error::refused(format!("its manifest is not the one that was signed ({digest})")))
+        }
         Payload::Manifest(_) => {
             let manifest = Manifest::parse(&bytes)?;
             let public = &manifest.public;
-            let same = public.id == claim.id && public.client == claim.client && public.node == claim.node && public.dataset == claim.dataset;
+            let same =
+                public.id == claim.id && public.client == claim.client && public.node == claim.node && public.dataset == claim.dataset;
             if same { Ok(Content::Archive(manifest)) } else { Err(Error::refused("its manifest is of another request")) }
         }
     }

@@ -98,7 +98,8 @@ impl Source {
                 let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
                 })?;
-                serde_json::from_slice(&bytes).map_err(|e| Error::failed(format!("{node} gave a listing that cannot be read")).because(e))?
+                serde_json::from_slice(&bytes)
+                    .map_err(|e| Error::failed(format!("{node} gave a listing that cannot be read")).because(e))?
             }
         };
         offered.sort_by(|a, b| (&a.client, a.order, &a.snapshot).cmp(&(&b.client, b.order, &b.snapshot)));
@@ -162,8 +163,11 @@ impl Source {
 /// Where control sockets go: a restorer's machine may have no state folder that he can write.
 fn runtime(config: &ClientConfig) -> PathBuf {
     let configured = config.runtime_path();
-    let usable = configured.is_dir() || configured.parent().is_some_and(|parent| rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok());
-    let ours = !configured.exists() || std::fs::metadata(&configured).is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == rustix::process::getuid().as_raw());
+    let usable =
+        configured.is_dir() || configured.parent().is_some_and(|parent| rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok());
+    let ours = !configured.exists()
+        || std::fs::metadata(&configured)
+            .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == rustix::process::getuid().as_raw());
     if usable && ours {
         return configured;
     }

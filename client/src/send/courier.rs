@@ -187,7 +187,8 @@ fn fetch(run: &NodeRun, tip: &str) -> Result<()> {
     let path = run.outbox(|outbox| Ok(outbox.path().to_owned()))?;
     run.peer.git_fetch(&path, REMOTE, &[format!("+refs/heads/{BRANCH}:{FETCHED}")], GitFetch::default())?;
     // Reading it once from end to end shows that it is a line of commits as ours are.
-    run.outbox(|outbox| outbox.repository().walk(None, tip).map(|_| ())).map_err(|e| e.context(format!("the queue at {} is not usable", run.node.name)))
+    run.outbox(|outbox| outbox.repository().walk(None, tip).map(|_| ()))
+        .map_err(|e| e.context(format!("the queue at {} is not usable", run.node.name)))
 }
 
 #[cfg(test)]

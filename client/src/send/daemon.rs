@@ -100,7 +100,9 @@ fn watch_inbox(pool: &ClientPool, bells: Vec<Arc<Bell>>) -> Option<notify::Recom
         watcher.watch(pool.inbox(), RecursiveMode::NonRecursive)?;
         Ok(watcher)
     });
-    watcher.map_err(|error| output::complain(&Error::failed("the inbox cannot be watched; it is looked at every minute").because(error))).ok()
+    watcher
+        .map_err(|error| output::complain(&Error::failed("the inbox cannot be watched; it is looked at every minute").because(error)))
+        .ok()
 }
 
 fn spawn(config: &Arc<ClientConfig>, node: &ClientNode) -> Worker {

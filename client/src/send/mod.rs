@@ -15,8 +15,8 @@ mod run;
 pub use outbox::BRANCH as QUEUE_BRANCH;
 pub use receipts::BRANCH as RECEIPTS_BRANCH;
 
-use crate::output::worse;
 use crate::outcome::{Ending, OutcomeFile};
+use crate::output::worse;
 use crate::{outcome, output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;

@@ -93,7 +93,9 @@ fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
                 Ok(false) => {}
                 // One receipt that says nonsense does not hold up the others.
                 Err(error) if error.kind() == base::Kind::Refused => {
-                    run.note(|contact| contact.warn(clock::now(), format!("A receipt of {} is not believed: {}", run.node.name, error.one_line())))?;
+                    run.note(|contact| {
+                        contact.warn(clock::now(), format!("A receipt of {} is not believed: {}", run.node.name, error.one_line()))
+                    })?;
                 }
                 Err(error) => return Err(error),
             }
@@ -122,7 +124,9 @@ fn stranger(run: &NodeRun, by: Option<&PublicKey>) -> String {
         Some(key) => format!("the key {} ({})", trust::fingerprint(key), trust::key_text(key).unwrap_or_default()),
         None => "no valid key".into(),
     };
-    format!("receipts of {node} are signed by {who}, not by the pinned one; nothing was freed. If its administrator confirms the new key: nightsafe node trust {node} KEY")
+    format!(
+        "receipts of {node} are signed by {who}, not by the pinned one; nothing was freed. If its administrator confirms the new key: nightsafe node trust {node} KEY"
+    )
 }
 
 /// The receipts in a commit: ids and blobs. Other files are for later releases.
@@ -142,7 +146,10 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
         run.note(|contact| {
             contact.warn(
                 clock::now(),
-                format!("The node {} answers the request {id}, which this machine never made: another machine uses the key of {}.", run.node.name, run.client),
+                format!(
+                    "The node {} answers the request {id}, which this machine never made: another machine uses the key of {}.",
+                    run.node.name, run.client
+                ),
             );
         })?;
         return Ok(false);
