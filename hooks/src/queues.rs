@@ -6,7 +6,6 @@ use crate::serve::Node;
 use crate::{git, handover, hooks, limits};
 use base::{Error, FileLock, Name, Result, atomic};
 use queue::Repository;
-use queue::access::ClientGrant;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -43,7 +42,7 @@ pub fn slot(node: &base::config::NodeConfig, client: &Name) -> Slot {
 ///
 /// # Errors
 /// When the queue cannot be used. That git refuses a push is its exit code.
-pub fn receive(node: &Node, _grant: &ClientGrant) -> Result<ExitCode> {
+pub fn receive(node: &Node) -> Result<ExitCode> {
     let slot = slot(&node.config, node.role.name());
     let _lock = take_lock(&slot)?;
     open(node, &slot)?;

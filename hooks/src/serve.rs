@@ -5,7 +5,7 @@
 use crate::{admin, export, git, log, queues, restorer, wait};
 use base::config::{ClientConfig, NodeConfig};
 use base::{Error, Exit, Result};
-use queue::access::{self, ClientGrant, Entry, RestorerGrant};
+use queue::access::{self, Entry, RestorerGrant};
 use queue::verdict::{Grant, Role, Verb, Verdict, verdict};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct Node {
 
 /// The rules that hold for this connection, read anew for each.
 enum Rules {
-    Node(Box<Node>, Entry),
+    Node(Box<(Node, Entry)>),
     Client(Box<ClientConfig>),
 }
 
@@ -63,23 +63,25 @@ impl Rules {
         let file = config.canonicalize().unwrap_or_else(|_| config.to_owned());
         let node = Node { config: NodeConfig::load(config)?, file, role: role.clone() };
         let entry = access::entry(&node.config.access_path(), role)?;
-        Ok(Self::Node(Box::new(node), entry))
+        Ok(Self::Node(Box::new((node, entry))))
     }
 
     fn grant(&self) -> Grant<'_> {
         match self {
             Self::Client(config) => Grant::Export(config),
-            Self::Node(_, Entry::Absent) => Grant::Absent,
-            Self::Node(_, Entry::Admin) => Grant::Admin,
-            Self::Node(_, Entry::Client(grant)) => Grant::Client(grant),
-            Self::Node(_, Entry::Restorer(grant)) => Grant::Restorer(grant),
+            Self::Node(known) => match &known.1 {
+                Entry::Absent => Grant::Absent,
+                Entry::Admin => Grant::Admin,
+                Entry::Client(grant) => Grant::Client(grant),
+                Entry::Restorer(grant) => Grant::Restorer(grant),
+            },
         }
     }
 
     fn log_folder(&self) -> PathBuf {
         match self {
             Self::Client(config) => config.state.clone(),
-            Self::Node(node, _) => node.config.gate.clone(),
+            Self::Node(known) => known.0.config.gate.clone(),
         }
     }
 
@@ -93,19 +95,21 @@ impl Rules {
                 Verb::UploadPackPath(dataset) => export::upload_pack(config, &dataset),
                 other => Err(unexpected(&other)),
             },
-            Self::Node(node, Entry::Client(grant)) => node.for_client(verb, grant),
-            Self::Node(node, Entry::Admin) => node.for_admin(verb),
-            Self::Node(node, Entry::Restorer(grant)) => node.for_restorer(verb, grant),
-            Self::Node(_, Entry::Absent) => Err(unexpected(&verb)),
+            Self::Node(known) => match (&known.0, &known.1) {
+                (node, Entry::Client(_)) => node.for_client(verb),
+                (node, Entry::Admin) => node.for_admin(verb),
+                (node, Entry::Restorer(grant)) => node.for_restorer(verb, grant),
+                (_, Entry::Absent) => Err(unexpected(&verb)),
+            },
         }
     }
 }
 
 impl Node {
-    fn for_client(&self, verb: Verb, grant: &ClientGrant) -> Result<ExitCode> {
+    fn for_client(&self, verb: Verb) -> Result<ExitCode> {
         let client = self.role.name();
         match verb {
-            Verb::ReceivePackQueue => queues::receive(self, grant),
+            Verb::ReceivePackQueue => queues::receive(self),
             Verb::UploadPackQueue => queues::serve(self),
             Verb::UploadPackReceipts => git::upload_pack(&git::or_empty(self, &self.config.receipts_path(client), "receipts")?),
             Verb::ReceiptsWait(oid) => wait::receipts(&self.config.receipts_path(client), &oid),

@@ -139,7 +139,6 @@ fn for_client(command: &str) -> Option<Verb> {
 }
 
 fn for_admin(command: &str) -> Option<Verb> {
-    // The name `access` is what people may know it by; the contract of both sides is `admin`.
     match git_command(command) {
         Some((Git::ReceivePack, "admin")) => Some(Verb::ReceivePackAdmin),
         Some((Git::UploadPack, "admin")) => Some(Verb::UploadPackAdmin),

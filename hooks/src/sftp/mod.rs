@@ -5,12 +5,13 @@
 mod wire;
 
 use base::{At, Exit, Result, beneath};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, statat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Component, Path};
 use std::process::ExitCode;
 use wire::{Attributes, Packet, Replies, Request, Status};
 
@@ -46,13 +47,13 @@ pub trait Tree {
 /// # Errors
 /// Whether it is absent or forbidden.
 pub fn open_beneath(folder: impl AsFd, name: &Path) -> std::result::Result<File, Denied> {
-    match beneath::open(&folder, name, OFlags::PATH | OFlags::NOFOLLOW) {
-        Ok(_) => beneath::regular_file(folder, name).map_err(|_| Denied::Forbidden),
-        Err(error) => {
-            let io = std::error::Error::source(&error).and_then(std::error::Error::source).and_then(|source| source.downcast_ref::<std::io::Error>());
-            Err(if io.is_none_or(|io| io.kind() == ErrorKind::NotFound) { Denied::Absent } else { Denied::Forbidden })
-        }
+    if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(Denied::Forbidden);
     }
+    beneath::regular_file(&folder, name).map_err(|_| match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Denied::Absent,
+        _ => Denied::Forbidden,
+    })
 }
 
 /// Serves until the other end is done.
@@ -61,9 +62,6 @@ pub fn open_beneath(folder: impl AsFd, name: &Path) -> std::result::Result<File,
 /// When it cannot be talked to, or does not keep to the protocol.
 pub fn serve(tree: &mut dyn Tree) -> Result<ExitCode> {
     let stdin = std::io::stdin();
-    // Larger pipes mean fewer turns; not every system lets us.
-    let _ = rustix::pipe::fcntl_setpipe_size(stdin.as_fd(), INPUT);
-    let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdout().as_fd(), 1 << 20);
     // The descriptors themselves: the library's own buffers would copy everything once more, line by line.
     let mut input = File::from(stdin.as_fd().try_clone_to_owned().at("use", "stdin")?);
     let mut output = File::from(std::io::stdout().as_fd().try_clone_to_owned().at("use", "stdout")?);

@@ -143,6 +143,9 @@ fn what_is_no_sftp_ends_the_conversation() {
 }
 
 proptest! {
+    // Each case makes files of its own.
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), kinds in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20)) {
         let mut tree = files();
