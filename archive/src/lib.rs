@@ -9,21 +9,21 @@ mod content;
 mod deposit;
 pub mod entry;
 pub mod epoch;
+#[cfg(test)]
+mod forge;
 pub mod frame;
 pub mod index;
 pub mod manifest;
 pub mod pack;
 mod pipeline;
-pub mod reference;
-pub mod store;
-mod walk;
-mod read;
-#[cfg(test)]
-mod forge;
 mod problems;
-pub mod verify;
-pub mod snapshot;
+mod read;
+pub mod reference;
 pub mod restore;
+pub mod snapshot;
+pub mod store;
+pub mod verify;
+mod walk;
 
 use base::{Blake3, ReadAt, Result};
 

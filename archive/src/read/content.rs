@@ -142,8 +142,11 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Is given each chunk of a file: where it belongs, its frame, its number there, its bytes.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(u64, &Arc<Frame>, u32, &[u8]) -> Result<()>;
+
 /// Hands on all chunks of a file in order, and in the end says whether they were the right bytes.
-pub(crate) fn stream(frames: &Frames, secrets: &Secrets, content: &Content, expected: Expected, each: &mut dyn FnMut(u64, &Arc<Frame>, u32, &[u8]) -> Result<()>) -> Result<()> {
+pub(crate) fn stream(frames: &Frames, secrets: &Secrets, content: &Content, expected: Expected, each: Each<'_>) -> Result<()> {
     let mut check = Check::new(secrets, expected);
     let mut members = Members::new(frames, content);
     while let Some(at) = members.next()? {

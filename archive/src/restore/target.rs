@@ -237,7 +237,7 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
 }
 
 fn times(meta: &Meta) -> Timestamps {
-    let untouched = rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT.into() };
+    let untouched = rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     Timestamps { last_access: untouched, last_modification: meta.mtime }
 }
 

@@ -283,8 +283,6 @@ impl<'a> Writer<'a> {
 
 /// Whether a stat is that of a finished file.
 pub(super) fn same_file(stat: &rustix::fs::Stat, size: u64, meta: &Meta) -> bool {
-    let seconds = stat.st_mtime;
-    let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or(-1);
-    let wanted = i64::from(meta.mtime.tv_nsec);
-    file_type(stat) == FileType::RegularFile && u64::try_from(stat.st_size).is_ok_and(|found| found == size) && (seconds, nanos) == (meta.mtime.tv_sec, wanted)
+    let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1));
+    file_type(stat) == FileType::RegularFile && u64::try_from(stat.st_size).is_ok_and(|found| found == size) && time == (meta.mtime.tv_sec, meta.mtime.tv_nsec)
 }

@@ -80,7 +80,7 @@ impl Store {
         atomic::remove(&temp)?;
         let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temp).at("create", &temp)?;
         file.set_permissions(Permissions::from_mode(FILE_MODE)).at("set the mode of", &temp)?;
-        Ok(PackWriter { store: self, id: id.clone(), pack: pack.clone(), file, temp, hasher: blake3::Hasher::new(), written: 0 })
+        Ok(PackWriter { store: self, id: id.clone(), pack: *pack, file, temp, hasher: blake3::Hasher::new(), written: 0 })
     }
 
     /// The packs still to be fetched for request `id`: those that are neither in `packs/` nor, from a try that was cut

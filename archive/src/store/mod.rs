@@ -111,7 +111,7 @@ impl Store {
     /// The packs that the manifest names and `packs/` lacks, each once.
     pub fn missing(&self, public: &Public) -> Vec<PackRef> {
         let mut seen = HashSet::new();
-        public.packs.iter().filter(|pack| seen.insert(pack.digest) && !self.has_pack(&pack.digest)).cloned().collect()
+        public.packs.iter().filter(|pack| seen.insert(pack.digest) && !self.has_pack(&pack.digest)).copied().collect()
     }
 
     /// What there is of the client's data, in bytes: packs and snapshots, without mirrors.

@@ -92,7 +92,7 @@ fn a_snapshot_is_kept_and_read_again() {
     // Another process, which only reads.
     let reading = Store::open_existing(store.path()).unwrap();
     let listed = reading.snapshots().unwrap();
-    assert_eq!(listed.iter().map(|s| s.accepted.clone()).collect::<Vec<_>>(), [accepted.clone()]);
+    assert_eq!(listed.iter().map(|s| s.accepted.clone()).collect::<Vec<_>>(), std::slice::from_ref(&accepted));
     let stored = reading.snapshot(&accepted.id).unwrap();
     assert_eq!(stored.content, StoredContent::Manifest(forged.manifest.to_bytes()));
     assert_eq!(stored.proof, claim(&forged.manifest).proof);
@@ -287,7 +287,7 @@ fn packs_that_are_not_what_they_should_be() {
     fs::create_dir(dir.path().join("elsewhere")).unwrap();
     symlink(dir.path().join("elsewhere"), store.incoming(&claim.id)).unwrap();
     assert_eq!(store.begin_pack(&claim.id, &pack).unwrap_err().kind(), Kind::Refused);
-    store.clean_incoming(&[claim.id.clone()]).unwrap();
+    store.clean_incoming(std::slice::from_ref(&claim.id)).unwrap();
     store.clean_incoming(&[]).unwrap();
     assert!(dir.path().join("elsewhere").exists());
     fetch(&store, &forged, &claim.id);
@@ -362,7 +362,7 @@ fn what_is_held_is_counted_when_nobody_knows() {
     let broken = store.layout.snapshot(&"20261121T031500Z-00000001".parse().unwrap());
     fs::create_dir(&broken).unwrap();
     assert!(store.snapshots().is_err() && store.bytes_used().is_err());
-    assert_eq!(store.readable_snapshots(&Silent).unwrap().iter().map(|s| s.id.clone()).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(store.readable_snapshots(&Silent).unwrap().iter().map(|s| s.id.clone()).collect::<Vec<_>>(), std::slice::from_ref(&id));
     fs::write(broken.join("accepted.toml"), store.accepted(&id).unwrap().unwrap().to_toml().unwrap()).unwrap();
     assert!(store.snapshots().unwrap_err().one_line().contains("its note belongs to"));
 }

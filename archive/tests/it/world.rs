@@ -1,0 +1,164 @@
+//! A client, its keyholder and a node's store in one folder, and what a tree looks like to lstat.
+
+use archive::backup::{BackupSpec, Prepared, Source, backup_tree};
+use archive::epoch::{Epoch, IdentityFile, Secrets};
+use archive::index::Index;
+use archive::manifest::Manifest;
+use archive::restore::{RestoreReport, RestoreSpec, restore_tree};
+use archive::snapshot::SnapshotReader;
+use archive::store::{Content, Quota, Stats, Store};
+use base::{Blake3, Claim, Dataset, Name, Payload, Proof, Reason, RequestId, Sha256, Silent};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A client, its keyholder, and a node's store, all in one folder.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    identities: IdentityFile,
+    epoch: Epoch,
+    secrets: Secrets,
+    made: u32,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        use age::secrecy::ExposeSecret;
+        let dir = tempfile::tempdir().unwrap();
+        let key = age::x25519::Identity::generate();
+        let identity = dir.path().join("identity.txt");
+        fs::write(&identity, key.to_string().expose_secret()).unwrap();
+        for folder in ["export", "index", "source"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        Self {
+            store: Store::open(&dir.path().join("web1")).unwrap(),
+            identities: IdentityFile::load(&identity).unwrap(),
+            epoch: Epoch::current(&dir.path().join("epoch.toml"), &[key.to_public().to_string()], "2026-11-20T00:00:00Z".parse().unwrap()).unwrap(),
+            secrets: Secrets::load_or_create(&dir.path().join("secret")).unwrap(),
+            dir,
+            made: 0,
+        }
+    }
+
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn source(&self) -> PathBuf {
+        self.at("source")
+    }
+
+    /// Backs up, fetches, accepts, acknowledges.
+    pub(crate) fn keep(&mut self, make: impl FnOnce(&BackupSpec<'_>) -> base::Result<Prepared>) -> Manifest {
+        self.made += 1;
+        let id: RequestId = format!("20261120T031500Z-{:08x}", self.made).parse().unwrap();
+        let (client, node): (Name, Name) = ("web1".parse().unwrap(), "node1".parse().unwrap());
+        let dataset: Dataset = "files:/var/www".parse().unwrap();
+        let index = Index::load(&self.at("index"), &self.epoch.public().recipient).unwrap();
+        let export = self.at("export");
+        let (secrets, epoch) = (&self.secrets, &self.epoch);
+        let spec = BackupSpec { id: &id, client: &client, node: &node, dataset: &dataset, tags: &[], secrets, epoch, index: &index, export: &export, monitor: &Silent };
+        let prepared = make(&spec).unwrap();
+        let manifest = Manifest::parse(&prepared.manifest).unwrap();
+        assert_eq!(manifest.digest, prepared.digest);
+        for pack in self.store.to_fetch(&id, &manifest.public).unwrap() {
+            let mut writer = self.store.begin_pack(&id, &pack).unwrap();
+            writer.write_all(&fs::read(export.join(format!("{id}.{}", pack.digest.hex()))).unwrap()).unwrap();
+            writer.finish().unwrap();
+        }
+        let request = id.to_string().into_bytes();
+        let claim = Claim {
+            id: id.clone(),
+            client,
+            node,
+            dataset,
+            seq: self.made.into(),
+            prev: None,
+            submitted: "2026-11-20T03:15:00Z".parse().unwrap(),
+            by: "root".into(),
+            reason: Reason::Manual,
+            payload: Payload::Manifest(prepared.digest),
+            request_digest: Sha256::of(&request),
+            commit: "0".repeat(40),
+            proof: Proof { commit: b"c".to_vec(), tree: b"t".to_vec(), request },
+        };
+        let received = "2026-11-20T04:00:00Z".parse().unwrap();
+        self.store.accept(&claim, Content::Manifest(&manifest), received, &Quota::default(), Stats::default()).unwrap();
+        Index::acknowledge(&self.at("index"), &id).unwrap();
+        manifest
+    }
+
+    pub(crate) fn keep_tree(&mut self) -> Manifest {
+        let source = self.source();
+        self.keep(|spec| backup_tree(spec, Source::Path(&source)))
+    }
+
+    pub(crate) fn reader(&self, manifest: &Manifest) -> SnapshotReader {
+        SnapshotReader::open(manifest.clone(), &self.identities, self.store.packs()).unwrap()
+    }
+
+    pub(crate) fn restore(&self, manifest: &Manifest, name: &str) -> RestoreReport {
+        restore_tree(&self.reader(manifest), RestoreSpec { paths: Vec::new(), target: &self.at(name), monitor: &Silent }).unwrap()
+    }
+
+    /// Restores with the independent reader.
+    pub(crate) fn restore_independently(&self, manifest: &Manifest, name: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reader.py");
+        let mut command = Command::new("python3");
+        command.arg(script).arg(self.store.path()).arg(manifest.public.id.as_str()).arg(self.at("identity.txt")).arg(self.at(name));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// What lstat and reading tell of everything below `root`, and of `root` itself.
+pub(crate) fn state(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut inodes = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let meta = path.symlink_metadata().unwrap();
+        let relative = path.strip_prefix(root).unwrap().to_owned();
+        let what = if meta.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|item| item.unwrap().path()));
+            "folder".to_owned()
+        } else if meta.is_symlink() {
+            format!("link {:?}", fs::read_link(&path).unwrap())
+        } else {
+            inodes.entry(meta.ino()).or_insert_with(Vec::new).push(relative.clone());
+            format!("file {} {}", meta.len(), Blake3::of(&fs::read(&path).unwrap()))
+        };
+        found.insert(relative, format!("{what} {:o} {}:{} {}.{:09}", meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.mtime_nsec()));
+    }
+    for mut names in inodes.into_values().filter(|names| names.len() > 1) {
+        names.sort();
+        for name in &names {
+            found.entry(name.clone()).and_modify(|text| text.push_str(&format!(" = {:?}", names[0])));
+        }
+    }
+    found
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect()
+}
+
+pub(crate) fn set_time(path: &Path, seconds: i64, nanos: i64) {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}

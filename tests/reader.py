@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Restores a snapshot from a store folder, written from docs/format.md alone: it shares no code with the programs.
+
+    reader.py STORE SNAPSHOT IDENTITY TARGET
+
+Needs the programs age and zstd, and b3sum for the digests; without b3sum it says that they were not checked.
+It proves that the format is what the page says. It does not check signatures, and it trusts its input not to be huge.
+"""
+
+import base64, json, os, shutil, struct, subprocess, sys, tempfile
+
+store, snapshot, identity, target = sys.argv[1:5]
+work = tempfile.mkdtemp()
+have_b3sum = shutil.which("b3sum") is not None
+
+
+def fail(why):
+    sys.exit(f"reader.py: {why}")
+
+
+def run(args, data=b""):
+    return subprocess.run(args, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def scratch(name, data):
+    path = os.path.join(work, name)
+    with open(path, "wb") as f:
+        f.write(data)
+    return path
+
+
+def check(named, key=b""):
+    """named: list of (what, file, expected hex, maybe shortened). key: 32 bytes for the keyed hash."""
+    for at in range(0, len(named) if have_b3sum else 0, 500):
+        part = named[at:at + 500]
+        out = run(["b3sum", "--no-names"] + (["--keyed"] if key else []) + ["--"] + [path for _, path, _ in part], key)
+        for (what, _, expected), found in zip(part, out.decode().split()):
+            if found[:len(expected)] != expected:
+                fail(f"{what}: the digest is {found}, expected {expected}")
+
+
+def check_bytes(what, data, expected, key=b""):
+    check([(what, scratch("piece", data), expected.removeprefix("blake3:"))], key)
+
+
+# The manifest: one line of JSON, then an age file.
+manifest = open(f"{store}/snapshots/{snapshot}/manifest", "rb").read()
+line, sealed_bytes = manifest.split(b"\n", 1)
+public = json.loads(line)
+if public["version"] != 1:
+    fail("a newer version of the format")
+if len(sealed_bytes) != public["sealed"]["size"]:
+    fail("the sealed part has another length than the public one says")
+check_bytes("sealed part", sealed_bytes, public["sealed"]["digest"])
+key_file = run(["age", "-d", "-i", identity], base64.b64decode(public["epoch"]["key_file"], validate=True))
+epoch = scratch("epoch", key_file)
+if run(["age-keygen", "-y", epoch]).decode().strip() != public["epoch"]["recipient"]:
+    fail("the key file holds another key than the manifest names")
+sealed = json.loads(run(["age", "-d", "-i", epoch], sealed_bytes))
+if (sealed["id"], sealed["dataset"], len(sealed["packs"])) != (public["id"], public["dataset"], len(public["packs"])):
+    fail("the two parts do not belong together")
+secret = bytes.fromhex(sealed["secret"])
+
+# Packs: frames, padding, table and the table's length, all in one age file. frames: (run, number) -> [chunk, …]
+where = {}
+for pack, inside in zip(public["packs"], sealed["packs"]):
+    for n in range(inside["frames"]):
+        where[(inside["run"], inside["first"] + n)] = (pack, inside)
+frames = {}
+
+
+def open_pack(pack, inside):
+    path = f"{store}/packs/{pack['digest'].removeprefix('blake3:')}"
+    if os.path.getsize(path) != pack["size"]:
+        fail(f"{path} has another size than the manifest says")
+    check([(path, path, pack["digest"].removeprefix("blake3:"))])
+    plain = run(["age", "-d", "-i", epoch, path])
+    magic, inner, length = struct.unpack("<IIQ", plain[-16:])
+    if (magic, inner, len(plain) % 65536) != (0x184D2A52, 8, 0):
+        fail(f"{path} does not end as packs do")
+    table = plain[-16 - length:-16]
+    check_bytes(f"{path}: table", table, inside["table"])
+    if len(table) != 48 * inside["frames"]:
+        fail(f"{path} has another number of frames")
+    # zstd steps over what is in skippable frames, so one call gives all frames.
+    unpacked, at = run(["zstd", "-dcq"], plain), 0
+    for n in range(inside["frames"]):
+        offset, compressed, size = struct.unpack("<QII", table[48 * n:48 * n + 16])
+        check_bytes(f"{path}: frame {n}", plain[offset:offset + compressed], table[48 * n + 16:48 * n + 48].hex())
+        frames[(inside["run"], inside["first"] + n)] = members(unpacked[at:at + size], f"{inside['run']}/{inside['first'] + n}")
+        at += size
+    if at != len(unpacked):
+        fail(f"{path} unpacks to more than its table says")
+
+
+def members(frame, name):
+    """The chunks of a frame: tar members called run/frame/0, run/frame/1 and so on."""
+    found, at = [], 0
+    while at < len(frame):
+        header = frame[at:at + 512]
+        if header[:100].rstrip(b"\0").decode() != f"{name}/{len(found)}":
+            fail(f"frame {name} holds a member with another name")
+        size = int(header[124:136].rstrip(b"\0 "), 8)
+        found.append(frame[at + 512:at + 512 + size])
+        at += 512 + (size + 511) // 512 * 512
+    return found
+
+
+def chunk(run_id, frame, n):
+    if (run_id, frame) not in frames:
+        if (run_id, frame) not in where:
+            fail(f"{run_id}/{frame} is in none of the packs")
+        open_pack(*where[(run_id, frame)])
+    return frames[(run_id, frame)][n]
+
+
+def chunks(text):
+    """The chunks that a list of references names, in order."""
+    run_id = None
+    for item in text.split(",") if text else []:
+        *first, frame, part = item.split("/")
+        run_id = first[0] if first else run_id
+        if "*" in part:
+            n, count = map(int, part.split("*"))
+            numbers = [n] * count
+        else:
+            low, _, high = part.partition("-")
+            numbers = range(int(low), int(high or low) + 1)
+        for n in numbers:
+            yield chunk(run_id, int(frame), n)
+
+
+def raw(entry, key):
+    return base64.b64decode(entry[key + "_b64"], validate=True) if key + "_b64" in entry else entry[key].encode()
+
+
+def lines(ref, ident, level):
+    """The entries below a segment of the catalog, each segment checked against its id."""
+    segment = b"".join(chunks(ref))
+    check_bytes(f"segment {ref}", segment, ident, secret)
+    for text in segment.splitlines():
+        item = json.loads(text)
+        if level == 0:
+            yield item
+        else:
+            yield from lines(item["ref"], item["id"], level - 1)
+
+
+root = sealed["root"]
+base, last, folders, digests, links = os.fsencode(os.path.abspath(target)), None, [], [], {}
+os.makedirs(os.path.dirname(base), exist_ok=True)
+for entry in lines(root["ref"], root["id"], root["level"]):
+    path = raw(entry, "path")
+    if last is None and path:
+        os.mkdir(base, 0o700)
+    if last is not None and path <= last or path.startswith(b"/") or b".." in path.split(b"/"):
+        fail(f"{path} is not in its place")
+    last = path
+    full = os.path.join(base, path.rstrip(b"/")) if path else base
+    seconds, nanos = entry["mtime"].split(".")
+    times = (int(seconds) * 10**9 + int(nanos),) * 2
+    owner = (entry["uid"], entry["gid"])
+    if entry["type"] == "dir":
+        os.mkdir(full, 0o700)
+        folders.append((full, entry, times, owner))
+    elif entry["type"] == "link":
+        os.symlink(raw(entry, "target"), full)
+        if os.geteuid() == 0:
+            os.chown(full, *owner, follow_symlinks=False)
+        os.utime(full, ns=times, follow_symlinks=False)
+    elif entry["type"] == "file":
+        first = links.setdefault(entry["hard_link"], full) if "hard_link" in entry else full
+        if first != full:
+            os.link(first, full)
+            continue
+        text = entry.get("chunks", "") if "more" not in entry else b"".join(chunks(entry["more"])).decode()
+        with open(full, "xb") as f:
+            f.writelines(chunks(text))
+            if f.tell() != entry["size"]:
+                fail(f"{full} has {f.tell()} bytes instead of {entry['size']}")
+        digests.append((full, full, entry["digest"]))
+        if os.geteuid() == 0:
+            os.chown(full, *owner)
+        os.chmod(full, int(entry["mode"], 8))
+        os.utime(full, ns=times)
+    else:
+        fail(f"{full} is of a type that this reader does not know")
+check(digests, secret)
+for full, entry, times, owner in reversed(folders):
+    if os.geteuid() == 0:
+        os.chown(full, *owner)
+    os.chmod(full, int(entry["mode"], 8))
+    os.utime(full, ns=times)
+shutil.rmtree(work)
+print(f"{public['counts']['entries']} entries restored" + ("" if have_b3sum else "; digests were not checked: there is no b3sum"))
