@@ -15,7 +15,7 @@ const SILENCE: &str = "--timeout=600";
 /// Git with the other end at its standard input and output.
 pub fn command() -> Command {
     let mut command = process::git();
-    for name in ["SSH_AUTH_SOCK", "TMPDIR", "XDG_RUNTIME_DIR"] {
+    for name in ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMPDIR", "XDG_RUNTIME_DIR"] {
         command.env_remove(name);
     }
     // All that the other end may say of the environment: the version of git's protocol.

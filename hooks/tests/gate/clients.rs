@@ -201,3 +201,41 @@ fn receipts_are_served_and_waited_for() {
     assert!(fetched.status.success(), "{}", words(&fetched));
     assert_eq!(Repository::open(&site.at("none.git"), "receipts").unwrap().tip().unwrap().unwrap(), second);
 }
+
+/// Where uids are split the poller's repositories belong to another user, and git would not read them unasked.
+#[test]
+fn repositories_of_another_user_are_served() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let site = site();
+    if fs::metadata(&site.dir).unwrap().uid() != 0 {
+        // Only root can become somebody else.
+        return;
+    }
+    fs::set_permissions(&site.dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = site.at("nightsafe-gate");
+    fs::copy(crate::site::GATE, &program).unwrap();
+    let owned = Command::new("chown").args(["-R", "nobody"]).arg(site.at("gate")).status().unwrap();
+    assert!(owned.success());
+    let receipts = Repository::open_or_create(&site.at("data/web1/receipts.git"), "receipts").unwrap();
+    let admin = Repository::open_or_create(&site.at("data/admin.git"), "access").unwrap();
+    for (repository, who) in [(&receipts, "receipts"), (&admin, "alice")] {
+        commit(repository, &request(1), &site.signer(who));
+        let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(site.at("data")).status().unwrap();
+        assert!(readable.success());
+    }
+    for (role, name, repository) in [("client web1", "receipts", &receipts), ("admin alice", "admin", &admin)] {
+        let script = site.at(&format!("ssh-{name}"));
+        let text = format!(
+            "#!/bin/sh\nfor last; do :; done\nHOME=/nonexistent SSH_ORIGINAL_COMMAND=\"$last\" exec setpriv --reuid=65534 --regid=65534 --clear-groups {} --config {} {role}\n",
+            program.display(),
+            site.at("node.toml").display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = site.at(&format!("{name}-copy.git"));
+        let clone = Command::new("git").env("GIT_SSH", &script).env("GIT_SSH_VARIANT", "ssh").args(["clone", "-q", "--bare", &format!("g@h:{name}")]).arg(&copy).output().unwrap();
+        assert!(clone.status.success(), "{}", words(&clone));
+        let branch = repository.reference().strip_prefix("refs/heads/").unwrap();
+        assert_eq!(Repository::open(&copy, branch).unwrap().tip().unwrap(), repository.tip().unwrap());
+    }
+}

@@ -210,7 +210,7 @@ impl ClientPool {
         if expected.is_some_and(|expected| *expected != file) {
             return Err(Error::refused(format!("{id} was changed while it was taken over")));
         }
-        if expected.is_none() && FileLock::try_now(&path)?.is_none() {
+        if expected.is_none() && is_worked_on(&path)? {
             return Ok(None);
         }
         // A lock belongs to the file, not to its name: so first the new file, then the lock. Everyone who locks a `P`
@@ -246,9 +246,9 @@ impl ClientPool {
             return Ok(Cancelled::Unknown);
         }
         let (file, _) = read(&path, id)?;
-        let Some(_worker) = FileLock::try_now(&path)? else {
+        if is_worked_on(&path)? {
             return Err(Error::not_now(format!("{id} is being prepared just now")).hint("Try again when it is done, or stop the sender."));
-        };
+        }
         if sent(&file)? {
             return Ok(Cancelled::Sent);
         }
@@ -348,6 +348,13 @@ fn read(path: &Path, id: &RequestId) -> Result<(PoolFile, String)> {
         return Err(Error::refused(format!("{name} says that its id is {}", file.id)));
     }
     Ok((file, by.unwrap_or_else(|| user_name(found.uid))))
+}
+
+/// Whether a worker holds the lock on a `P` file. The caller holds the pool's lock, so that none can take it meanwhile.
+fn is_worked_on(path: &Path) -> Result<bool> {
+    let owner = fs::symlink_metadata(path).at("stat", path)?.uid();
+    // A file that is still the submitter's was never written anew, so no worker has it; we could not even lock it.
+    Ok(owner == rustix::process::geteuid().as_raw() && FileLock::try_now(path)?.is_none())
 }
 
 fn user_name(uid: u32) -> String {
