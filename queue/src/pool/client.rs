@@ -110,7 +110,8 @@ impl ClientPool {
     /// With the path; then nothing of it is left behind.
     pub fn submit(&self, file: &PoolFile) -> Result<Submitted> {
         file.check()?;
-        for id in ids(&self.inbox, State::Complete)? {
+        let hint = "The submitter must belong to the group of that folder, and its file system needs room.";
+        for id in ids(&self.inbox, State::Complete).map_err(|error| error.hint(hint))? {
             // What cannot be read is the sender's business to judge, not a reason to refuse this request.
             let Ok((waiting, _)) = read(&State::Complete.path(&self.inbox, &id), &id) else { continue };
             if waiting.same_subject(file) && file.tags.iter().all(|tag| waiting.tags.contains(tag)) {
@@ -128,7 +129,7 @@ impl ClientPool {
             // Best effort on top of an error that is reported: the sweep removes what stays.
             let _ = fs::remove_file(&writing);
             return Err(error.context(format!("could not put a request into {}", self.inbox.display()))
-                .hint("The submitter must belong to the group of that folder, and its file system needs room."));
+                .hint(hint));
         }
         Ok(Submitted::New(file.id.clone()))
     }
