@@ -9,6 +9,7 @@ use crate::epoch::Secrets;
 use crate::pipeline::Lane;
 use crate::reference::{Encoder, INLINE_LIMIT, Member, References};
 use base::{Error, Monitor};
+use rustix::fs::SeekFrom;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -56,7 +57,7 @@ impl Reader {
 
     /// Reads a file from its beginning. `expected` is its size, if it does not change.
     pub(crate) fn file(&mut self, file: &File, expected: u64, deposit: &mut Deposit<'_>, monitor: &dyn Monitor) -> Result<Stored, Trouble> {
-        let mut source = FromStart { file, offset: 0, expected };
+        let mut source = FromStart { file, offset: 0, expected, known: 0, hole: false };
         self.chunker.begin();
         let start = self.chunker.fill(&mut source, WHOLE + 1)?;
         if start.len() > WHOLE {
@@ -97,11 +98,32 @@ impl Reader {
 }
 
 /// A file's bytes from its beginning. The end is where it was expected, without asking for it once more: whether the
-/// file has grown is seen by its stat afterwards.
+/// file has grown is seen by its stat afterwards. Holes give zeros without being read.
 struct FromStart<'a> {
     file: &'a File,
     offset: u64,
     expected: u64,
+    /// Up to where it is known what the file is, and whether that is a hole.
+    known: u64,
+    hole: bool,
+}
+
+impl FromStart<'_> {
+    /// Finds out where the hole, or the data, at the offset ends.
+    fn look(&mut self) {
+        let next = |from| rustix::fs::seek(self.file, from);
+        (self.known, self.hole) = match next(SeekFrom::Data(self.offset)) {
+            Ok(data) if data > self.offset => (data.min(self.expected), true),
+            Ok(_) => (next(SeekFrom::Hole(self.offset)).unwrap_or(u64::MAX), false),
+            // A hole up to the end, unless the file was cut shorter meanwhile.
+            Err(rustix::io::Errno::NXIO) => match self.file.metadata() {
+                Ok(now) if now.len() > self.offset => (now.len().min(self.expected), true),
+                _ => (u64::MAX, false),
+            },
+            // A file system that does not know holes.
+            Err(_) => (u64::MAX, false),
+        };
+    }
 }
 
 impl Read for FromStart<'_> {
@@ -109,9 +131,20 @@ impl Read for FromStart<'_> {
         if self.offset == self.expected && self.expected > 0 {
             return Ok(0);
         }
-        let left = usize::try_from(self.expected.saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        let room = if left == 0 { to.len() } else { to.len().min(left) };
-        let n = self.file.read_at(&mut to[..room], self.offset)?;
+        // Small files are not worth asking; a file of size 0 may be one that the kernel makes up.
+        if self.expected > WHOLE as u64 && self.offset >= self.known {
+            self.look();
+        }
+        let offset = self.offset;
+        let within = |end: u64| usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX).min(to.len());
+        let n = if self.hole && self.offset < self.known {
+            let zeros = within(self.known);
+            to[..zeros].fill(0);
+            zeros
+        } else {
+            let room = if self.expected > offset { within(self.expected) } else { to.len() };
+            self.file.read_at(&mut to[..room], self.offset)?
+        };
         self.offset += n as u64;
         Ok(n)
     }

@@ -316,6 +316,18 @@ impl Read for Broken {
 }
 
 #[test]
+fn holes_are_zeros() {
+    use std::os::unix::fs::FileExt;
+    let mut setup = Setup::new();
+    let file = File::create(setup.at("tree/sparse")).unwrap();
+    file.set_len(20 << 20).unwrap();
+    file.write_all_at(b"in the middle", 7 << 20).unwrap();
+    file.write_all_at(&noise(2 << 20, 1), 12 << 20).unwrap();
+    let (_, snapshot) = setup.tree();
+    assert!(snapshot.bytes[&b"sparse"[..]] == fs::read(setup.at("tree/sparse")).unwrap());
+}
+
+#[test]
 fn long_lists_and_many_files() {
     let mut setup = Setup::new();
     let tree = setup.at("tree");
