@@ -38,6 +38,7 @@ pub fn with_pub(path: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be written so.
 pub fn openssh(key: &PublicKey) -> Result<String> {
-    let text = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|error| Error::failed("a key cannot be written").because(error))?;
+    let text =
+        PublicKey::from(key.key_data().clone()).to_openssh().map_err(|error| Error::failed("a key cannot be written").because(error))?;
     Ok(text.trim().to_owned())
 }

@@ -59,7 +59,8 @@ impl Node {
             folder(&path, mode)?;
         }
         // Where uids are split these are the gate's, and are there already; the group writes in both directions.
-        for (path, mode) in [(config.gate.clone(), 0o2750), (config.handover_path(), 0o2770), (config.handover_path().join("wake"), 0o2770)] {
+        for (path, mode) in [(config.gate.clone(), 0o2750), (config.handover_path(), 0o2770), (config.handover_path().join("wake"), 0o2770)]
+        {
             folder(&path, mode)?;
         }
         Ok(())
@@ -76,7 +77,8 @@ impl Node {
             return Ok(());
         }
         let data = self.config.data.display();
-        Err(Error::usage(format!("{data} belongs to uid {}, and this is uid {}", meta.uid(), rustix::process::geteuid().as_raw())).hint(format!("Run it as that user: sudo -u '#{}' nightsafe-server …", meta.uid())))
+        Err(Error::usage(format!("{data} belongs to uid {}, and this is uid {}", meta.uid(), rustix::process::geteuid().as_raw()))
+            .hint(format!("Run it as that user: sudo -u '#{}' nightsafe-server …", meta.uid())))
     }
 
     /// Makes the folder of one client.
@@ -98,7 +100,8 @@ impl Node {
     /// When there is none.
     pub fn gate_program(&self) -> Result<&Path> {
         self.gate.as_deref().ok_or_else(|| {
-            Error::failed(format!("the program {GATE} is neither beside nightsafe-server nor on the search path")).hint("Install all three programs in the same folder.")
+            Error::failed(format!("the program {GATE} is neither beside nightsafe-server nor on the search path"))
+                .hint("Install all three programs in the same folder.")
         })
     }
 }

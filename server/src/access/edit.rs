@@ -42,7 +42,8 @@ pub fn change(node: &Node, signer: &Signer, message: &str, change: impl FnOnce(&
 /// When it cannot, or with the path.
 pub fn commit(copy: &Repository, list: &AccessList, message: &str, signer: &Signer, author: &str) -> Result<String> {
     let files = list.to_files()?;
-    let keys: BTreeMap<String, Vec<u8>> = files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix("keys/")?.to_owned(), bytes.clone()))).collect();
+    let keys: BTreeMap<String, Vec<u8>> =
+        files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix("keys/")?.to_owned(), bytes.clone()))).collect();
     let text = files.get(queue::access::LIST).map(Vec::as_slice).unwrap_or_default();
     AccessList::parse(text, &keys).map_err(|error| error.context("the changed list could not be read again; nothing was changed"))?;
     let files: Vec<(String, Vec<u8>)> = files.into_iter().collect();

@@ -32,7 +32,10 @@ pub struct Access {
 /// Of kind usage, with the line that is no key with a name.
 pub fn first_admins(config: &NodeConfig) -> Result<Vec<(Name, PublicKey)>> {
     let read = |text: &String| {
-        let wrong = || Error::usage(format!("admins in the configuration holds {text:?}")).hint("Write a public key and a name, as in \"ssh-ed25519 AAAA… alice\".");
+        let wrong = || {
+            Error::usage(format!("admins in the configuration holds {text:?}"))
+                .hint("Write a public key and a name, as in \"ssh-ed25519 AAAA… alice\".")
+        };
         let name = text.split_ascii_whitespace().nth(2).ok_or_else(wrong)?;
         let name = Name::new(name).map_err(|error| wrong().because(error))?;
         let key = queue::signature::parse_public_key(text).map_err(|error| wrong().because(error))?;

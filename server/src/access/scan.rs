@@ -20,7 +20,10 @@ pub fn confirmed(address: &SshAddress) -> Result<String> {
     match output::ask("Is it the right one? yes or no: ").as_deref() {
         Some("yes") => keys::openssh(&key),
         Some(_) => Err(Error::refused("the host key was not confirmed; nothing was changed")),
-        None => Err(Error::usage("a scanned host key must be confirmed by a person at a terminal").hint("Give the key with --host-key instead.")),
+        None => {
+            Err(Error::usage("a scanned host key must be confirmed by a person at a terminal")
+                .hint("Give the key with --host-key instead."))
+        }
     }
 }
 
@@ -32,13 +35,18 @@ fn scanned(address: &SshAddress) -> Result<String> {
     }
     // The parser of addresses lets no host begin with '-'.
     command.arg(&address.host);
-    let output = process::run_ok(command, 1 << 20, Duration::from_secs(60)).map_err(|error| error.context(format!("could not ask {address} for its host key")))?;
+    let output = process::run_ok(command, 1 << 20, Duration::from_secs(60))
+        .map_err(|error| error.context(format!("could not ask {address} for its host key")))?;
     Ok(String::from_utf8_lossy(&output).into_owned())
 }
 
 /// The key of the best kind among lines of `HOST KIND KEY`.
 fn best(lines: &str) -> Option<PublicKey> {
-    let keys = lines.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).filter_map(|(_, key)| queue::signature::parse_public_key(key.trim()).ok());
+    let keys = lines
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(_, key)| queue::signature::parse_public_key(key.trim()).ok());
     keys.max_by_key(|key| match key.algorithm() {
         ssh_key::Algorithm::Ed25519 => 3,
         ssh_key::Algorithm::Ecdsa { .. } => 2,

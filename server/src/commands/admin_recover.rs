@@ -67,7 +67,10 @@ fn name_in_config(config: &Path, node: &Node, line: &str) -> Result<()> {
         return Ok(());
     }
     let text = fs::read_to_string(config).at("read", config)?;
-    let changed = with_admin(&text, line).ok_or_else(|| Error::usage(format!("admins in {} could not be changed", config.display())).hint(format!("Add this to admins by hand, and run it again: {line:?}")))?;
+    let changed = with_admin(&text, line).ok_or_else(|| {
+        Error::usage(format!("admins in {} could not be changed", config.display()))
+            .hint(format!("Add this to admins by hand, and run it again: {line:?}"))
+    })?;
     let meta = fs::metadata(config).at("stat", config)?;
     atomic::write(config, changed.as_bytes(), meta.mode() & 0o777)?;
     std::os::unix::fs::chown(config, Some(meta.uid()), Some(meta.gid())).at("give back", config)
@@ -124,7 +127,11 @@ mod tests {
             let changed = with_admin(text, line).unwrap();
             let read: toml::Table = changed.parse().unwrap();
             assert!(read["admins"].as_array().unwrap().iter().any(|a| a.as_str() == Some(line)), "{changed}");
-            assert!(text.lines().filter(|l| l.starts_with('#') || l.starts_with("version") || l.starts_with("workers")).all(|l| changed.contains(l)));
+            assert!(
+                text.lines()
+                    .filter(|l| l.starts_with('#') || l.starts_with("version") || l.starts_with("workers"))
+                    .all(|l| changed.contains(l))
+            );
         }
         assert!(with_admin("version = 1\nadmins = \"x\"\n", line).is_none());
     }

@@ -89,7 +89,9 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         What::Add(add) => self::add(&node, add)?,
         What::List { json } => list(&node, *json)?,
         What::Remove { name, admin } => {
-            edit::change(&node, &admin.signer()?, &format!("Take nothing from {name} any more\n\nWhat it stored is kept.\n"), |list| list.remove_client(name))?;
+            edit::change(&node, &admin.signer()?, &format!("Take nothing from {name} any more\n\nWhat it stored is kept.\n"), |list| {
+                list.remove_client(name)
+            })?;
         }
         What::Pause { name, off, admin } => {
             let message = if *off { format!("Go on with {name}\n") } else { format!("Pause {name}\n") };
@@ -126,7 +128,11 @@ fn add(node: &Node, add: &Add) -> Result<()> {
 
 /// A host key as text, or from a file as sshd has it.
 fn host_key(given: &str) -> Result<String> {
-    let text = if given.trim_start().starts_with("ssh-") || given.trim_start().starts_with("ecdsa-") { given.to_owned() } else { text_of(Path::new(given))? };
+    let text = if given.trim_start().starts_with("ssh-") || given.trim_start().starts_with("ecdsa-") {
+        given.to_owned()
+    } else {
+        text_of(Path::new(given))?
+    };
     let key = queue::signature::parse_public_key(text.trim()).map_err(|error| error.context("the host key is not usable"))?;
     keys::openssh(&key)
 }

@@ -39,7 +39,10 @@ fn check(config: &Path) -> Result<Exit> {
         see(Signer::from_file(key).map(drop));
     }
     for folder in [&node.config.data, &node.config.gate] {
-        see(std::fs::metadata(folder).at("find the folder", folder).map(drop).map_err(|error| error.hint("nightsafe-server init makes it.")));
+        see(std::fs::metadata(folder)
+            .at("find the folder", folder)
+            .map(drop)
+            .map_err(|error| error.hint("nightsafe-server init makes it.")));
     }
     see(access::first_admins(&node.config).map(drop));
     if node.config.admin_path().exists() {
@@ -58,6 +61,12 @@ fn check(config: &Path) -> Result<Exit> {
 
 /// A private key that others can read is as good as lost.
 fn private(key: &Path) -> Result<()> {
-    let mode = std::fs::metadata(key).at("find the key", key).map_err(|error| error.hint("nightsafe-server init makes it."))?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { Err(Error::usage(format!("{} can be read by others (mode {:03o})", key.display(), mode & 0o777)).hint(format!("Run: chmod 600 {}", key.display()))) }
+    let mode =
+        std::fs::metadata(key).at("find the key", key).map_err(|error| error.hint("nightsafe-server init makes it."))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(Error::usage(format!("{} can be read by others (mode {:03o})", key.display(), mode & 0o777))
+            .hint(format!("Run: chmod 600 {}", key.display())))
+    }
 }

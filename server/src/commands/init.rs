@@ -56,7 +56,9 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         output::line(&format!("{what}: {}", keys::openssh(&public)?))?;
     }
     if node.config.admins.is_empty() && access::current(&node)?.tip.is_none() {
-        output::warning("nobody can sign the access list yet: write admins = [\"ssh-ed25519 AAAA… NAME\"] into the configuration, or run init with --admin and --admin-key");
+        output::warning(
+            "nobody can sign the access list yet: write admins = [\"ssh-ed25519 AAAA… NAME\"] into the configuration, or run init with --admin and --admin-key",
+        );
     }
     Ok(Exit::Done)
 }
@@ -65,11 +67,14 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
 fn first_list(node: &Node, name: &Name, signer: &Signer) -> Result<()> {
     let present = access::current(node)?;
     if present.tip.is_some() {
-        return Err(Error::refused("there is an access list already").hint("Administrators change it with nightsafe-server client …, or by a push; admin-recover is for when all their keys are lost."));
+        return Err(Error::refused("there is an access list already").hint(
+            "Administrators change it with nightsafe-server client …, or by a push; admin-recover is for when all their keys are lost.",
+        ));
     }
     if present.list.admin_of(signer.public()).is_none() {
         let line = format!("{} {name}", keys::openssh(signer.public())?);
-        return Err(Error::refused("that key is not among the administrators of the configuration").hint(format!("Add it first: admins = [\"{line}\"]")));
+        return Err(Error::refused("that key is not among the administrators of the configuration")
+            .hint(format!("Add it first: admins = [\"{line}\"]")));
     }
     let copy = Repository::open_or_create(&node.config.admin_path(), access::BRANCH)?;
     let list = AccessList::first(name, signer.public())?;

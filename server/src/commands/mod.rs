@@ -44,7 +44,8 @@ const KEY_LIMIT: usize = 64 << 10;
 fn public_key(file: &Path) -> Result<PublicKey> {
     let text = text_of(file)?;
     if text.contains("PRIVATE KEY") {
-        return Err(Error::usage(format!("{} is a private key", file.display())).hint("Name the public half, which ends in .pub; the private one stays where it was made."));
+        return Err(Error::usage(format!("{} is a private key", file.display()))
+            .hint("Name the public half, which ends in .pub; the private one stays where it was made."));
     }
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -54,6 +55,9 @@ fn public_key(file: &Path) -> Result<PublicKey> {
 }
 
 fn text_of(file: &Path) -> Result<String> {
-    let bytes = std::fs::File::open(file).and_then(|open| base::untrusted::read_bounded(open, KEY_LIMIT)).at("read", file).map_err(|error| error.with_kind(base::Kind::Usage))?;
+    let bytes = std::fs::File::open(file)
+        .and_then(|open| base::untrusted::read_bounded(open, KEY_LIMIT))
+        .at("read", file)
+        .map_err(|error| error.with_kind(base::Kind::Usage))?;
     String::from_utf8(bytes).map_err(|_| Error::usage(format!("{} is no text", file.display())))
 }

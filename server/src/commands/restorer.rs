@@ -74,7 +74,10 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
 }
 
 fn pattern(text: &str) -> Result<(Name, DatasetPattern)> {
-    let wrong = || Error::usage(format!("{text:?} says not whose data may be read")).hint("Write CLIENT:*, or CLIENT:MODULE:PATH, as in web1:files:/var/www.");
+    let wrong = || {
+        Error::usage(format!("{text:?} says not whose data may be read"))
+            .hint("Write CLIENT:*, or CLIENT:MODULE:PATH, as in web1:files:/var/www.")
+    };
     let (client, pattern) = text.split_once(':').ok_or_else(wrong)?;
     let client = Name::new(client).map_err(|error| wrong().because(error))?;
     Ok((client, DatasetPattern::new(pattern)?))
@@ -86,7 +89,10 @@ fn list(node: &Node, json: bool) -> Result<()> {
         .list
         .restorers
         .iter()
-        .map(|(name, grant)| Row { name: name.to_string(), read: grant.read.iter().map(|(client, pattern)| format!("{client}:{}", pattern.as_str())).collect() })
+        .map(|(name, grant)| Row {
+            name: name.to_string(),
+            read: grant.read.iter().map(|(client, pattern)| format!("{client}:{}", pattern.as_str())).collect(),
+        })
         .collect();
     if json {
         return output::json(&rows);

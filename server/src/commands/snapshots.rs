@@ -72,7 +72,10 @@ pub fn clients(node: &Node, only: Option<&Name>) -> Result<Vec<Name>> {
     let mut names: Vec<Name> = crate::access::current(node)?.list.clients.keys().cloned().collect();
     if let Ok(folders) = std::fs::read_dir(&node.config.data) {
         // The node's own folders have names that no client can have.
-        let kept = folders.flatten().filter(|entry| entry.path().join("snapshots").is_dir()).filter_map(|entry| Name::new(entry.file_name().to_str()?).ok());
+        let kept = folders
+            .flatten()
+            .filter(|entry| entry.path().join("snapshots").is_dir())
+            .filter_map(|entry| Name::new(entry.file_name().to_str()?).ok());
         names.extend(kept);
     }
     names.sort();

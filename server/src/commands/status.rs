@@ -127,7 +127,14 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
         trouble: last
             .trouble
             .into_iter()
-            .map(|(dataset, t)| Trouble { dataset, outcome: t.outcome, reason: t.reason, since: t.since, last: t.last, request: t.id.to_string() })
+            .map(|(dataset, t)| Trouble {
+                dataset,
+                outcome: t.outcome,
+                reason: t.reason,
+                since: t.since,
+                last: t.last,
+                request: t.id.to_string(),
+            })
             .collect(),
         retries: read_retry(&folder)
             .wait
@@ -146,7 +153,10 @@ fn datasets(store: &Store, monitor: &dyn Monitor) -> Result<Vec<Stored>> {
         let dataset = snapshot.dataset.to_string();
         let before = newest.get(&dataset).map_or(0, |stored| stored.snapshots);
         let age_seconds = now.duration_since(snapshot.received).as_secs();
-        newest.insert(dataset.clone(), Stored { dataset, snapshot: snapshot.id.to_string(), received: snapshot.received, age_seconds, snapshots: before + 1 });
+        newest.insert(
+            dataset.clone(),
+            Stored { dataset, snapshot: snapshot.id.to_string(), received: snapshot.received, age_seconds, snapshots: before + 1 },
+        );
     }
     Ok(newest.into_values().collect())
 }
@@ -162,13 +172,23 @@ fn size_of(folder: &Path) -> u64 {
 }
 
 fn show(standings: &[Standing]) -> Result<()> {
-    let rows: Vec<Vec<String>> = standings.iter().filter_map(|standing| Some((standing.client.clone()?, standing))).map(|(name, standing)| cells(name, standing)).collect();
+    let rows: Vec<Vec<String>> = standings
+        .iter()
+        .filter_map(|standing| Some((standing.client.clone()?, standing)))
+        .map(|(name, standing)| cells(name, standing))
+        .collect();
     output::table(&["CLIENT", "LAST REQUEST", "WAITING", "BEING FETCHED", "USED", "QUOTA", ""], &rows)?;
     let mut stored = Vec::new();
     for standing in standings {
         for dataset in &standing.datasets {
             let name = standing.client.clone().unwrap_or_default();
-            stored.push(vec![name, dataset.dataset.clone(), format!("{} ago", clock::ago(dataset.received)), dataset.snapshots.to_string(), dataset.snapshot.clone()]);
+            stored.push(vec![
+                name,
+                dataset.dataset.clone(),
+                format!("{} ago", clock::ago(dataset.received)),
+                dataset.snapshots.to_string(),
+                dataset.snapshot.clone(),
+            ]);
         }
     }
     if !stored.is_empty() {
@@ -203,7 +223,14 @@ fn cells(name: String, standing: &Standing) -> Vec<String> {
 fn wrong(standing: &Standing) -> Vec<String> {
     let name = standing.client.as_deref().unwrap_or("node");
     let trouble = standing.trouble.iter().map(|t| {
-        format!("{name}: {} was {} {} ago, and not stored for {}: {}", t.dataset, t.outcome, clock::ago(t.last), clock::ago(t.since), t.reason)
+        format!(
+            "{name}: {} was {} {} ago, and not stored for {}: {}",
+            t.dataset,
+            t.outcome,
+            clock::ago(t.last),
+            clock::ago(t.since),
+            t.reason
+        )
     });
     let retries = standing.retries.iter().map(|r| {
         let next = match r.next.duration_since(clock::now()).as_secs() {
@@ -212,6 +239,9 @@ fn wrong(standing: &Standing) -> Vec<String> {
         };
         format!("{name}: {} does not work for {} ({} times, {next}): {}", r.what, clock::ago(r.since), r.failures, r.words)
     });
-    let alarms = standing.alarms.iter().map(|a| format!("{name}: ALARM {} ago ({} times since {}): {}", clock::ago(a.last), a.times, a.first, a.words));
+    let alarms = standing
+        .alarms
+        .iter()
+        .map(|a| format!("{name}: ALARM {} ago ({} times since {}): {}", clock::ago(a.last), a.times, a.first, a.words));
     trouble.chain(retries).chain(alarms).collect()
 }

@@ -137,8 +137,13 @@ fn watch_marks(node: &Node, send: Sender<Event>) -> Option<notify::RecommendedWa
             let _ = send.send(Event::Mark);
         }
     };
-    let watcher = notify::recommended_watcher(heard).and_then(|mut watcher| watcher.watch(&folder, RecursiveMode::NonRecursive).map(|()| watcher));
-    watcher.map_err(|error| output::warning(&format!("no notifications from {} ({error}); it is looked at every 10 minutes", folder.display()))).ok()
+    let watcher =
+        notify::recommended_watcher(heard).and_then(|mut watcher| watcher.watch(&folder, RecursiveMode::NonRecursive).map(|()| watcher));
+    watcher
+        .map_err(|error| {
+            output::warning(&format!("no notifications from {} ({error}); it is looked at every 10 minutes", folder.display()))
+        })
+        .ok()
 }
 
 fn stop_at_signals(send: Sender<Event>) -> Result<()> {

@@ -43,8 +43,13 @@ impl Crew {
     }
 
     /// Works until [`Crew::stop`]: `workers` threads a lane. `after` hears whenever a client was served.
-    pub fn start<'scope, 'env>(&'env self, scope: &'scope std::thread::Scope<'scope, 'env>, poller: &'env Poller, workers: usize, after: &Sender<Name>)
-    where
+    pub fn start<'scope, 'env>(
+        &'env self,
+        scope: &'scope std::thread::Scope<'scope, 'env>,
+        poller: &'env Poller,
+        workers: usize,
+        after: &Sender<Name>,
+    ) where
         'env: 'scope,
     {
         for (lanes, (lane, key)) in self.lanes.iter().zip(serve::LANES) {
@@ -54,7 +59,8 @@ impl Crew {
                     lanes.work(|name| {
                         let serve = || serve::serve(poller, name, lane, key, &|| lanes.stopping());
                         // One client's trouble must not take the others' workers away.
-                        let done = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|_| Err(Error::failed("the program has a fault; its words are above")));
+                        let done = catch_unwind(AssertUnwindSafe(serve))
+                            .unwrap_or_else(|_| Err(Error::failed("the program has a fault; its words are above")));
                         if let Err(error) = done {
                             poller.trouble(name, &error);
                         }

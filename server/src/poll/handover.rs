@@ -118,7 +118,7 @@ pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
     let before = names(&packs)?;
     let mut command = process::git();
     command
-        .args(["-c", "core.bigFileThreshold=1m",])
+        .args(["-c", "core.bigFileThreshold=1m"])
         .arg("--git-dir")
         .arg(git_dir)
         .args(["index-pack", "--stdin", "--strict", "--fix-thin"])
@@ -164,7 +164,15 @@ mod tests {
     fn names_are_matched_whole() {
         let (a, b) = ("a".repeat(40), "b".repeat(40));
         assert!(parse_name(&format!("{a}-{b}.pack")).is_some() && parse_name(&format!("{NONE}-{b}.pack")).is_some());
-        for bad in [format!("{a}-{NONE}.pack"), format!("{a}-{b}"), format!("{a}{b}.pack"), format!("{a}-{b}.pack.pack"), format!("{a}-{}.pack", "B".repeat(40)), format!(".tmp-{a}-{b}.pack"), "../x-y.pack".into()] {
+        for bad in [
+            format!("{a}-{NONE}.pack"),
+            format!("{a}-{b}"),
+            format!("{a}{b}.pack"),
+            format!("{a}-{b}.pack.pack"),
+            format!("{a}-{}.pack", "B".repeat(40)),
+            format!(".tmp-{a}-{b}.pack"),
+            "../x-y.pack".into(),
+        ] {
             assert!(parse_name(&bad).is_none(), "{bad}");
         }
     }

@@ -58,7 +58,15 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
             let known = tip.as_deref().is_some_and(|tip| log.walk(Some(&piece.new), tip).is_ok());
             take_out(&added)?;
             if !known {
-                poller.alarm(client, "history", &format!("its queue does not go on from what this node has ({}): {}", tip.as_deref().unwrap_or("nothing"), error.one_line()))?;
+                poller.alarm(
+                    client,
+                    "history",
+                    &format!(
+                        "its queue does not go on from what this node has ({}): {}",
+                        tip.as_deref().unwrap_or("nothing"),
+                        error.one_line()
+                    ),
+                )?;
             }
             atomic::remove(&piece.path)?;
             return Ok(false);
@@ -203,7 +211,8 @@ fn remember_signer(client: &Client, key: &PublicKey, commit: &str) -> Result<()>
     if known.iter().any(|known| known.key_data() == key.key_data()) {
         return Ok(());
     }
-    let mut text = if path.exists() { String::from_utf8_lossy(&base::untrusted::read(&path, 1 << 20)?.bytes).into_owned() } else { String::new() };
+    let mut text =
+        if path.exists() { String::from_utf8_lossy(&base::untrusted::read(&path, 1 << 20)?.bytes).into_owned() } else { String::new() };
     text.push_str(&format!("{} namespaces=\"git\" {} first commit {commit}\n", client.name, crate::keys::openssh(key)?));
     atomic::write(&path, text.as_bytes(), 0o640)
 }

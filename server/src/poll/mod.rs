@@ -74,7 +74,8 @@ impl Poller {
         node.check_owner()?;
         node.prepare()?;
         let Some(lock) = FileLock::try_now(&node.state_path().join("poll.lock"))? else { return Ok(None) };
-        let signer = Signer::from_file(&node.config.receipts_key).map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
+        let signer = Signer::from_file(&node.config.receipts_key)
+            .map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
         let access = access::refresh(&node, None, false)?;
         Ok(Some(Self { node, signer, access: Mutex::new(access), clients: Mutex::default(), worst: Mutex::default(), _lock: lock }))
     }
@@ -260,4 +261,3 @@ fn digest(grant: &ClientGrant) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

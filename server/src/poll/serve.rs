@@ -153,13 +153,22 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
     };
     let fetched = module.fetch(&context, &claim, attachment.as_deref())?;
     let receipt = receipt(&poller.node, &claim, fetched, started);
-    tracing::info!("{}: {} {}: {} {}", client.name, claim.dataset, claim.id, receipt.outcome, receipt.reason.as_deref().unwrap_or_default());
+    tracing::info!(
+        "{}: {} {}: {} {}",
+        client.name,
+        claim.dataset,
+        claim.id,
+        receipt.outcome,
+        receipt.reason.as_deref().unwrap_or_default()
+    );
     Ok(Some(receipt))
 }
 
 /// The way to an account of the client; where it leads comes from the access list alone.
 fn peer(poller: &Poller, client: &Client, grant: &ClientGrant, address: Option<&SshAddress>, field: &str) -> Result<Arc<Peer>> {
-    let missing = |what: &str| Error::failed(format!("the access list has no {what} for {}", client.name)).hint("An administrator must add it; the request waits.");
+    let missing = |what: &str| {
+        Error::failed(format!("the access list has no {what} for {}", client.name)).hint("An administrator must add it; the request waits.")
+    };
     client.peer(Endpoint {
         alias: client.name.to_string(),
         address: address.ok_or_else(|| missing(field))?.clone(),

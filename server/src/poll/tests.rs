@@ -37,7 +37,14 @@ impl Play {
         let web1 = Signer::from_file(&at("web1")).unwrap();
         let queue = Repository::open_or_create(&at("queue.git"), LOG_BRANCH).unwrap();
         let play = Self { node, web1, queue, seq: 0, handed: None, dir };
-        let new = NewClient { key: play.web1.public().clone(), address: None, git_address: None, host_key: None, allow: vec!["dummy:*".to_owned().try_into().unwrap(), "files:/**".to_owned().try_into().unwrap()], quota: None };
+        let new = NewClient {
+            key: play.web1.public().clone(),
+            address: None,
+            git_address: None,
+            host_key: None,
+            allow: vec!["dummy:*".to_owned().try_into().unwrap(), "files:/**".to_owned().try_into().unwrap()],
+            quota: None,
+        };
         play.change(|list| list.add_client(&name(), new)).unwrap();
         play
     }
@@ -85,7 +92,10 @@ impl Play {
         let revisions = self.at("revisions");
         fs::write(&revisions, old.map_or_else(|| format!("{new}\n"), |old| format!("{new}\n^{old}\n"))).unwrap();
         let mut git = process::git();
-        git.arg("--git-dir").arg(repository).args(["pack-objects", "--revs", "--stdout", "-q", "--thin"]).stdin(fs::File::open(&revisions).unwrap());
+        git.arg("--git-dir")
+            .arg(repository)
+            .args(["pack-objects", "--revs", "--stdout", "-q", "--thin"])
+            .stdin(fs::File::open(&revisions).unwrap());
         fs::write(&pack, process::run_ok(git, 1 << 24, Duration::from_secs(30)).unwrap()).unwrap();
         fs::write(self.node.config.handover_path().join("wake").join(who), b"").unwrap();
         pack
@@ -296,7 +306,10 @@ fn a_key_that_left_the_list_still_proves_what_it_signed_before() {
     play.change(|list| {
         list.remove_client(&name())?;
         let key = Signer::from_file(&play.at("mallory"))?.public().clone();
-        list.add_client(&name(), NewClient { key, address: None, git_address: None, host_key: None, allow: vec!["dummy:*".to_owned().try_into()?], quota: None })
+        list.add_client(
+            &name(),
+            NewClient { key, address: None, git_address: None, host_key: None, allow: vec!["dummy:*".to_owned().try_into()?], quota: None },
+        )
     })
     .unwrap();
     assert_eq!(play.poll(), None);
@@ -328,7 +341,10 @@ fn the_access_list_follows_administrators_alone() {
     assert!(now.list.clients[&name()].paused && now.tip.as_deref() == Some(good.as_str()));
     assert_eq!(fs::read_to_string(play.node.config.access_path().join("commit")).unwrap().trim(), good);
     let lines = fs::read_to_string(play.node.config.access_path().join("authorized_keys")).unwrap();
-    assert!(lines.lines().filter(|line| !line.starts_with('#')).count() == 2 && lines.contains("client web1") && lines.contains("admin alice"), "{lines}");
+    assert!(
+        lines.lines().filter(|line| !line.starts_with('#')).count() == 2 && lines.contains("client web1") && lines.contains("admin alice"),
+        "{lines}"
+    );
 }
 
 #[test]
