@@ -107,7 +107,9 @@ impl Contact {
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
         let wait = backoff::delay(self.failures, random);
-        self.next_try = now.checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO)).ok();
+        // To the second, as people read it.
+        let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).saturating_add(1);
+        self.next_try = Timestamp::from_second(now.as_second().saturating_add(seconds)).ok();
         self.error = Some(words.to_owned());
     }
 
@@ -153,10 +155,10 @@ mod tests {
         let mut contact = Contact { version: 1, ..Contact::default() };
         assert!(contact.is_due(at(0)));
         contact.failed(at(100), "no route", 0.0);
-        assert!(!contact.is_due(at(104)) && contact.is_due(at(105)));
+        assert!(!contact.is_due(at(105)) && contact.is_due(at(106)));
         contact.failed(at(105), "no route", 0.0);
         assert_eq!((contact.failures, contact.failing_since), (2, Some(at(100))));
-        assert!(!contact.is_due(at(114)) && contact.is_due(at(115)));
+        assert!(!contact.is_due(at(115)) && contact.is_due(at(116)));
         contact.warn(at(1), "x".into());
         contact.warn(at(2), "x".into());
         contact.reached(at(120));

@@ -117,7 +117,7 @@ pub fn open_archive(recall: &Recall, proven: Proven, identity: Option<&std::path
             manifest.public.epoch.recipients.join(", ")
         ))
     })?;
-    SnapshotReader::open(manifest, &IdentityFile::load(identity)?, recall.source.packs(&proven.claim.client)?)
+    SnapshotReader::open(*manifest, &IdentityFile::load(identity)?, recall.source.packs(&proven.claim.client)?)
 }
 
 /// Whether `path` is `folder` itself or one level below it.

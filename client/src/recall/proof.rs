@@ -11,7 +11,7 @@ use base::config::ClientConfig;
 use base::{At, Blake3, Claim, Error, Name, Payload, Result, Sha256};
 use queue::AllowedSigners;
 use queue::prove::Expect;
-use queue::signature::{PublicKey, parse_public_key};
+use queue::signature::{PublicKey, parse_public_key, read_commit};
 use std::path::Path;
 
 /// Whose signatures count.
@@ -59,7 +59,7 @@ impl Signers {
 /// What the client has signed for, checked.
 pub enum Content {
     /// An archive.
-    Archive(Manifest),
+    Archive(Box<Manifest>),
     /// A git repository's list of refs.
     Refs(Vec<u8>),
     /// Nothing is carried.
@@ -109,21 +109,25 @@ pub fn prove(source: &Source, offered: &Offered, signers: &Signers) -> Result<Pr
         dataset: Some(offered.dataset.clone()),
         id: Some(offered.snapshot.clone()),
     };
-    let claim = queue::prove(&raw, &|client| signers.keys(client), &expect).map_err(|error| {
-        let hint = match signers {
-            Signers::List(_) => {
-                "If the client has a new key, add it to the list of allowed signers, from the client itself and never from the node."
-                    .to_owned()
-            }
-            Signers::Own(name, key) => {
-                format!("Only {name}'s own key {} is trusted here; --signers names others.", trust::fingerprint(key))
-            }
-        };
-        refused(error.hint(hint))
-    })?;
+    let claim = queue::prove(&raw, &|client| signers.keys(client), &expect)
+        .map_err(|error| refused(explain(error, &raw.commit, &offered.client, signers)))?;
     let bytes = source.content(&offered.client, &offered.snapshot, &claim.payload)?;
     let content = check_content(&claim, bytes).map_err(refused)?;
     Ok(Proven { claim, content, offered: offered.clone() })
+}
+
+/// Adds what to do where the signature is right but its key is not known for this client.
+fn explain(error: Error, commit: &[u8], client: &Name, signers: &Signers) -> Error {
+    let known = signers.keys(client);
+    let stranger = read_commit(commit).is_ok_and(|signed| known.iter().all(|key| key.key_data() != signed.key.key_data()));
+    match signers {
+        _ if !stranger => error,
+        Signers::List(_) => error
+            .hint("If the client has a new key, add it to the list of allowed signers, from the client itself and never from the node."),
+        Signers::Own(name, key) => {
+            error.hint(format!("Only {name}'s own key {} is trusted here; --signers names others.", trust::fingerprint(key)))
+        }
+    }
 }
 
 /// Whether `bytes` are what the claim's signature covers, and say the same as the claim.
@@ -140,7 +144,7 @@ fn check_content(claim: &Claim, bytes: Vec<u8>) -> Result<Content> {
             let public = &manifest.public;
             let same =
                 public.id == claim.id && public.client == claim.client && public.node == claim.node && public.dataset == claim.dataset;
-            if same { Ok(Content::Archive(manifest)) } else { Err(Error::refused("its manifest is of another request")) }
+            if same { Ok(Content::Archive(Box::new(manifest))) } else { Err(Error::refused("its manifest is of another request")) }
         }
     }
 }

@@ -83,6 +83,7 @@ pub fn push_all(run: &NodeRun) -> Result<()> {
             let path = run.outbox(|outbox| Ok(outbox.path().to_owned()))?;
             match run.peer.git_push(&path, REMOTE, &format!("{tip}:refs/heads/{BRANCH}"))? {
                 PushOutcome::Accepted => {
+                    tracing::debug!("{}: pushed up to {tip}", run.node.name);
                     run.note(|contact| {
                         contact.accepted = Some(tip.to_owned());
                         contact.reached(clock::now());
@@ -171,13 +172,21 @@ fn fail_first(run: &NodeRun, accepted: Option<&str>, words: &str) -> Result<()> 
 
 /// The newest commit of our queue at the node.
 fn node_tip(run: &NodeRun) -> Result<Option<String>> {
-    let listing = run.peer.git_ls_remote(REMOTE, LISTING_LIMIT, LISTING_TIME)?;
-    Ok(tip_in(&String::from_utf8_lossy(&listing)))
+    tip_at(run, REMOTE, BRANCH)
 }
 
-/// The id of the queue's branch in what `git ls-remote` printed.
-fn tip_in(listing: &str) -> Option<String> {
-    let name = format!("refs/heads/{BRANCH}");
+/// The newest commit of a branch at the node, if it has one.
+///
+/// # Errors
+/// When the node cannot be reached.
+pub fn tip_at(run: &NodeRun, remote: &str, branch: &str) -> Result<Option<String>> {
+    let listing = run.peer.git_ls_remote(remote, LISTING_LIMIT, LISTING_TIME)?;
+    Ok(tip_in(&String::from_utf8_lossy(&listing), branch))
+}
+
+/// The id of a branch in what `git ls-remote` printed.
+fn tip_in(listing: &str, branch: &str) -> Option<String> {
+    let name = format!("refs/heads/{branch}");
     let oid = listing.lines().filter_map(|line| line.split_once('\t')).find(|(_, found)| *found == name)?.0;
     (oid.len() == 40 && oid.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then(|| oid.to_owned())
 }
@@ -199,9 +208,9 @@ mod tests {
     fn the_tip_is_found_in_a_listing() {
         let oid = "0123456789abcdef0123456789abcdef01234567";
         let listing = format!("ref: refs/heads/requests\tHEAD\n{oid}\tHEAD\n{oid}\trefs/heads/requests\n");
-        assert_eq!(tip_in(&listing).as_deref(), Some(oid));
-        assert_eq!(tip_in(&format!("{oid}\trefs/heads/other\n")), None);
-        assert_eq!(tip_in("-x\trefs/heads/requests\n"), None);
-        assert_eq!(tip_in(""), None);
+        assert_eq!(tip_in(&listing, BRANCH).as_deref(), Some(oid));
+        assert_eq!(tip_in(&format!("{oid}\trefs/heads/other\n"), BRANCH), None);
+        assert_eq!(tip_in("-x\trefs/heads/requests\n", BRANCH), None);
+        assert_eq!(tip_in("", BRANCH), None);
     }
 }

@@ -267,6 +267,7 @@ impl Courier<'_> {
                 Ok(_) => Ok(()),
                 Err(error) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke")).because(error)),
             };
+            tracing::debug!("{node}: told of receipts");
             // Nobody listens any more when the daemon stops.
             let _ = sender.send(Event::Receipts(wait, told));
         });

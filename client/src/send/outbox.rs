@@ -185,3 +185,72 @@ impl Outbox {
         names.map(|entry| self.repository.blob(&entry.oid, FILE_LIMIT).and_then(|bytes| Request::parse(&bytes))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssh_key::private::{Ed25519Keypair, KeypairData};
+
+    fn draft(dataset: &str, attachment: Option<&[u8]>) -> Draft {
+        Draft {
+            id: RequestId::generate().unwrap(),
+            dataset: dataset.parse().unwrap(),
+            submitted: base::clock::now(),
+            by: "git".into(),
+            reason: Reason::Hook,
+            tags: vec!["a".into()],
+            payload: Payload::Nothing,
+            attachment: attachment.map(<[u8]>::to_vec),
+        }
+    }
+
+    fn outbox(folder: &Path) -> (Outbox, Signer) {
+        let text = format!("version = 1\nstate = \"{}\"", folder.display());
+        let config: ClientConfig = base::config::parse("c", text.as_bytes()).unwrap();
+        let key = ssh_key::PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(&[7; 32])), "web1").unwrap();
+        let path = folder.join("key");
+        atomic::write(&path, key.to_openssh(ssh_key::LineEnding::LF).unwrap().as_bytes(), 0o600).unwrap();
+        let name = |text: &str| Name::new(text).unwrap();
+        (Outbox::open(&config, &name("web1"), &name("node1")).unwrap(), Signer::from_file(&path).unwrap())
+    }
+
+    #[test]
+    fn numbers_and_predecessors_follow_the_history() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut outbox, signer) = outbox(dir.path());
+        assert!(outbox.unsent(None).unwrap().is_empty());
+        let all = [draft("files:/a", Some(b"x")), draft("files:/b", None), draft("files:/a", None)];
+        let made: Vec<Request> = all.iter().map(|draft| outbox.commit(draft, &signer).unwrap()).collect();
+        assert_eq!(made.iter().map(|request| request.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((made[1].prev.as_ref(), made[2].prev.as_ref()), (None, Some(&made[0].id)));
+        assert_eq!(outbox.drafts(None).unwrap(), all);
+        let unsent = outbox.unsent(None).unwrap();
+        assert!(unsent.len() == 3 && unsent[0].size > unsent[1].size);
+        assert_eq!(outbox.unsent(Some(&unsent[1].oid)).unwrap(), unsent[2..]);
+        assert!(outbox.contains(&unsent[0].oid) && !outbox.contains(&"0".repeat(40)));
+        assert!(outbox.unsent(Some(&"1".repeat(40))).is_err());
+    }
+
+    #[test]
+    fn what_was_not_accepted_is_built_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut outbox, signer) = outbox(dir.path());
+        let all = [draft("files:/a", None), draft("files:/b", None), draft("files:/a", Some(b"y"))];
+        for draft in &all {
+            outbox.commit(draft, &signer).unwrap();
+        }
+        let first = outbox.unsent(None).unwrap()[0].oid.clone();
+        // The second is refused by itself; the third follows the first.
+        let rest = outbox.drafts(Some(&first)).unwrap();
+        outbox.rebuild(Some(&first), &rest[1..], &signer).unwrap();
+        assert_eq!(outbox.drafts(None).unwrap(), [all[0].clone(), all[2].clone()]);
+        let last = Request::parse(&outbox.request_bytes(&all[2].id).unwrap().unwrap()).unwrap();
+        assert_eq!((last.seq, last.prev.as_ref()), (2, Some(&all[0].id)));
+        assert_eq!(outbox.request_bytes(&all[1].id).unwrap(), None);
+        // What the node has already is not asked for twice.
+        outbox.rebuild(Some(&first), &all, &signer).unwrap();
+        assert_eq!(outbox.drafts(None).unwrap().len(), 3);
+        outbox.rebuild(None, &all[1..], &signer).unwrap();
+        assert_eq!(outbox.drafts(None).unwrap(), all[1..]);
+    }
+}

@@ -35,6 +35,11 @@ pub fn tip(run: &NodeRun) -> Result<Option<String>> {
 /// When the node cannot be reached, or offers receipts that do not follow those that we have seen.
 pub fn collect(run: &NodeRun) -> Result<usize> {
     let ours = copy(run, BRANCH)?;
+    // Before the first receipt there is no branch, and git calls that an error.
+    if ours.tip()?.is_none() && super::courier::tip_at(run, REMOTE, BRANCH)?.is_none() {
+        run.reached()?;
+        return Ok(0);
+    }
     run.peer.git_fetch(ours.path(), REMOTE, &[format!("+refs/heads/{BRANCH}:refs/heads/{FETCHED}")], GitFetch::default())?;
     run.reached()?;
     let Some(new) = copy(run, FETCHED)?.tip()? else { return Ok(0) };
@@ -166,14 +171,20 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
     outcome.reason.clone_from(&receipt.reason);
     outcome.snapshot.clone_from(&receipt.snapshot);
     outcome.unreadable = receipt.unreadable;
-    if let Some(file) = &waiting {
-        heal(run, file, &receipt)?;
-    }
-    if waiting.is_none() {
+    let Some(file) = waiting else {
         // Nobody waits for it, and its time is long past.
         return Ok(false);
-    }
+    };
+    let again = heal(run, &file, &receipt)?;
     run.end(&outcome)?;
+    if let Some(again) = again {
+        let packs = receipt.missing.len();
+        run.tell_not_now(&Error::not_now(format!(
+            "{} lacks {packs} packs of {}; it is sent again as {again}",
+            run.node.name, receipt.dataset
+        )));
+        return Ok(true);
+    }
     if receipt.outcome == Outcome::Stored {
         tracing::info!("{}: {} is stored ({id})", run.node.name, receipt.dataset);
     } else {
@@ -199,13 +210,13 @@ fn check(run: &NodeRun, id: &RequestId, receipt: &Receipt, request: &[u8]) -> Re
 }
 
 /// When the node lacks packs that we believed it to have, the dataset is sent again, once.
-fn heal(run: &NodeRun, file: &PoolFile, receipt: &Receipt) -> Result<()> {
+fn heal(run: &NodeRun, file: &PoolFile, receipt: &Receipt) -> Result<Option<RequestId>> {
     let lacks = receipt.outcome == Outcome::Refused && !receipt.missing.is_empty();
-    if lacks && file.reason != base::Reason::Heal {
-        let again = PoolFile::new(&receipt.dataset, &run.node.name, &file.tags, base::Reason::Heal)?;
-        run.pool.submit(&again)?;
+    if !lacks || file.reason == base::Reason::Heal {
+        return Ok(None);
     }
-    Ok(())
+    let again = PoolFile::new(&receipt.dataset, &run.node.name, &file.tags, base::Reason::Heal)?;
+    Ok(Some(run.pool.submit(&again)?.id().clone()))
 }
 
 fn past(outcome: Outcome) -> &'static str {
