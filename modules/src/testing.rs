@@ -108,7 +108,14 @@ pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
 /// Git as a person would run it in `folder`.
 fn git_command(folder: &Path) -> Command {
     let mut command = base::process::command("git");
-    for (name, value) in [("GIT_AUTHOR_NAME", "t"), ("GIT_AUTHOR_EMAIL", "t@t"), ("GIT_COMMITTER_NAME", "t"), ("GIT_COMMITTER_EMAIL", "t@t"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_NOSYSTEM", "1")] {
+    for (name, value) in [
+        ("GIT_AUTHOR_NAME", "t"),
+        ("GIT_AUTHOR_EMAIL", "t@t"),
+        ("GIT_COMMITTER_NAME", "t"),
+        ("GIT_COMMITTER_EMAIL", "t@t"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+    ] {
         command.env(name, value);
     }
     command.arg("-c").arg("init.defaultBranch=main").arg("-C").arg(folder);

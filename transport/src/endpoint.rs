@@ -43,8 +43,15 @@ impl Endpoint {
         let tag = Blake3::of(identity.as_bytes()).hex()[..16].to_owned();
         let socket = self.runtime.join(&tag);
         if socket.as_os_str().len() >= SOCKET_LIMIT {
-            return Err(Error::usage(format!("the path of the control socket is too long ({} bytes): {}", socket.as_os_str().len(), socket.display()))
-                .hint(format!("Set runtime = \"…\" in the configuration to a folder whose path has at most {} bytes, as /run/nightsafe.", SOCKET_LIMIT - 18)));
+            return Err(Error::usage(format!(
+                "the path of the control socket is too long ({} bytes): {}",
+                socket.as_os_str().len(),
+                socket.display()
+            ))
+            .hint(format!(
+                "Set runtime = \"…\" in the configuration to a folder whose path has at most {} bytes, as /run/nightsafe.",
+                SOCKET_LIMIT - 18
+            )));
         }
         let known_hosts = self.runtime.join(format!("{tag}.pin"));
         let line = format!("{alias} {pinned}\n");
@@ -91,7 +98,9 @@ impl Endpoint {
     }
 
     fn host_alias(&self) -> Result<String> {
-        let good = !self.alias.is_empty() && self.alias.len() <= 128 && self.alias.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let good = !self.alias.is_empty()
+            && self.alias.len() <= 128
+            && self.alias.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if good { Ok(format!("nightsafe-{}", self.alias)) } else { Err(Error::usage(format!("{:?} cannot be a peer's name", self.alias))) }
     }
 }
@@ -105,7 +114,9 @@ fn pinned_key(text: &str) -> Result<String> {
     };
     let plain = |word: &str, more: &[u8]| word.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b));
     // A marker (`@revoked`) or a pattern would change what the line in known_hosts means.
-    let good = (kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-") || kind.starts_with("sk-")) && plain(kind, b"-@.") && plain(key, b"+/=");
+    let good = (kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-") || kind.starts_with("sk-"))
+        && plain(kind, b"-@.")
+        && plain(key, b"+/=");
     if !good || text.contains(['\n', '\r']) || key.len() < 32 {
         return Err(wrong_key(text));
     }
@@ -120,7 +131,10 @@ fn wrong_key(text: &str) -> Error {
 /// A path as the value of an option: ssh splits at spaces, and replaces `%x` and `${NAME}`.
 fn option_path(path: &Path) -> Result<String> {
     let text = path.to_str().filter(|text| !text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '$' | '~')));
-    let text = text.ok_or_else(|| Error::usage(format!("{} cannot be given to ssh", path.display())).hint("Use a path without quotes, backslashes, '$', '~' and control characters."))?;
+    let text = text.ok_or_else(|| {
+        Error::usage(format!("{} cannot be given to ssh", path.display()))
+            .hint("Use a path without quotes, backslashes, '$', '~' and control characters.")
+    })?;
     Ok(format!("\"{}\"", text.replace('%', "%%")))
 }
 
@@ -146,7 +160,13 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ comment";
 
     fn endpoint(runtime: &Path) -> Endpoint {
-        Endpoint { alias: "node1".into(), address: "gate@host:2222".parse().unwrap(), host_key: KEY.into(), key: "/k e%y".into(), runtime: runtime.into() }
+        Endpoint {
+            alias: "node1".into(),
+            address: "gate@host:2222".parse().unwrap(),
+            host_key: KEY.into(),
+            key: "/k e%y".into(),
+            runtime: runtime.into(),
+        }
     }
 
     #[test]
@@ -154,7 +174,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runtime = dir.path().join("run");
         let words = endpoint(&runtime).prepare().unwrap().words;
-        for expected in ["StrictHostKeyChecking=yes", "HostKeyAlias=nightsafe-node1", "IdentityFile=\"/k e%%y\"", "GlobalKnownHostsFile=/dev/null", "BatchMode=yes"] {
+        for expected in [
+            "StrictHostKeyChecking=yes",
+            "HostKeyAlias=nightsafe-node1",
+            "IdentityFile=\"/k e%%y\"",
+            "GlobalKnownHostsFile=/dev/null",
+            "BatchMode=yes",
+        ] {
             assert!(words.iter().any(|word| word == expected), "{expected} {words:?}");
         }
         assert_eq!(&words[words.len() - 6..], ["-p", "2222", "-l", "gate", "--", "host"]);
@@ -167,7 +193,15 @@ mod tests {
     fn bad_keys_names_and_folders() {
         let dir = tempfile::tempdir().unwrap();
         let good = endpoint(&dir.path().join("run"));
-        for bad in ["", "ssh-ed25519", "SHA256:abc def", "@revoked * ssh-ed25519", "ssh-ed25519 AAAA", &format!("{KEY}\n* {KEY}"), "ssh-ed25519 AAAA,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        for bad in [
+            "",
+            "ssh-ed25519",
+            "SHA256:abc def",
+            "@revoked * ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            &format!("{KEY}\n* {KEY}"),
+            "ssh-ed25519 AAAA,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ] {
             assert!(Endpoint { host_key: bad.into(), ..good.clone() }.prepare().is_err(), "{bad:?}");
         }
         for bad in ["", "a b", "a\n", "*", "a,b", "!a"] {

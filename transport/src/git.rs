@@ -2,7 +2,7 @@
 //!
 //! Does not know what the repositories are for. URLs are made from the endpoint and a name, never from what a peer said.
 
-use crate::peer::{Peer, unreachable};
+use crate::peer::{GATE, Peer, unreachable};
 use crate::wrapper;
 use base::{At, Error, Result, process};
 use std::io::Write;
@@ -92,6 +92,11 @@ impl Peer {
         refusal(&output).map_or_else(|| Err(self.broken("push to", &output)), |words| Ok(PushOutcome::Refused(words)))
     }
 
+    /// Whether an error says that the peer was reached and its gate does not serve what was asked for.
+    pub fn is_gates_refusal(error: &Error) -> bool {
+        error.one_line().contains(GATE)
+    }
+
     /// Fetches `refspecs` (`<id or ref>:<ref>`, never written from what a peer chose without a check) into `repo`.
     ///
     /// # Errors
@@ -111,7 +116,8 @@ impl Peer {
     pub fn git_try_fetch(&self, repo: &Path, remote_name: &str, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome> {
         let url = self.url(remote_name)?;
         let command = self.git(repo)?;
-        let output = fetch(command, &url, refspecs, &options).map_err(|error| error.context(format!("could not fetch from {}", self.name())))?;
+        let output =
+            fetch(command, &url, refspecs, &options).map_err(|error| error.context(format!("could not fetch from {}", self.name())))?;
         if output.status.success() {
             return Ok(FetchOutcome::Fetched);
         }
@@ -128,7 +134,8 @@ impl Peer {
     pub fn git_ls_remote(&self, remote_name: &str, limit: usize, time: Duration) -> Result<Vec<u8>> {
         let mut command = self.git(Path::new("/"))?;
         command.args(["ls-remote", "--symref", "--"]).arg(self.url(remote_name)?);
-        let output = process::run(command, limit, time).map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
+        let output =
+            process::run(command, limit, time).map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
         if output.status.success() { Ok(output.stdout) } else { Err(self.broken("list the refs of", &output)) }
     }
 
@@ -169,7 +176,10 @@ impl Peer {
     fn broken(&self, doing: &str, output: &Output) -> Error {
         let words = base::text::excerpt(&output.stderr, 4000);
         // Git says this when ssh or the gate ended early, whatever the cause.
-        if words.contains("Could not read from remote repository") || words.contains("the remote end hung up") || words.contains("unable to fork") {
+        if words.contains("Could not read from remote repository")
+            || words.contains("the remote end hung up")
+            || words.contains("unable to fork")
+        {
             return unreachable(&self.name(), &words);
         }
         let words = if words.is_empty() { "git said nothing".into() } else { words };
@@ -188,8 +198,14 @@ fn final_trouble(words: &str) -> Option<FetchOutcome> {
 
 /// Whether a pack in the making has met the limit on a file's size: the signal ends index-pack without a word.
 fn met_limit(repo: &Path, limit: u64) -> bool {
-    let files = [repo.join("objects/pack"), repo.join(".git/objects/pack")].into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    files.filter(|file| file.file_name().as_encoded_bytes().starts_with(b"tmp_")).any(|file| file.metadata().is_ok_and(|meta| meta.len() >= limit))
+    let files = [repo.join("objects/pack"), repo.join(".git/objects/pack")]
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .flatten();
+    files
+        .filter(|file| file.file_name().as_encoded_bytes().starts_with(b"tmp_"))
+        .any(|file| file.metadata().is_ok_and(|meta| meta.len() >= limit))
 }
 
 /// Runs `git fetch` with `refspecs` on its input, `command` being git with its first options.
@@ -201,7 +217,19 @@ fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetc
             command.arg("-c").arg(format!("fetch.fsck.{id}=warn"));
         }
     }
-    command.args(["fetch", "--quiet", "--no-tags", "--no-prune", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no", "--no-show-forced-updates", "--stdin", "--", url]);
+    command.args([
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-prune",
+        "--no-write-fetch-head",
+        "--no-auto-maintenance",
+        "--recurse-submodules=no",
+        "--no-show-forced-updates",
+        "--stdin",
+        "--",
+        url,
+    ]);
     let (reader, mut writer) = std::io::pipe().at("make", "a pipe")?;
     command.stdin(reader);
     let lines: String = refspecs.iter().flat_map(|refspec| [refspec.as_str(), "\n"]).collect();
@@ -228,7 +256,8 @@ fn refusal(output: &Output) -> Option<String> {
         return None;
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let said: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said: Vec<&str> =
+        stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim).filter(|line| !line.is_empty()).collect();
     let words = if said.is_empty() { summary.to_owned() } else { format!("{summary}: {}", said.join("; ")) };
     Some(base::text::printable(&words.chars().take(2000).collect::<String>()))
 }
@@ -240,11 +269,21 @@ mod tests {
 
     #[test]
     fn what_a_push_came_to() {
-        let output = |stdout: &str, stderr: &str| Output { status: std::process::ExitStatus::from_raw(256), stdout: stdout.into(), stderr: stderr.into() };
-        let hook = output("To ssh://x\n!\ta:refs/heads/requests\t[remote rejected] (pre-receive hook declined)\nDone\n", "remote: too large        \nremote: \nerror: failed to push some refs\n");
+        let output = |stdout: &str, stderr: &str| Output {
+            status: std::process::ExitStatus::from_raw(256),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        let hook = output(
+            "To ssh://x\n!\ta:refs/heads/requests\t[remote rejected] (pre-receive hook declined)\nDone\n",
+            "remote: too large        \nremote: \nerror: failed to push some refs\n",
+        );
         assert_eq!(refusal(&hook).unwrap(), "[remote rejected] (pre-receive hook declined): too large");
         assert_eq!(refusal(&output("!\ta:b\t[rejected] (fetch first)\n", "")).unwrap(), "[rejected] (fetch first)");
         assert!(refusal(&output("!\ta:b\t[remote failure] (remote failed to report status)\n", "")).is_none());
-        assert!(refusal(&output("", "ssh: connect to host x port 22: Connection refused\nfatal: Could not read from remote repository.\n")).is_none());
+        assert!(
+            refusal(&output("", "ssh: connect to host x port 22: Connection refused\nfatal: Could not read from remote repository.\n"))
+                .is_none()
+        );
     }
 }

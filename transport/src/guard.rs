@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn lengths_are_checked_however_the_bytes_are_cut() {
-        let good: Vec<u8> = [packet(5, 2, 4), packet(20, 101, 19), packet(9, DATA, 8), packet(PACKET_LIMIT, DATA, PACKET_LIMIT as usize - 1)].concat();
+        let good: Vec<u8> =
+            [packet(5, 2, 4), packet(20, 101, 19), packet(9, DATA, 8), packet(PACKET_LIMIT, DATA, PACKET_LIMIT as usize - 1)].concat();
         for size in [1, 2, 3, 7, 1000, good.len()] {
             let mut frame = Frame::default();
             good.chunks(size).for_each(|piece| frame.pass(piece).unwrap());

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// What ssh ends with when it is ssh itself that failed, not the command.
 const SSH_FAILED: i32 = 255;
 
+/// How words of the peer's gate begin. It was reached, and does not let this pass.
+pub(crate) const GATE: &str = "nightsafe-gate: ";
+
 /// One peer. Cheap to make: a connection is opened by the first command and kept for a minute after the last.
 #[derive(Debug)]
 pub struct Peer {
@@ -58,7 +61,8 @@ impl Peer {
     /// Of kind not-now when the peer cannot be reached or takes too long, refused when its host key is another one,
     /// otherwise failed, with the command's own words.
     pub fn exec(&self, verb: &str, limit: usize, time: Duration) -> Result<Vec<u8>> {
-        let output = process::run(self.command(verb)?, limit, time).map_err(|error| error.context(format!("could not ask {} for {verb:?}", self.name())))?;
+        let output = process::run(self.command(verb)?, limit, time)
+            .map_err(|error| error.context(format!("could not ask {} for {verb:?}", self.name())))?;
         if output.status.success() { Ok(output.stdout) } else { Err(self.failure(verb, &output)) }
     }
 
@@ -137,7 +141,11 @@ pub(crate) fn unreachable(name: &str, words: &str) -> Error {
             .hint("Nothing was sent. If the machine was set up anew, ask its administrator for the new key and change host_key in the configuration.");
     }
     if words.contains("Permission denied") {
-        return Error::not_now(format!("{name} does not let us in: {words}")).hint("The key is not listed there (yet), or the account's name is wrong. It will be tried again.");
+        return Error::not_now(format!("{name} does not let us in: {words}"))
+            .hint("The key is not listed there (yet), or the account's name is wrong. It will be tried again.");
+    }
+    if words.contains(GATE) {
+        return Error::not_now(format!("{name} does not serve this: {words}"));
     }
     let words = if words.is_empty() { "the connection broke" } else { words };
     Error::not_now(format!("{name} cannot be reached: {words}"))

@@ -30,7 +30,13 @@ impl Drop for Flight {
 
 /// Gives `sink` the bytes from `offset` on, `length` of them or fewer when the file ends before. The sink runs in the
 /// caller's thread, in order; at most 2 MiB wait for it.
-pub(crate) async fn read(file: &File, offset: u64, length: u64, deadline: Instant, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+pub(crate) async fn read(
+    file: &File,
+    offset: u64,
+    length: u64,
+    deadline: Instant,
+    mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
     let end = offset.saturating_add(length);
     let mut next = offset;
     let mut flight = Flight(VecDeque::with_capacity(IN_FLIGHT));

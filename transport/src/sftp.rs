@@ -20,7 +20,8 @@ const TIME: Duration = Duration::from_secs(12 * 3600);
 /// All sessions share it; the threads that call us wait in it, its own ones move bytes.
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("sftp").enable_all().build());
+    let made =
+        RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("sftp").enable_all().build());
     made.as_ref().map_err(|error| Error::failed(format!("could not start the threads for sftp: {error}")))
 }
 

@@ -16,8 +16,9 @@ pub(crate) const VARIABLE: &str = "NIGHTSAFE_SSH_ARGUMENTS";
 /// What separates the arguments.
 pub(crate) const SEPARATOR: char = '\n';
 
-/// The commands that git may send to a peer.
-const VERBS: [&str; 2] = ["git-upload-pack '", "git-receive-pack '"];
+/// The commands that git may send to a peer, and how long the peer may be silent. It says nothing while it takes a push
+/// in, and that takes as long as our own line needs.
+const VERBS: [(&str, Duration); 2] = [("git-upload-pack '", STALL), ("git-receive-pack '", Duration::from_secs(1800))];
 
 /// Runs ssh and ends the process, when git started this program for that. Every `main` calls it first.
 pub fn run_if_asked() {
@@ -34,8 +35,8 @@ pub fn run_if_asked() {
 }
 
 fn run(arguments: &str) -> Result<i32, String> {
-    let verb = std::env::args().next_back().filter(|verb| VERBS.iter().any(|start| verb.starts_with(start)));
-    let verb = verb.ok_or("this is no command that git sends")?;
+    let verb = std::env::args().next_back().unwrap_or_default();
+    let (_, stall) = VERBS.iter().find(|(start, _)| verb.starts_with(start)).ok_or("this is no command that git sends")?;
     // The environment of `process::command` does not hold the variable any more.
     let mut command = process::command("ssh");
     if let Ok(protocol) = std::env::var("GIT_PROTOCOL") {
@@ -45,7 +46,7 @@ fn run(arguments: &str) -> Result<i32, String> {
     let child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
     let mut child = Running(child.map_err(|error| format!("could not start ssh: {error}"))?);
     let stdout = child.0.stdout.take().ok_or("ssh has no output")?;
-    relay(stdout, &mut std::io::stdout().lock(), STALL)?;
+    relay(stdout, &mut std::io::stdout().lock(), *stall)?;
     let status = child.0.wait().map_err(|error| format!("could not wait for ssh: {error}"))?;
     Ok(status.code().unwrap_or(255))
 }
@@ -65,7 +66,9 @@ fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration) -> Result<(
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             // Git may have all that it wants and be gone.
-            Ok(n) => to.write_all(&buffer[..n]).and_then(|()| to.flush()).map_err(|error| format!("git does not read any more: {error}"))?,
+            Ok(n) => {
+                to.write_all(&buffer[..n]).and_then(|()| to.flush()).map_err(|error| format!("git does not read any more: {error}"))?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("could not read from ssh: {error}")),
         }

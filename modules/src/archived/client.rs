@@ -10,7 +10,11 @@ use archive::index::Index;
 use base::{Dataset, Payload, Result, atomic, clock};
 
 /// Runs `back_up` with what it needs, and makes a request of what it prepared.
-pub(crate) fn prepare(context: &ClientContext<'_>, dataset: &Dataset, back_up: impl FnOnce(&BackupSpec<'_>) -> Result<Prepared>) -> Result<PreparedRequest> {
+pub(crate) fn prepare(
+    context: &ClientContext<'_>,
+    dataset: &Dataset,
+    back_up: impl FnOnce(&BackupSpec<'_>) -> Result<Prepared>,
+) -> Result<PreparedRequest> {
     let config = context.config;
     let client = config.client_name()?;
     if config.base_of(dataset).is_none() {

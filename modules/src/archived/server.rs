@@ -62,7 +62,13 @@ fn answer<T>(result: Result<T>) -> Result<std::result::Result<T, Fetched>> {
 }
 
 /// The whole way of one request. `open` is called at most when something must be fetched.
-pub(super) fn fetch_from(open: &dyn Fn() -> Result<Box<dyn Exports>>, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>, begun: Instant) -> Result<Fetched> {
+pub(super) fn fetch_from(
+    open: &dyn Fn() -> Result<Box<dyn Exports>>,
+    context: &ServerContext<'_>,
+    claim: &Claim,
+    attachment: Option<&[u8]>,
+    begun: Instant,
+) -> Result<Fetched> {
     let Payload::Manifest(signed) = claim.payload else {
         return refused("this request was signed for something else than a manifest");
     };
@@ -132,11 +138,19 @@ fn inequality(public: &Public, claim: &Claim) -> Option<String> {
         ("node", public.node.to_string(), claim.node.to_string()),
         ("dataset", public.dataset.to_string(), claim.dataset.to_string()),
     ];
-    pairs.into_iter().find(|(_, found, signed)| found != signed).map(|(what, found, signed)| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"))
+    pairs
+        .into_iter()
+        .find(|(_, found, signed)| found != signed)
+        .map(|(what, found, signed)| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"))
 }
 
 /// Fetches packs; the answer instead when one is not there any more, or is another one.
-fn fetch_packs(exports: &dyn Exports, context: &ServerContext<'_>, claim: &Claim, packs: &[PackRef]) -> Result<std::result::Result<u64, Fetched>> {
+fn fetch_packs(
+    exports: &dyn Exports,
+    context: &ServerContext<'_>,
+    claim: &Claim,
+    packs: &[PackRef],
+) -> Result<std::result::Result<u64, Fetched>> {
     let mut fetched = 0;
     let mut missing = Vec::new();
     for pack in packs {

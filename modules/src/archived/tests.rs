@@ -228,7 +228,8 @@ fn what_breaks_a_rule_is_refused_and_nothing_is_kept() {
         setup.prepare()
     };
     let unreachable = || -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
-    let error = setup.node.with(|context| fetch_from(&unreachable, context, &claim, prepared.attachment.as_deref(), Instant::now())).unwrap_err();
+    let error =
+        setup.node.with(|context| fetch_from(&unreachable, context, &claim, prepared.attachment.as_deref(), Instant::now())).unwrap_err();
     assert_eq!(error.kind(), Kind::NotNow);
 }
 
@@ -286,7 +287,9 @@ fn a_dump_that_ends_badly_is_no_snapshot() {
 fn links_out_of_what_is_allowed_are_not_followed() {
     let mut setup = Setup::new("files", None, "");
     std::os::unix::fs::symlink("/etc", setup.data("link")).unwrap();
-    let path = |setup: &Setup, name: &str| Dataset::new("files", setup.folder.path().canonicalize().unwrap().join("data").join(name).to_str().unwrap()).unwrap();
+    let path = |setup: &Setup, name: &str| {
+        Dataset::new("files", setup.folder.path().canonicalize().unwrap().join("data").join(name).to_str().unwrap()).unwrap()
+    };
     for bad in ["link", "link/ssh", "absent"] {
         setup.dataset = path(&setup, bad);
         assert!(setup.try_prepare().is_err(), "{bad}");

@@ -20,7 +20,10 @@ impl ServerModule for Server {
 
     fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
         if claim.payload != Payload::Nothing || attachment.is_some() {
-            return Ok(Fetched::Refused { reason: "a dummy carries nothing, and this request brings something".into(), missing: Vec::new() });
+            return Ok(Fetched::Refused {
+                reason: "a dummy carries nothing, and this request brings something".into(),
+                missing: Vec::new(),
+            });
         }
         Ok(Fetched::Stored {
             received: context.received,

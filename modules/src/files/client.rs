@@ -43,7 +43,9 @@ impl ClientModule for Client {
         let RestoreSource::Archive(reader) = source else {
             return Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)));
         };
-        let target = context.target.ok_or_else(|| Error::usage("files need a folder to come back to").hint("Add --target DIR; DIR becomes what the dataset's path was."))?;
+        let target = context.target.ok_or_else(|| {
+            Error::usage("files need a folder to come back to").hint("Add --target DIR; DIR becomes what the dataset's path was.")
+        })?;
         if context.into_db.is_some() {
             return Err(Error::usage("files do not go into a database"));
         }

@@ -6,9 +6,10 @@ use super::refs::RefList;
 use super::{ATTACH_LIMIT, LIST_LIMIT, NAME, restore};
 use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource};
 use base::config::ClientConfig;
-use base::{Dataset, Error, Payload, Result, Sha256, beneath, process};
+use base::{At, Dataset, Error, Payload, Result, Sha256, beneath, process};
 use rustix::fs::OFlags;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// The longest time that listing refs may take.
@@ -44,9 +45,14 @@ impl ClientModule for Client {
         let base = context.config.base_of(dataset).ok_or_else(|| crate::settings::not_allowed(dataset))?;
         let folder = repository(Path::new(base), path)?;
         context.monitor.task(&format!("listing the refs of {}", path.display()), None);
-        let read = RefList::from_advertisement(&advertisement(path, &folder)?).map_err(|error| error.context(format!("could not list the refs of {}", path.display())))?;
+        let read = RefList::from_advertisement(&advertisement(&folder)?)
+            .map_err(|error| error.context(format!("could not list the refs of {}", path.display())))?;
         if read.left_out > 0 {
-            let words = format!("{} has {} refs below refs/kept/, refs/nightsafe/ or refs/replace/, which are not backed up", path.display(), read.left_out);
+            let words = format!(
+                "{} has {} refs below refs/kept/, refs/nightsafe/ or refs/replace/, which are not backed up",
+                path.display(),
+                read.left_out
+            );
             context.monitor.problem(&Error::failed(words));
         }
         let bytes = read.list.to_bytes();
@@ -61,33 +67,39 @@ impl ClientModule for Client {
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
         match source {
             RestoreSource::Mirror { from, refs } => restore::restore(context, &from, &refs),
-            RestoreSource::Archive(_) | RestoreSource::Nothing => Err(Error::failed(format!("the snapshot of {} holds no list of refs", context.dataset))),
+            RestoreSource::Archive(_) | RestoreSource::Nothing => {
+                Err(Error::failed(format!("the snapshot of {} holds no list of refs", context.dataset)))
+            }
         }
     }
 }
 
-/// The folder that holds `objects` and `refs`: `path` or `.git` in it, reached from `base` without following a link.
-fn repository(base: &Path, path: &Path) -> Result<PathBuf> {
-    let folder = OFlags::PATH | OFlags::DIRECTORY;
+/// Opens the repository's own folder, the one with `objects` and `refs` in it, from `base` without following a link.
+fn repository(base: &Path, path: &Path) -> Result<OwnedFd> {
+    let folder = OFlags::RDONLY | OFlags::DIRECTORY;
     let opened = beneath::open_absolute(base, path, folder)?;
-    let has = |name: &str| beneath::open(&opened, Path::new(name), folder).is_ok();
-    if has("objects") && has("refs") {
-        return Ok(path.to_owned());
+    let has = |name: &str| beneath::open(&opened, Path::new(name), OFlags::PATH).is_ok();
+    if has("objects") && has("refs") && !has("commondir") {
+        return Ok(opened);
     }
-    if has(".git/objects") && has(".git/refs") {
-        return Ok(path.join(".git"));
-    }
-    Err(Error::usage(format!("{} is no git repository of its own", path.display()))
-        .hint("Name a bare repository or the folder that holds .git; of a work tree or a submodule, the repository that it belongs to."))
+    let error = Error::usage(format!("{} is no git repository of its own", path.display()));
+    Err(if has(".git/objects") {
+        error.hint(format!("Name its inner folder, git:{}/.git.", path.display()))
+    } else {
+        error.hint(
+            "Name a bare repository, or the folder .git of another one; of a work tree or a submodule, the repository that it belongs to.",
+        )
+    })
 }
 
 /// What git would tell a client that fetches.
-fn advertisement(path: &Path, folder: &Path) -> Result<Vec<u8>> {
+fn advertisement(repository: &OwnedFd) -> Result<Vec<u8>> {
+    // The child goes into the folder that was opened, wherever its name leads by now.
+    let here = format!("/proc/self/fd/{}", repository.as_raw_fd());
+    let real = std::fs::read_link(&here).at("find", &here)?;
     let mut command = process::git();
     // The repository may belong to another account; git reads its configuration then, and runs nothing that it names.
-    for trusted in [path, folder] {
-        command.arg("-c").arg(format!("safe.directory={}", trusted.display()));
-    }
-    command.args(["upload-pack", "--strict", "--http-backend-info-refs", "--"]).arg(folder);
+    command.arg("-c").arg(format!("safe.directory={}", real.display())).current_dir(&here);
+    command.env("GIT_NO_LAZY_FETCH", "1").args(["upload-pack", "--strict", "--http-backend-info-refs", "."]);
     process::run_ok(command, 4 * LIST_LIMIT, TIME)
 }

@@ -2,9 +2,9 @@
 //!
 //! Knows no network and no requests. Only the node's own account can write here, so git's own configuration holds.
 
+use super::LIST_LIMIT;
 use super::plan::Plan;
 use super::refs::{Head, RefList, is_ours};
-use super::LIST_LIMIT;
 use base::{At, Dataset, Error, FileLock, Result, atomic, process};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -162,12 +162,26 @@ impl Mirror {
         if path.is_dir() {
             let found = std::fs::read_to_string(path.join("nightsafe-dataset")).at("read", path.join("nightsafe-dataset"))?;
             if found.trim_end_matches('\n') != dataset.to_string() {
-                return Err(Error::failed(format!("{} is the mirror of {}, not of {dataset}", path.display(), base::text::printable(found.trim()))));
+                return Err(Error::failed(format!(
+                    "{} is the mirror of {}, not of {dataset}",
+                    path.display(),
+                    base::text::printable(found.trim())
+                )));
             }
         } else {
             create(path, dataset)?;
         }
         Ok(Self { path: path.into(), time, _lock: lock })
+    }
+
+    /// The list that an earlier try of request `id` left in the mirror at `path`.
+    pub fn state(path: &Path, id: &str) -> Result<Option<Vec<u8>>> {
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        let name = format!("refs/nightsafe/states/{id}");
+        let output = process::run(git(path, &["cat-file", "blob", &name]), LIST_LIMIT, Duration::from_secs(60))?;
+        Ok(output.status.success().then_some(output.stdout))
     }
 
     /// A new repository at `path` that sees this mirror's objects, and whose fetches begin with what its branches and
@@ -216,9 +230,19 @@ impl Mirror {
             return Ok(HashMap::new());
         }
         let input: String = ids.iter().flat_map(|id| [*id, "\n"]).collect();
-        let listed = feed_ok(git(&self.path, &["cat-file", "--batch-check=%(objectname) %(objecttype)"]), input.into_bytes(), OUTPUT_LIMIT, self.time)?;
+        let listed = feed_ok(
+            git(&self.path, &["cat-file", "--batch-check=%(objectname) %(objecttype)"]),
+            input.into_bytes(),
+            OUTPUT_LIMIT,
+            self.time,
+        )?;
         let lines = String::from_utf8_lossy(&listed);
-        Ok(lines.lines().filter_map(|line| line.split_once(' ')).filter(|(_, kind)| *kind != "missing").map(|(id, kind)| (id.to_owned(), kind.to_owned())).collect())
+        Ok(lines
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(_, kind)| *kind != "missing")
+            .map(|(id, kind)| (id.to_owned(), kind.to_owned()))
+            .collect())
     }
 
     /// Whether everything that `ids` lead to is here. What the mirror's refs lead to was checked when they were made.
@@ -227,7 +251,12 @@ impl Mirror {
             return Ok(true);
         }
         let input: String = ids.iter().flat_map(|id| [*id, "\n"]).collect();
-        let output = feed(git(&self.path, &["rev-list", "--objects", "--quiet", "--stdin", "--not", "--all"]), input.into_bytes(), 65_536, self.time)?;
+        let output = feed(
+            git(&self.path, &["rev-list", "--objects", "--quiet", "--stdin", "--not", "--all"]),
+            input.into_bytes(),
+            65_536,
+            self.time,
+        )?;
         if output.status.code().is_none() {
             return Err(process::failure("git rev-list", &output));
         }
@@ -308,6 +337,23 @@ impl Mirror {
         process::run_ok(git(&self.path, &["pack-refs", "--all"]), 65_536, self.time).map(|_| ())
     }
 
+    /// Puts packs together when there are more than `most`; each fetch brings one. Nothing is dropped: what no ref leads
+    /// to stays in the packs.
+    pub fn tidy(&self, most: usize) -> Result<()> {
+        let folder = self.path.join("objects/pack");
+        let packs = std::fs::read_dir(&folder)
+            .at("list", &folder)?
+            .flatten()
+            .filter(|file| file.path().extension().is_some_and(|ending| ending == "pack"))
+            .count();
+        if packs <= most {
+            return Ok(());
+        }
+        let repack =
+            git(&self.path, &["-c", "core.bigFileThreshold=64m", "repack", "--quiet", "--geometric=2", "-d", "--no-write-bitmap-index"]);
+        process::run_ok(repack, 65_536, self.time).map(|_| ())
+    }
+
     /// The `seq` of the request whose list the mirror shows; 0 for none.
     pub fn seq(&self) -> u64 {
         std::fs::read_to_string(self.path.join("nightsafe-seq")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
@@ -318,5 +364,3 @@ impl Mirror {
         atomic::write(&self.path.join("nightsafe-seq"), format!("{seq}\n").as_bytes(), 0o640)
     }
 }
-
-const _: () = assert!(LIST_LIMIT < OUTPUT_LIMIT);

@@ -74,7 +74,10 @@ pub(crate) fn plan_aside(old: &RefList, new: &RefList, label: &str) -> Plan {
     let tips: HashSet<&str> = old.ids().into_iter().collect();
     let head = if let Head::Detached(id) = &new.head { Some((b"HEAD".to_vec(), id)) } else { None };
     let keep = new.refs.iter().map(|(name, id)| (name.clone(), id)).chain(head);
-    Plan { keep: keep.filter(|(_, id)| !tips.contains(id.as_str())).map(|(name, id)| (kept(label, &name), id.clone())).collect(), ..Plan::default() }
+    Plan {
+        keep: keep.filter(|(_, id)| !tips.contains(id.as_str())).map(|(name, id)| (kept(label, &name), id.clone())).collect(),
+        ..Plan::default()
+    }
 }
 
 fn kept(label: &str, name: &[u8]) -> Vec<u8> {
@@ -85,8 +88,9 @@ fn short(id: &str) -> &str {
     id.get(..10).unwrap_or(id)
 }
 
+/// A name as a line of a receipt can hold it.
 fn shown(name: &[u8]) -> String {
-    base::text::printable(&String::from_utf8_lossy(name).chars().take(120).collect::<String>())
+    base::text::printable(&String::from_utf8_lossy(name)).chars().take(100).collect()
 }
 
 #[cfg(test)]
@@ -119,7 +123,9 @@ mod tests {
         let mut refs: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         for (name, commit) in names {
             let name = format!("refs/heads/{name}").into_bytes();
-            let nested = refs.keys().any(|other| name.starts_with(&[other.as_slice(), b"/"].concat()) || other.starts_with(&[name.as_slice(), b"/"].concat()));
+            let nested = refs
+                .keys()
+                .any(|other| name.starts_with(&[other.as_slice(), b"/"].concat()) || other.starts_with(&[name.as_slice(), b"/"].concat()));
             if !nested {
                 refs.insert(name, id(commit % size));
             }
@@ -184,7 +190,10 @@ mod tests {
         let new = RefList::parse(format!("HEAD refs/heads/b\n{} refs/heads/a/x\n{} refs/heads/b\n", id(1), id(3)).as_bytes()).unwrap();
         let plan = plan(&old, &new, &HashSet::from([(id(2), id(3))]), "T");
         assert_eq!(plan.keep, [(b"refs/kept/T/heads/a".to_vec(), id(1))]);
-        assert_eq!(plan.changed, ["refs/heads/a 0000000000 is gone (it is kept)", "refs/heads/b 0000000000..0000000000", "refs/heads/a/x 0000000000 is new"]);
+        assert_eq!(
+            plan.changed,
+            ["refs/heads/a 0000000000 is gone (it is kept)", "refs/heads/b 0000000000..0000000000", "refs/heads/a/x 0000000000 is new"]
+        );
         assert_eq!(plan.head, Some(Head::Branch(b"refs/heads/b".to_vec())));
     }
 }

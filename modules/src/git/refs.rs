@@ -87,7 +87,8 @@ impl RefList {
         let mut first = true;
         while let Some(line) = packet(&mut bytes)? {
             if line.starts_with(b"shallow ") {
-                return Err(Error::failed("the repository is a shallow clone: its history is not whole").hint("Complete it with git fetch --unshallow, or back up the repository it came from."));
+                return Err(Error::failed("the repository is a shallow clone: its history is not whole")
+                    .hint("Complete it with git fetch --unshallow, or back up the repository it came from."));
             }
             let (line, capabilities) = if first { split_once(line, 0).unwrap_or((line, b"")) } else { (line, &b""[..]) };
             if first {
@@ -174,7 +175,10 @@ impl RefList {
 
     /// A ref whose name is also the folder of another one: no repository can hold both.
     pub fn nested(&self) -> Option<&[u8]> {
-        self.refs.keys().find_map(|name| name.iter().enumerate().filter(|(_, b)| **b == b'/').find_map(|(i, _)| self.refs.get_key_value(&name[..i]))).map(|(name, _)| name.as_slice())
+        self.refs
+            .keys()
+            .find_map(|name| name.iter().enumerate().filter(|(_, b)| **b == b'/').find_map(|(i, _)| self.refs.get_key_value(&name[..i])))
+            .map(|(name, _)| name.as_slice())
     }
 
     /// The text that is signed.
@@ -227,7 +231,8 @@ fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 /// The next packet line; none at a flush.
 fn packet<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>> {
-    let length = bytes.get(..4).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| usize::from_str_radix(digits, 16).ok());
+    let length =
+        bytes.get(..4).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| usize::from_str_radix(digits, 16).ok());
     match length {
         Some(0) => Ok(None),
         Some(length) if length > 4 && length <= bytes.len() => {
@@ -259,28 +264,81 @@ mod tests {
             "0000".into(),
         ]
         .concat();
-        let listed = format!("ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/main\n{B}\trefs/kept/x/heads/main\n{B}\trefs/tags/v1\n{A}\trefs/tags/v1^{{}}\n");
+        let listed = format!(
+            "ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/main\n{B}\trefs/kept/x/heads/main\n{B}\trefs/tags/v1\n{A}\trefs/tags/v1^{{}}\n"
+        );
         let first = RefList::from_advertisement(advertised.as_bytes()).unwrap();
         assert_eq!(first.left_out, 1);
         assert_eq!(first.list, RefList::from_ls_remote(listed.as_bytes()).unwrap().list);
-        assert_eq!(String::from_utf8(first.list.to_bytes()).unwrap(), format!("HEAD refs/heads/main\n{A} refs/heads/main\n{B} refs/tags/v1\n"));
+        assert_eq!(
+            String::from_utf8(first.list.to_bytes()).unwrap(),
+            format!("HEAD refs/heads/main\n{A} refs/heads/main\n{B} refs/tags/v1\n")
+        );
         let empty = line(&format!("{} capabilities^{{}}\0agent=git/2\n", "0".repeat(40))) + "0000";
         assert_eq!(RefList::from_advertisement(empty.as_bytes()).unwrap().list, RefList::from_ls_remote(b"").unwrap().list);
-        for bad in ["", "0003", "zzzz", "0009abc", &line("nonsense\n"), &(line(&format!("{A} refs/heads/a\0object-format=sha256\n")) + "0000"), &(line(&format!("{A} refs/heads/a\0\n")) + &line(&format!("shallow {A}\n")) + "0000")] {
+        for bad in [
+            "",
+            "0003",
+            "zzzz",
+            "0009abc",
+            &line("nonsense\n"),
+            &(line(&format!("{A} refs/heads/a\0object-format=sha256\n")) + "0000"),
+            &(line(&format!("{A} refs/heads/a\0\n")) + &line(&format!("shallow {A}\n")) + "0000"),
+        ] {
             assert!(RefList::from_advertisement(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn what_is_no_list_is_refused() {
-        for good in ["HEAD -\n".to_owned(), format!("HEAD {A}\n"), format!("HEAD refs/heads/a\n{A} refs/heads/a\n"), format!("HEAD -\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n")] {
+        for good in [
+            "HEAD -\n".to_owned(),
+            format!("HEAD {A}\n"),
+            format!("HEAD refs/heads/a\n{A} refs/heads/a\n"),
+            format!("HEAD -\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n"),
+        ] {
             assert_eq!(RefList::parse(good.as_bytes()).unwrap().to_bytes(), good.as_bytes());
         }
-        let names = ["refs/heads/a b", "refs/heads/../a", "refs/heads/a..b", "refs/heads/.a", "refs/heads/a.lock", "refs/heads//a", "refs/heads/", "heads/a", "HEAD", "refs/heads/a^{}", "refs/heads/a:b", "refs/heads/a@{1}", "refs/heads/a.", "refs/kept/a", "refs/nightsafe/x", "refs/replace/x", "refs/heads/a\u{7f}", "refs/heads/a\0"];
-        for name in names.iter().map(|name| (*name).to_owned()).chain([format!("refs/heads/{}", "x".repeat(241)), format!("refs/{}", "x/".repeat(600) + "x")]) {
+        let names = [
+            "refs/heads/a b",
+            "refs/heads/../a",
+            "refs/heads/a..b",
+            "refs/heads/.a",
+            "refs/heads/a.lock",
+            "refs/heads//a",
+            "refs/heads/",
+            "heads/a",
+            "HEAD",
+            "refs/heads/a^{}",
+            "refs/heads/a:b",
+            "refs/heads/a@{1}",
+            "refs/heads/a.",
+            "refs/kept/a",
+            "refs/nightsafe/x",
+            "refs/replace/x",
+            "refs/heads/a\u{7f}",
+            "refs/heads/a\0",
+        ];
+        for name in names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain([format!("refs/heads/{}", "x".repeat(241)), format!("refs/{}", "x/".repeat(600) + "x")])
+        {
             assert!(RefList::parse(format!("HEAD -\n{A} {name}\n").as_bytes()).is_err(), "{name:?}");
         }
-        for bad in ["", "\n", "HEAD\n", "HEAD -", "HEAD refs/heads/a\n", "HEAD -\n\n", &format!("HEAD -\n{A}\n"), &format!("HEAD -\n{} refs/heads/a\n", A.to_uppercase()), &format!("HEAD -\n{A} refs/heads/b\n{A} refs/heads/a\n"), &format!("HEAD -\n{A} refs/heads/a\n{A} refs/heads/a\n"), &format!("HEAD -\n{A} refs/heads/a\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n")] {
+        for bad in [
+            "",
+            "\n",
+            "HEAD\n",
+            "HEAD -",
+            "HEAD refs/heads/a\n",
+            "HEAD -\n\n",
+            &format!("HEAD -\n{A}\n"),
+            &format!("HEAD -\n{} refs/heads/a\n", A.to_uppercase()),
+            &format!("HEAD -\n{A} refs/heads/b\n{A} refs/heads/a\n"),
+            &format!("HEAD -\n{A} refs/heads/a\n{A} refs/heads/a\n"),
+            &format!("HEAD -\n{A} refs/heads/a\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n"),
+        ] {
             assert!(RefList::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
     }

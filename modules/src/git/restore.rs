@@ -17,7 +17,9 @@ const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
-    let target = context.target.ok_or_else(|| Error::usage("a repository needs a folder to come back to").hint("Add --target DIR; DIR becomes a bare repository."))?;
+    let target = context.target.ok_or_else(|| {
+        Error::usage("a repository needs a folder to come back to").hint("Add --target DIR; DIR becomes a bare repository.")
+    })?;
     if !context.paths.is_empty() {
         return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
     }
@@ -64,7 +66,9 @@ fn empty(target: &Path) -> Result<()> {
     };
     match entries.next() {
         None => Ok(()),
-        Some(_) => Err(Error::refused(format!("{} is there and is not empty", target.display())).hint("Name a folder that does not exist yet.")),
+        Some(_) => {
+            Err(Error::refused(format!("{} is there and is not empty", target.display())).hint("Name a folder that does not exist yet."))
+        }
     }
 }
 
@@ -91,7 +95,11 @@ fn copy_objects(mirror: &Path, target: &Path, ids: &[&str]) -> Result<()> {
     let words = words.join().unwrap_or_default();
     let _ = feeder.join();
     if !status.success() {
-        return Err(Error::failed(format!("{} does not have all that the list names: {}", mirror.display(), base::text::excerpt(&words, 2000))));
+        return Err(Error::failed(format!(
+            "{} does not have all that the list names: {}",
+            mirror.display(),
+            base::text::excerpt(&words, 2000)
+        )));
     }
     if indexed.status.success() { Ok(()) } else { Err(process::failure("git index-pack", &indexed)) }
 }

@@ -12,7 +12,10 @@ use base::{Claim, Error, Kind, Payload, Result, Sha256, atomic};
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use transport::{FetchOutcome, GitFetch};
+use transport::{FetchOutcome, GitFetch, Peer};
+
+/// From how many packs on they are put together.
+const PACKS_LIMIT: usize = 64;
 
 /// How many changed refs a receipt names.
 const CHANGED_LIMIT: usize = 100;
@@ -70,9 +73,17 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
     let Payload::Refs(signed) = claim.payload else {
         return refused("this request was signed for something else than a list of refs");
     };
+    let path = context.mirrors.join(mirror_name(&claim.dataset));
     let bytes = match attachment {
         Some(bytes) => bytes.to_vec(),
-        None => RefList::from_ls_remote(&source.list(left())?)?.list.to_bytes(),
+        // A try before may have come so far that the list is here.
+        None => match Mirror::state(&path, claim.id.as_str())? {
+            Some(bytes) => bytes,
+            None => match source.list(left()) {
+                Err(error) if Peer::is_gates_refusal(&error) => return failed(error.one_line()),
+                listed => RefList::from_ls_remote(&listed?)?.list.to_bytes(),
+            },
+        },
     };
     match (Sha256::of(&bytes) == signed, attachment) {
         (true, _) => {}
@@ -84,12 +95,15 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
         other => other?,
     };
     context.monitor.task(&format!("fetching {}", claim.dataset), None);
-    let mirror = Mirror::open_or_create(&context.mirrors.join(mirror_name(&claim.dataset)), &claim.dataset, context.time)?;
+    let mirror = Mirror::open_or_create(&path, &claim.dataset, context.time)?;
     let elsewhere = mirrors_size(context.mirrors)?;
     let ids = list.ids();
     let (mut fetched, mut grown) = (0, 0);
     if mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
-        let room = context.quota.map(|quota| Ok::<_, Error>(quota.saturating_sub(elsewhere.saturating_add(context.store.bytes_used()?)))).transpose()?;
+        let room = context
+            .quota
+            .map(|quota| Ok::<_, Error>(quota.saturating_sub(elsewhere.saturating_add(context.store.bytes_used()?))))
+            .transpose()?;
         if room == Some(0) {
             return refused("over quota: nothing more of this client is taken in");
         }
@@ -98,10 +112,13 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
         // Refs of ours alone, numbered: no name that a client chose takes part.
         let refspecs: Vec<String> = ids.iter().enumerate().map(|(n, id)| format!("{id}:refs/nightsafe/incoming/{n}")).collect();
         let options = GitFetch { time: left(), file_limit: room, fsck: true };
-        match source.fetch(&staging, &refspecs, options)? {
-            FetchOutcome::Fetched => {}
-            FetchOutcome::Gone(words) => return failed(format_args!("the source does not have any more what was signed ({words})")),
-            FetchOutcome::Unfit(words) => return refused(format!("what the source sent cannot be taken in: {words}")),
+        match source.fetch(&staging, &refspecs, options) {
+            Err(error) if Peer::is_gates_refusal(&error) => return failed(error.one_line()),
+            other => match other? {
+                FetchOutcome::Fetched => {}
+                FetchOutcome::Gone(words) => return failed(format_args!("the source does not have any more what was signed ({words})")),
+                FetchOutcome::Unfit(words) => return refused(format!("what the source sent cannot be taken in: {words}")),
+            },
         }
         fetched = packs_size(&staging)?;
         if room.is_some_and(|room| fetched > room) {
@@ -116,6 +133,10 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
     }
     let changed = move_refs(&mirror, context, claim, &list, &bytes)?;
     context.monitor.entries(changed.len() as u64);
+    // A mirror with many packs is slow, and otherwise as good.
+    if let Err(error) = mirror.tidy(PACKS_LIMIT) {
+        context.monitor.problem(&error);
+    }
     let stats = Stats { bytes_fetched: fetched, seconds: begun.elapsed().as_secs(), bytes_elsewhere: grown };
     let quota = Quota { limit: context.quota, elsewhere: mirrors_size(context.mirrors)? };
     match context.store.accept(claim, Content::Refs(&bytes), context.received, &quota, stats) {
@@ -142,7 +163,10 @@ fn unfit(mirror: &Mirror, list: &RefList, ids: &[&str]) -> Result<Option<String>
     }
     let branch = list.refs.iter().find(|(name, id)| name.starts_with(b"refs/heads/") && kinds.get(*id).is_none_or(|kind| kind != "commit"));
     if let Some((name, id)) = branch {
-        return Ok(Some(format!("the branch {} points at {id}, which is no commit", base::text::printable(&String::from_utf8_lossy(name)))));
+        return Ok(Some(format!(
+            "the branch {} points at {id}, which is no commit",
+            base::text::printable(&String::from_utf8_lossy(name))
+        )));
     }
     Ok((!mirror.is_whole(ids)?).then(|| "the source sent a history that is not whole".into()))
 }

@@ -22,7 +22,12 @@ impl Source for Local {
 
     fn fetch(&self, repository: &Path, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome> {
         let mut command = process::git();
-        command.args(["-c", "fetch.unpackLimit=1", "-c", "protocol.version=2", "--git-dir"]).arg(repository).args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--"]).arg(&self.0).args(refspecs);
+        command
+            .args(["-c", "fetch.unpackLimit=1", "-c", "protocol.version=2", "--git-dir"])
+            .arg(repository)
+            .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--"])
+            .arg(&self.0)
+            .args(refspecs);
         let output = process::run(command, 1 << 20, options.time)?;
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok(if output.status.success() {
@@ -48,12 +53,13 @@ impl Setup {
         let path = folder.path().canonicalize().unwrap().join("a repo");
         std::fs::create_dir(&path).unwrap();
         git(&path, &["init", "-q"]);
-        let dataset = Dataset::new("git", path.to_str().unwrap()).unwrap();
+        let dataset = Dataset::new("git", path.join(".git").to_str().unwrap()).unwrap();
         Self { folder, node: Node::new(), dataset, seq: 0 }
     }
 
+    /// The work tree.
     fn path(&self) -> &Path {
-        Path::new(self.dataset.path())
+        Path::new(self.dataset.path()).parent().unwrap()
     }
 
     fn git(&self, arguments: &[&str]) -> String {
@@ -69,7 +75,8 @@ impl Setup {
 
     fn prepare(&self) -> PreparedRequest {
         let config = config(&self.folder.path().join("state"), "", "");
-        let context = ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+        let context =
+            ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
         CLIENT.prepare(&context, &self.dataset).unwrap()
     }
 
@@ -104,12 +111,19 @@ impl Setup {
     }
 
     fn mirrored(&self) -> String {
-        git(&self.mirror(), &["for-each-ref", "--format=%(objectname) %(refname)"]).lines().filter(|line| !line.contains("refs/nightsafe/")).map(|line| format!("{line}\n")).collect()
+        git(&self.mirror(), &["for-each-ref", "--format=%(objectname) %(refname)"])
+            .lines()
+            .filter(|line| !line.contains("refs/nightsafe/"))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     fn restore(&self, list: &[u8], name: &str) -> Result<(PathBuf, RestoreReport)> {
         let target = self.folder.path().join(name);
-        let report = CLIENT.restore(&restore_context(&self.dataset, &target), RestoreSource::Mirror { from: local(&self.mirror()), refs: list.to_vec() })?;
+        let report = CLIENT.restore(
+            &restore_context(&self.dataset, &target),
+            RestoreSource::Mirror { from: local(&self.mirror()), refs: list.to_vec() },
+        )?;
         Ok((target, report))
     }
 }
@@ -146,7 +160,11 @@ fn every_state_can_be_had_again() {
     assert!(is_stored(&fetched), "{fetched:?}");
     assert!(text(&later).starts_with(&format!("HEAD {forced}\n{first} refs/heads/a/b\n{forced} refs/heads/main\n")));
     let mirrored = setup.mirrored();
-    for kept in [format!("{first} refs/kept/20270115T080003Z/heads/a\n"), format!("{first} refs/kept/20270115T080003Z/heads/main\n"), format!("{tag} refs/kept/20270115T080003Z/tags/v1\n")] {
+    for kept in [
+        format!("{first} refs/kept/20270115T080003Z/heads/a\n"),
+        format!("{first} refs/kept/20270115T080003Z/heads/main\n"),
+        format!("{tag} refs/kept/20270115T080003Z/tags/v1\n"),
+    ] {
         assert!(mirrored.contains(&kept), "{mirrored}");
     }
     assert_eq!(std::fs::read_to_string(setup.mirror().join("HEAD")).unwrap().trim(), forced);
@@ -199,6 +217,7 @@ fn what_was_signed_is_what_is_fetched() {
     // An older request that comes later moves nothing back.
     setup.git(&["checkout", "-q", "--detach", &first]);
     let side = setup.commit("side");
+    assert!(is_stored(&setup.send(&asked, None)), "repeated, its list is in the mirror");
     let aside = setup.prepare();
     let late = claim(&setup.dataset, aside.payload, 1);
     let shown = |setup: &Setup| setup.mirrored().lines().filter(|line| !line.contains("refs/kept/")).map(str::to_owned).collect::<Vec<_>>();
@@ -263,11 +282,50 @@ fn a_history_that_is_not_whole_is_not_taken() {
     // The commit alone is in the mirror, as a hostile source could have sent it beside something else.
     let lone = setup.commit("two");
     let raw = setup.git(&["cat-file", "commit", &lone]);
-    let written = super::mirror::feed_ok(super::mirror::git(&setup.mirror(), &["hash-object", "-w", "-t", "commit", "--stdin"]), raw.into_bytes(), 100, Duration::from_secs(10)).unwrap();
+    let written = super::mirror::feed_ok(
+        super::mirror::git(&setup.mirror(), &["hash-object", "-w", "-t", "commit", "--stdin"]),
+        raw.into_bytes(),
+        100,
+        Duration::from_secs(10),
+    )
+    .unwrap();
     assert_eq!(text(&written).trim(), lone);
     // It is fetched all the same, with what belongs to it.
     let (_, fetched) = setup.back_up();
     assert!(matches!(fetched, Fetched::Stored { bytes_fetched: 1.., .. }), "{fetched:?}");
+}
+
+#[test]
+fn only_news_travel_and_packs_are_put_together() {
+    let mut setup = Setup::new();
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..400_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .collect();
+    std::fs::write(setup.path().join("large"), noise).unwrap();
+    let first = setup.commit("0");
+    assert!(matches!(setup.back_up().1, Fetched::Stored { bytes_fetched: 400_000.., .. }));
+    for n in 1..4 {
+        setup.commit(&n.to_string());
+        if n == 3 {
+            setup.git(&["reset", "-q", "--hard", &first]);
+        }
+        assert!(matches!(setup.back_up().1, Fetched::Stored { bytes_fetched: 0..10_000, .. }));
+    }
+    let mirror = super::mirror::Mirror::open_or_create(&setup.mirror(), &setup.dataset, Duration::from_secs(60)).unwrap();
+    let before = setup.mirrored();
+    let objects = |setup: &Setup| git(&setup.mirror(), &["cat-file", "--batch-all-objects", "--batch-check"]);
+    let all = objects(&setup);
+    mirror.tidy(0).unwrap();
+    let packs = std::fs::read_dir(setup.mirror().join("objects/pack"))
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "pack"));
+    assert!(packs.count() < 3);
+    assert_eq!((setup.mirrored(), objects(&setup)), (before, all));
+    git(&setup.mirror(), &["fsck", "--full", "--strict"]);
 }
 
 #[test]
@@ -276,7 +334,8 @@ fn sources_that_cannot_be_backed_up_say_why() {
     let root = dir.path().canonicalize().unwrap();
     let config = config(&root.join("state"), "", "");
     let prepare = |path: &Path| {
-        let context = ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+        let context =
+            ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
         CLIENT.prepare(&context, &Dataset::new("git", path.to_str().unwrap()).unwrap())
     };
     let make = |name: &str, more: &[&str]| {
@@ -286,18 +345,19 @@ fn sources_that_cannot_be_backed_up_say_why() {
     let empty = make("empty.git", &["--bare"]);
     assert_eq!(prepare(&empty).unwrap().attachment.unwrap(), b"HEAD -\n");
     let sha256 = make("sha256", &["--object-format=sha256"]);
-    assert!(prepare(&sha256).unwrap_err().one_line().contains("SHA-256"));
+    assert!(prepare(&sha256.join(".git")).unwrap_err().one_line().contains("SHA-256"));
     let plain = make("plain", &[]);
     git(&plain, &["commit", "-q", "--allow-empty", "-m", "a"]);
     git(&plain, &["commit", "-q", "--allow-empty", "-m", "b"]);
     git(&root, &["clone", "-q", "--depth=1", &format!("file://{}", plain.display()), "shallow"]);
-    assert!(prepare(&root.join("shallow")).unwrap_err().one_line().contains("shallow"));
+    assert!(prepare(&root.join("shallow/.git")).unwrap_err().one_line().contains("shallow"));
     git(&plain, &["worktree", "add", "-q", "../tree"]);
     std::fs::create_dir(root.join("folder")).unwrap();
     std::os::unix::fs::symlink(&plain, root.join("link")).unwrap();
     std::fs::create_dir(root.join("linked")).unwrap();
     std::os::unix::fs::symlink(plain.join(".git"), root.join("linked/.git")).unwrap();
-    for bad in ["tree", "folder", "link", "linked", "absent"] {
+    assert!(prepare(&plain).unwrap_err().render().contains("plain/.git"));
+    for bad in ["tree", "plain/.git/worktrees/tree", "folder", "link", "link/.git", "linked/.git", "absent"] {
         assert!(prepare(&root.join(bad)).is_err(), "{bad}");
     }
     // Git refuses repositories of others unless it is told; root may give one away to try it.
@@ -306,11 +366,11 @@ fn sources_that_cannot_be_backed_up_say_why() {
             let mut command = process::command("chown");
             command.args(["-R", "65534:65534"]).arg(owned);
             process::run_ok(command, 100, Duration::from_secs(10)).unwrap();
-            assert!(prepare(owned).is_ok());
+            assert!(prepare(&if owned == &plain { plain.join(".git") } else { empty.clone() }).is_ok());
         }
     }
     let dataset = Dataset::new("git", root.join("folder").to_str().unwrap()).unwrap();
     assert!(CLIENT.check(&config, &dataset).is_err());
-    assert!(CLIENT.check(&config, &Dataset::new("git", plain.to_str().unwrap()).unwrap()).is_ok());
+    assert!(CLIENT.check(&config, &Dataset::new("git", plain.join(".git").to_str().unwrap()).unwrap()).is_ok());
     assert!(CLIENT.check(&config, &Dataset::new("git", "name").unwrap()).is_err());
 }

@@ -48,7 +48,8 @@ impl ClientModule for Client {
                 if status.success() {
                     return Ok(());
                 }
-                Err(process::failure("pg_dump", &Output { status, stdout: Vec::new(), stderr }).context(format!("could not dump the database {name}")))
+                Err(process::failure("pg_dump", &Output { status, stdout: Vec::new(), stderr })
+                    .context(format!("could not dump the database {name}")))
             };
             archive::backup::backup_stream(spec, DUMP, &mut stdout, &mut finish)
         })
@@ -57,7 +58,9 @@ impl ClientModule for Client {
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
         match source {
             RestoreSource::Archive(reader) => restore::restore(context, &reader),
-            RestoreSource::Mirror { .. } | RestoreSource::Nothing => Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset))),
+            RestoreSource::Mirror { .. } | RestoreSource::Nothing => {
+                Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)))
+            }
         }
     }
 }

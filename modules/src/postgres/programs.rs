@@ -70,13 +70,17 @@ fn newest() -> Option<PathBuf> {
 /// # Errors
 /// Of kind usage.
 pub(super) fn check_name(name: &str) -> Result<&str> {
-    let good = !name.is_empty() && name.len() <= 63 && !name.starts_with('-') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let good = !name.is_empty()
+        && name.len() <= 63
+        && !name.starts_with('-')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     if good {
         return Ok(name);
     }
     let error = Error::usage(format!("{name:?} cannot be a database's name here"));
     Err(if name == "*" || name.contains('/') {
-        error.hint("Name one database, as in postgres:shop; several clusters, and * for all databases, are not carried out by this release.")
+        error
+            .hint("Name one database, as in postgres:shop; several clusters, and * for all databases, are not carried out by this release.")
     } else {
         error.hint("This release takes names of a-z, A-Z, 0-9, '_', '.' and '-'.")
     })

@@ -2,9 +2,9 @@
 //!
 //! Changes no database that has tables in it.
 
+use super::DUMP;
 use super::client::{read_words, shown};
 use super::programs::{Settings, check_name, dbname};
-use super::DUMP;
 use crate::{RestoreContext, RestoreReport};
 use archive::restore::{RestoreSpec, restore_tree};
 use archive::snapshot::SnapshotReader;
@@ -24,11 +24,15 @@ const CONTENT: &str = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalo
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> Result<RestoreReport> {
     if !context.paths.is_empty() {
-        return Err(Error::usage("a database comes back as a whole").hint("Restore the dump with --target DIR, and choose from it with pg_restore --list."));
+        return Err(Error::usage("a database comes back as a whole")
+            .hint("Restore the dump with --target DIR, and choose from it with pg_restore --list."));
     }
     match (context.into_db, context.target) {
-        (Some(_), Some(_)) => Err(Error::usage("a database is restored either into a database or as a file").hint("Leave --target or --into-db out.")),
-        (None, None) => Err(Error::usage("a database needs a place to come back to").hint("Add --into-db NAME for a new database, or --target DIR for the file DIR/dump.")),
+        (Some(_), Some(_)) => {
+            Err(Error::usage("a database is restored either into a database or as a file").hint("Leave --target or --into-db out."))
+        }
+        (None, None) => Err(Error::usage("a database needs a place to come back to")
+            .hint("Add --into-db NAME for a new database, or --target DIR for the file DIR/dump.")),
         (None, Some(target)) => {
             let report = restore_tree(reader, RestoreSpec { paths: Vec::new(), target, monitor: context.monitor })?;
             Ok(RestoreReport { entries: report.entries, bytes: report.bytes, problems: report.problems })
@@ -87,7 +91,8 @@ fn prepare_database(settings: &Settings, name: &str) -> Result<()> {
     if ask(name, CONTENT)? == "0" {
         return Ok(());
     }
-    Err(Error::refused(format!("the database {name} is there and is not empty")).hint("Name a database that does not exist yet; it will be made."))
+    Err(Error::refused(format!("the database {name} is there and is not empty"))
+        .hint("Name a database that does not exist yet; it will be made."))
 }
 
 /// Counts what passes.

@@ -129,7 +129,14 @@ fn a_peer_that_lies_ends_with_an_error() {
     let server = Server::start();
     let version = r"\000\000\000\005\002\000\000\000\003";
     // No sftp at all; a packet without end; an answer nobody asked for; silence after the greeting; a hang-up.
-    for said in [r"hello, this is a shell\n", r"\377\377\377\377\002", &format!(r"{version}\000\000\000\005\147\000\000\000\001"), &format!(r"{version}\000\000\000\004\145"), version, ""] {
+    for said in [
+        r"hello, this is a shell\n",
+        r"\377\377\377\377\002",
+        &format!(r"{version}\000\000\000\005\147\000\000\000\001"),
+        &format!(r"{version}\000\000\000\004\145"),
+        version,
+        "",
+    ] {
         std::fs::write(server.files().join("liar"), format!("printf '{said}'; sleep 1.2")).unwrap();
         let peer = server.peer();
         let before = Instant::now();

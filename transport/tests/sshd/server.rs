@@ -17,7 +17,13 @@ pub fn free_port() -> u16 {
 
 fn run(program: &str, arguments: &[&str]) -> String {
     let mut command = base::process::command(program);
-    for (name, value) in [("GIT_AUTHOR_NAME", "t"), ("GIT_AUTHOR_EMAIL", "t@t"), ("GIT_COMMITTER_NAME", "t"), ("GIT_COMMITTER_EMAIL", "t@t"), ("GIT_CONFIG_GLOBAL", "/dev/null")] {
+    for (name, value) in [
+        ("GIT_AUTHOR_NAME", "t"),
+        ("GIT_AUTHOR_EMAIL", "t@t"),
+        ("GIT_COMMITTER_NAME", "t"),
+        ("GIT_COMMITTER_EMAIL", "t@t"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ] {
         command.env(name, value);
     }
     command.args(arguments);
