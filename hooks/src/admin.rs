@@ -13,7 +13,13 @@ use std::process::ExitCode;
 
 /// The slot of the access list.
 pub fn slot(config: &NodeConfig) -> Slot {
-    Slot { name: "admin".into(), path: config.gate_admin_path(), branch: BRANCH, copy: config.admin_path(), lock: config.gate.join("admin.lock") }
+    Slot {
+        name: "admin".into(),
+        path: config.gate_admin_path(),
+        branch: BRANCH,
+        copy: config.admin_path(),
+        lock: config.gate.join("admin.lock"),
+    }
 }
 
 /// Takes a push of the access list and hands it over.

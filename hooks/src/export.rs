@@ -3,8 +3,8 @@
 //!
 //! Does not prepare anything and knows no request.
 
-use crate::sftp::{self, Denied, Tree};
 use crate::git;
+use crate::sftp::{self, Denied, Tree};
 use base::config::ClientConfig;
 use base::{At, Dataset, Error, Name, Result, beneath};
 use rustix::fs::OFlags;
@@ -33,7 +33,8 @@ struct Folder {
 
 impl Tree for Folder {
     fn open(&mut self, name: &str) -> std::result::Result<File, Denied> {
-        let plain = name.len() <= 255 && !name.starts_with('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+        let plain =
+            name.len() <= 255 && !name.starts_with('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
         if !plain || name.is_empty() {
             return Err(Denied::Forbidden);
         }
@@ -90,8 +91,9 @@ fn check_alternates(config: &ClientConfig, dataset: &Dataset, folder: &OwnedFd) 
         let lender = clean(&Path::new(dataset.path()).join("objects").join(line));
         let lender = lender.as_deref().and_then(Path::parent).and_then(Path::to_str).and_then(|path| Dataset::new("git", path).ok());
         if !lender.is_some_and(|lender| config.allows(&lender)) {
-            return Err(Error::refused(format!("{dataset} borrows objects from {line}, which is not allowed"))
-                .hint("Allow that repository too in client.toml, or run git repack -a -d in the borrower and remove objects/info/alternates."));
+            return Err(Error::refused(format!("{dataset} borrows objects from {line}, which is not allowed")).hint(
+                "Allow that repository too in client.toml, or run git repack -a -d in the borrower and remove objects/info/alternates.",
+            ));
         }
     }
     Ok(())
@@ -130,10 +132,23 @@ mod tests {
     fn only_what_lies_below_the_base() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
-        let text = format!("version = 1\n[[allow]]\nmodule = \"git\"\nunder = \"{0}/srv\"\n[[dataset]]\naddress = \"git:{0}/listed.git\"\n", dir.display());
+        let text = format!(
+            "version = 1\n[[allow]]\nmodule = \"git\"\nunder = \"{0}/srv\"\n[[dataset]]\naddress = \"git:{0}/listed.git\"\n",
+            dir.display()
+        );
         fs::write(dir.join("client.toml"), text).unwrap();
         let config = ClientConfig::load(&dir.join("client.toml")).unwrap();
-        for name in ["srv/a.git", "srv/b.git", "srv/tree.git", "srv/borrows.git", "srv/steals.git", "srv/relative.git", "srv/linked.git", "listed.git", "secret.git"] {
+        for name in [
+            "srv/a.git",
+            "srv/b.git",
+            "srv/tree.git",
+            "srv/borrows.git",
+            "srv/steals.git",
+            "srv/relative.git",
+            "srv/linked.git",
+            "listed.git",
+            "secret.git",
+        ] {
             bare(&dir.join(name));
         }
         symlink(dir.join("secret.git"), dir.join("srv/link.git")).unwrap();
@@ -153,7 +168,20 @@ mod tests {
         for good in ["srv/a.git", "srv/borrows.git", "listed.git"] {
             open(good).unwrap_or_else(|error| panic!("{good}: {}", error.render()));
         }
-        for bad in ["srv/b.git", "srv/link.git", "srv/up/secret.git", "srv/tree.git", "srv/steals.git", "srv/relative.git", "srv/linked.git", "secret.git", "srv", "srv/absent.git", "srv/a.git/HEAD", "listed.git/objects"] {
+        for bad in [
+            "srv/b.git",
+            "srv/link.git",
+            "srv/up/secret.git",
+            "srv/tree.git",
+            "srv/steals.git",
+            "srv/relative.git",
+            "srv/linked.git",
+            "secret.git",
+            "srv",
+            "srv/absent.git",
+            "srv/a.git/HEAD",
+            "listed.git/objects",
+        ] {
             assert!(open(bad).is_err(), "{bad}");
         }
     }

@@ -41,7 +41,10 @@ pub fn upload_pack(path: &Path) -> Result<ExitCode> {
         return Err(Error::failed("there is nothing yet").hint("The node makes it when it has something to put into it."));
     }
     let mut git = command();
-    git.arg("-c").arg(safe_directory(path)).args(["-c", "uploadpack.allowAnySHA1InWant=false", "upload-pack", "--strict", SILENCE]).arg(path);
+    git.arg("-c")
+        .arg(safe_directory(path))
+        .args(["-c", "uploadpack.allowAnySHA1InWant=false", "upload-pack", "--strict", SILENCE])
+        .arg(path);
     Err(Error::failed("git could not be run").because(git.exec()))
 }
 

@@ -33,8 +33,9 @@ pub fn catch_up(config: &NodeConfig, slot: &Slot, again: bool) -> Result<()> {
     let marked = marker(&slot.path)?;
     let mut old = marked.clone();
     if again && marked.is_some() && !waits(&folder)? {
-        // Nothing waits, so the poller has it all; if it does not, its copy was lost or a pack was.
-        old = copy_tip(slot);
+        // Nothing waits, so the poller has it all; if it does not, its copy was lost or a pack was. Where the gate
+        // may not look, the marker is all there is.
+        old = refs::tip(&slot.copy, slot.branch).unwrap_or(old);
     }
     if old.as_deref() == Some(new.as_str()) {
         return Ok(());
@@ -105,7 +106,13 @@ pub fn bring_back(slot: &Slot, repository: &Repository) -> Result<()> {
     pack(&mut from, &theirs, None, file.try_clone().at("write", &path)?)?;
     file.rewind().at("read", &path)?;
     let mut index = process::git();
-    index.arg("-c").arg("core.bigFileThreshold=1m").arg("--git-dir").arg(&slot.path).args(["index-pack", "--stdin", "--strict"]).stdin(Stdio::from(file));
+    index
+        .arg("-c")
+        .arg("core.bigFileThreshold=1m")
+        .arg("--git-dir")
+        .arg(&slot.path)
+        .args(["index-pack", "--stdin", "--strict"])
+        .stdin(Stdio::from(file));
     process::run_ok(index, 4096, TIME)?;
     repository.reset_to(&theirs)?;
     // Nothing of it needs to be handed over: it comes from there.

@@ -134,7 +134,11 @@ impl Push {
     fn decide(&self, command: &Command) -> Result<()> {
         let slot = self.slot();
         if command.name != format!("refs/heads/{}", slot.branch) {
-            return Err(Error::refused(format!("only the branch {} can be pushed here, not {}", slot.branch, base::text::printable(&command.name))));
+            return Err(Error::refused(format!(
+                "only the branch {} can be pushed here, not {}",
+                slot.branch,
+                base::text::printable(&command.name)
+            )));
         }
         let repository = Repository::open_quarantined(slot.branch)?;
         if repository.path() != slot.path.canonicalize().at("open", &slot.path)? {

@@ -31,7 +31,8 @@ fn find<'a>(text: &'a str, kind: &str, key: &str) -> Option<&'a str> {
     }
     let wanted = format!(",restrict {kind} {key}");
     let is_it = |line: &&str| {
-        line.starts_with("command=\"") && line.find(&wanted).is_some_and(|at| matches!(line.as_bytes().get(at + wanted.len()), None | Some(b' ')))
+        line.starts_with("command=\"")
+            && line.find(&wanted).is_some_and(|at| matches!(line.as_bytes().get(at + wanted.len()), None | Some(b' ')))
     };
     text.lines().find(is_it)
 }
@@ -45,7 +46,14 @@ mod tests {
         let text = "# x\ncommand=\"g client a\",restrict ssh-ed25519 AAAA a\ncommand=\"g client b\",restrict ssh-ed25519 AAAAB b\n";
         assert!(find(text, "ssh-ed25519", "AAAAB").unwrap().contains("client b"));
         assert!(find(text, "ssh-ed25519", "AAAA").unwrap().contains("client a"));
-        for (kind, key) in [("ssh-ed25519", "AAA"), ("ssh-rsa", "AAAA"), ("", ""), ("ssh-ed25519", ""), ("ssh-ed25519", "AAAA a"), ("ssh-ed25519", "AAAA\n")] {
+        for (kind, key) in [
+            ("ssh-ed25519", "AAA"),
+            ("ssh-rsa", "AAAA"),
+            ("", ""),
+            ("ssh-ed25519", ""),
+            ("ssh-ed25519", "AAAA a"),
+            ("ssh-ed25519", "AAAA\n"),
+        ] {
             assert!(find(text, kind, key).is_none(), "{kind} {key:?}");
         }
     }

@@ -20,7 +20,15 @@ pub fn refused(folder: &Path, role: &Role, command: Option<&str>, why: &str) {
     let short = |text: &str| base::text::printable(&text.chars().take(300).collect::<String>());
     let from = std::env::var("SSH_CONNECTION").unwrap_or_default();
     let from = from.split(' ').next().filter(|from| !from.is_empty()).unwrap_or("-");
-    let line = format!("{} {} {} from {}: {} (asked for: {})\n", base::clock::now(), role.word(), role.name(), short(from), short(why), short(command.unwrap_or("a shell")));
+    let line = format!(
+        "{} {} {} from {}: {} (asked for: {})\n",
+        base::clock::now(),
+        role.word(),
+        role.name(),
+        short(from),
+        short(why),
+        short(command.unwrap_or("a shell"))
+    );
     // One write, so that lines of several processes do not mix.
     let _ = OpenOptions::new().append(true).create(true).mode(0o640).open(&path).and_then(|mut file| file.write_all(line.as_bytes()));
 }

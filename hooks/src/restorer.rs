@@ -76,7 +76,9 @@ fn asked(name: &str) -> Option<Asked> {
         "packs" => (rest.len() == 64 && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(Asked::Pack(client)),
         "snapshots" => {
             let (id, file) = rest.split_once('/')?;
-            let plain = file.len() <= 64 && file.starts_with(|c: char| c.is_ascii_lowercase()) && file.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-');
+            let plain = file.len() <= 64
+                && file.starts_with(|c: char| c.is_ascii_lowercase())
+                && file.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-');
             plain.then_some(Asked::Snapshot(client, id.parse().ok()?))
         }
         _ => None,

@@ -7,7 +7,17 @@ fn name(text: &str) -> Name {
 }
 
 fn client(paused: bool) -> ClientGrant {
-    ClientGrant { keys: vec![], key_files: vec![], address: None, git_address: None, host_key: None, allow: vec![], quota: None, default_quota: true, paused }
+    ClientGrant {
+        keys: vec![],
+        key_files: vec![],
+        address: None,
+        git_address: None,
+        host_key: None,
+        allow: vec![],
+        quota: None,
+        default_quota: true,
+        paused,
+    }
 }
 
 fn restorer() -> RestorerGrant {
@@ -167,7 +177,8 @@ fn what_each_key_may_run() {
     let node1 = (Role::Export(name("node1")), Grant::Export(&config));
     let mirror = |client: &str| Verb::UploadPackMirror { client: name(client), hex: HEX.into() };
     let wait = format!("receipts-wait {ZERO}");
-    let (web1_mirror, db_mirror) = (format!("git-upload-pack 'web1/mirrors/{HEX}.git'"), format!("git-upload-pack '/db/mirrors/{HEX}.git'"));
+    let (web1_mirror, db_mirror) =
+        (format!("git-upload-pack 'web1/mirrors/{HEX}.git'"), format!("git-upload-pack '/db/mirrors/{HEX}.git'"));
     let path = |text: &str| Verb::UploadPackPath(Dataset::new("git", text).unwrap());
     let good: Vec<(&(Role, Grant<'_>), &str, Verb)> = vec![
         (&web1, "git-receive-pack 'queue'", Verb::ReceivePackQueue),

@@ -108,7 +108,14 @@ impl Session<'_> {
             }
             _ if !self.begun => return Err(wire::broken("the first packet must be SSH_FXP_INIT")),
             Request::Init => return Err(wire::broken("SSH_FXP_INIT came twice")),
-            Request::Other { id, .. } | Request::Open { id, .. } | Request::Close { id, .. } | Request::Read { id, .. } | Request::Fstat { id, .. } | Request::Stat { id, .. } | Request::RealPath { id, .. } | Request::Limits { id } => id,
+            Request::Other { id, .. }
+            | Request::Open { id, .. }
+            | Request::Close { id, .. }
+            | Request::Read { id, .. }
+            | Request::Fstat { id, .. }
+            | Request::Stat { id, .. }
+            | Request::RealPath { id, .. }
+            | Request::Limits { id } => id,
         };
         match request {
             Request::Init => {}

@@ -64,7 +64,18 @@ fn code(reply: &(u8, u32, Vec<u8>)) -> u32 {
 #[test]
 fn reads_in_order() {
     let mut tree = files();
-    let requests = [init(), open(1, "/a", 1), read(2, 0, 0, 8), read(3, 0, 399_996, 100), read(4, 0, 400_000, 10), read(5, 0, u64::MAX, 10), read(6, 0, 4, 1 << 30), packet(8, &[&n(7), &text(&n(0))]), packet(4, &[&n(8), &text(&n(0))]), read(9, 0, 0, 1)];
+    let requests = [
+        init(),
+        open(1, "/a", 1),
+        read(2, 0, 0, 8),
+        read(3, 0, 399_996, 100),
+        read(4, 0, 400_000, 10),
+        read(5, 0, u64::MAX, 10),
+        read(6, 0, 4, 1 << 30),
+        packet(8, &[&n(7), &text(&n(0))]),
+        packet(4, &[&n(8), &text(&n(0))]),
+        read(9, 0, 0, 1),
+    ];
     let replies = talk(&mut tree, &requests).unwrap();
     assert_eq!(replies.iter().map(|r| r.1).collect::<Vec<_>>(), [3, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(replies[2].2, text(&[0, 0, 0, 0, 0, 0, 0, 1]));
@@ -79,10 +90,21 @@ fn reads_in_order() {
 fn nothing_but_reading_of_plain_files() {
     let mut tree = files();
     // (request, expected status)
-    let mut table: Vec<(Vec<u8>, u32)> = [("absent", 2), ("link", 3), ("folder", 3), ("../a", 3), ("/etc/passwd", 2), ("//a", 3), ("a\0", 3), ("folder/../a", 3), ("", 3), ("/", 3)]
-        .iter()
-        .map(|(name, status)| (open(1, name, 1), *status))
-        .collect();
+    let mut table: Vec<(Vec<u8>, u32)> = [
+        ("absent", 2),
+        ("link", 3),
+        ("folder", 3),
+        ("../a", 3),
+        ("/etc/passwd", 2),
+        ("//a", 3),
+        ("a\0", 3),
+        ("folder/../a", 3),
+        ("", 3),
+        ("/", 3),
+    ]
+    .iter()
+    .map(|(name, status)| (open(1, name, 1), *status))
+    .collect();
     for flags in [0, 2, 3, 4, 8, 9, 0x19, u32::MAX] {
         table.push((open(1, "a", flags), 3));
     }

@@ -118,8 +118,21 @@ fn the_gate_follows_the_pollers_copy() {
     let git = || site.git(&alice(), &site.at("admin"));
     let key = format!("user.signingkey={}", site.at("keys/alice").display());
     assert!(git().args(["add", "-A"]).status().unwrap().success());
-    assert!(git().args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "gpg.format=ssh", "-c", &key, "commit", "-q", "-S", "-m", "x"]).status().unwrap().success());
-    let copied = Command::new("git").arg("--git-dir").arg(site.at("data/admin.git")).args(["fetch", "-q"]).arg(site.at("admin")).arg("access:access").output().unwrap();
+    assert!(
+        git()
+            .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "gpg.format=ssh", "-c", &key, "commit", "-q", "-S", "-m", "x"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let copied = Command::new("git")
+        .arg("--git-dir")
+        .arg(site.at("data/admin.git"))
+        .args(["fetch", "-q"])
+        .arg(site.at("admin"))
+        .arg("access:access")
+        .output()
+        .unwrap();
     assert!(copied.status.success(), "{}", words(&copied));
     let theirs = Repository::open(&site.at("data/admin.git"), "access").unwrap().tip().unwrap().unwrap();
     assert_ne!(tip, theirs);
@@ -135,11 +148,15 @@ fn the_gate_follows_the_pollers_copy() {
 #[test]
 fn sshd_asks_for_one_key() {
     let site = site();
-    let keys = |kind: &str, key: &str| Command::new(GATE).arg("--config").arg(site.at("node.toml")).args(["keys", kind, key]).output().unwrap();
+    let keys =
+        |kind: &str, key: &str| Command::new(GATE).arg("--config").arg(site.at("node.toml")).args(["keys", kind, key]).output().unwrap();
     let public = site.public("web1").to_openssh().unwrap();
     let (kind, key) = public.split_once(' ').unwrap();
     let found = String::from_utf8(keys(kind, key).stdout).unwrap();
-    assert!(found.starts_with("command=\"") && found.contains(" client web1\",restrict ssh-ed25519 ") && found.lines().count() == 1, "{found}");
+    assert!(
+        found.starts_with("command=\"") && found.contains(" client web1\",restrict ssh-ed25519 ") && found.lines().count() == 1,
+        "{found}"
+    );
     for (kind, key) in [("ssh-rsa", key), (kind, "AAAA"), (kind, &key[..key.len() - 1]), ("", ""), (kind, NOTHING)] {
         let none = keys(kind, key);
         assert!(none.status.success() && none.stdout.is_empty());

@@ -132,7 +132,15 @@ fn words_for_people() {
     let shell = site.gate(&web1(), None).stdin(Stdio::null()).output().unwrap();
     assert_eq!(shell.status.code(), Some(4));
     assert!(words(&shell).contains("no shell"), "{}", words(&shell));
-    for command in ["sh", "git-upload-pack '/etc'", "git-upload-archive 'queue'", "list", "sftp", "git-receive-pack 'admin'", "git-upload-pack 'queue' ; id"] {
+    for command in [
+        "sh",
+        "git-upload-pack '/etc'",
+        "git-upload-archive 'queue'",
+        "list",
+        "sftp",
+        "git-receive-pack 'admin'",
+        "git-upload-pack 'queue' ; id",
+    ] {
         let done = site.run(&web1(), command);
         assert_eq!(done.status.code(), Some(4), "{command}");
         assert!(done.stdout.is_empty());
@@ -178,7 +186,8 @@ fn receipts_are_served_and_waited_for() {
     // The poller has not made them yet.
     let clone = site.git(&web1(), &site.dir).args(["clone", "-q", "--bare", "gate@node1:receipts", "none.git"]).output().unwrap();
     assert!(clone.status.success(), "{}", words(&clone));
-    let start = |oid: &str| site.gate(&web1(), Some(&format!("receipts-wait {oid}"))).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let start =
+        |oid: &str| site.gate(&web1(), Some(&format!("receipts-wait {oid}"))).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut early = start(NOTHING);
     let receipts = Repository::open_or_create(&site.at("data/web1/receipts.git"), "receipts").unwrap();
     let first = commit(&receipts, &request(1), &site.signer("receipts"));
@@ -197,7 +206,8 @@ fn receipts_are_served_and_waited_for() {
     drop(left.stdin.take());
     assert!(left.wait().unwrap().success());
 
-    let fetched = site.git(&web1(), &site.at("none.git")).args(["fetch", "-q", "gate@node1:receipts", "receipts:receipts"]).output().unwrap();
+    let fetched =
+        site.git(&web1(), &site.at("none.git")).args(["fetch", "-q", "gate@node1:receipts", "receipts:receipts"]).output().unwrap();
     assert!(fetched.status.success(), "{}", words(&fetched));
     assert_eq!(Repository::open(&site.at("none.git"), "receipts").unwrap().tip().unwrap().unwrap(), second);
 }
@@ -233,7 +243,13 @@ fn repositories_of_another_user_are_served() {
         fs::write(&script, text).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let copy = site.at(&format!("{name}-copy.git"));
-        let clone = Command::new("git").env("GIT_SSH", &script).env("GIT_SSH_VARIANT", "ssh").args(["clone", "-q", "--bare", &format!("g@h:{name}")]).arg(&copy).output().unwrap();
+        let clone = Command::new("git")
+            .env("GIT_SSH", &script)
+            .env("GIT_SSH_VARIANT", "ssh")
+            .args(["clone", "-q", "--bare", &format!("g@h:{name}")])
+            .arg(&copy)
+            .output()
+            .unwrap();
         assert!(clone.status.success(), "{}", words(&clone));
         let branch = repository.reference().strip_prefix("refs/heads/").unwrap();
         assert_eq!(Repository::open(&copy, branch).unwrap().tip().unwrap(), repository.tip().unwrap());

@@ -27,11 +27,25 @@ fn client(site: &Site) {
 fn sftp(site: &Site, role: &Role, batch: &str) -> Output {
     let config = if matches!(role, Role::Export(_)) { "client.toml" } else { "node.toml" };
     let script = site.at(&format!("sftp-{}", role.word()));
-    let gate = format!("#!/bin/sh\nSSH_ORIGINAL_COMMAND=sftp exec {} --config {} {} {}\n", crate::site::GATE, site.at(config).display(), role.word(), role.name());
+    let gate = format!(
+        "#!/bin/sh\nSSH_ORIGINAL_COMMAND=sftp exec {} --config {} {} {}\n",
+        crate::site::GATE,
+        site.at(config).display(),
+        role.word(),
+        role.name()
+    );
     fs::write(&script, gate).unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(site.at("batch"), batch).unwrap();
-    Command::new("sftp").arg("-D").arg(&script).arg("-b").arg(site.at("batch")).current_dir(site.at("state")).stdin(Stdio::null()).output().unwrap()
+    Command::new("sftp")
+        .arg("-D")
+        .arg(&script)
+        .arg("-b")
+        .arg(site.at("batch"))
+        .current_dir(site.at("state"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -49,7 +63,20 @@ fn a_node_fetches_packs() {
     let got = sftp(&site, &node1(), "get 20261120T031500Z-3f9a1c7e.abc got\nget /20261120T031500Z-3f9a1c7e.abc got2\n");
     assert!(got.status.success(), "{}", words(&got));
     assert!(fs::read(site.at("state/got")).unwrap() == pack && fs::read(site.at("state/got2")).unwrap() == pack);
-    let bad = ["get link x", "get .hidden x", "get folder/inner x", "get ../../secret x", "get /etc/passwd x", "put secret new", "rm link", "mkdir y", "rename link z", "symlink a b", "chmod 777 link", "get absent x"];
+    let bad = [
+        "get link x",
+        "get .hidden x",
+        "get folder/inner x",
+        "get ../../secret x",
+        "get /etc/passwd x",
+        "put secret new",
+        "rm link",
+        "mkdir y",
+        "rename link z",
+        "symlink a b",
+        "chmod 777 link",
+        "get absent x",
+    ];
     for command in bad {
         let done = sftp(&site, &node1(), &format!("{command}\n"));
         assert!(!done.status.success(), "{command}: {}", words(&done));
@@ -132,7 +159,13 @@ fn a_restorer_reads_what_was_granted() {
     let got = sftp(&site, &carol(), &format!("get web1/packs/{pack} p\nget web1/snapshots/{granted}/manifest m\n"));
     assert!(got.status.success(), "{}", words(&got));
     assert_eq!(fs::read(site.at("state/m")).unwrap(), b"sealed");
-    let bad = [format!("web1/snapshots/{other}/manifest"), format!("web2/packs/{pack}"), "access/authorized_keys".into(), format!("web1/packs/../snapshots/{other}/manifest"), "web1".into()];
+    let bad = [
+        format!("web1/snapshots/{other}/manifest"),
+        format!("web2/packs/{pack}"),
+        "access/authorized_keys".into(),
+        format!("web1/packs/../snapshots/{other}/manifest"),
+        "web1".into(),
+    ];
     for path in bad {
         assert!(!sftp(&site, &carol(), &format!("get {path} x\n")).status.success(), "{path}");
     }
@@ -141,7 +174,9 @@ fn a_restorer_reads_what_was_granted() {
         queue::Repository::open_or_create(&mirror, "main").unwrap();
         fs::write(mirror.join("nightsafe-dataset"), format!("{dataset}\n")).unwrap();
     }
-    let mirror = |n: &str| site.git(&carol(), &site.dir).args(["ls-remote", &format!("gate@node1:web1/mirrors/{}.git", n.repeat(32))]).output().unwrap();
+    let mirror = |n: &str| {
+        site.git(&carol(), &site.dir).args(["ls-remote", &format!("gate@node1:web1/mirrors/{}.git", n.repeat(32))]).output().unwrap()
+    };
     assert!(!mirror("0").status.success(), "the grant names files alone");
     assert!(mirror("1").status.success());
     assert!(!mirror("2").status.success());
@@ -157,7 +192,13 @@ fn the_hook_for_users_never_fails_and_never_waits() {
     fs::set_permissions(bin.join("nightsafe"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/post-update");
     let begun = std::time::Instant::now();
-    let done = Command::new(hook).env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("GIT_DIR", ".").current_dir(&site.dir).stdin(Stdio::null()).output().unwrap();
+    let done = Command::new(hook)
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+        .env("GIT_DIR", ".")
+        .current_dir(&site.dir)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert!(done.status.success() && done.stdout.is_empty() && done.stderr.is_empty());
     assert!(begun.elapsed() < std::time::Duration::from_millis(900), "it waited");
     for _ in 0..100 {

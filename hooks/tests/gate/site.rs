@@ -57,7 +57,11 @@ impl Site {
     }
 
     fn make_key(&self, who: &str) {
-        let done = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", who, "-f"]).arg(self.at("keys").join(who)).stdin(Stdio::null()).status();
+        let done = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", who, "-f"])
+            .arg(self.at("keys").join(who))
+            .stdin(Stdio::null())
+            .status();
         assert!(done.unwrap().success());
     }
 
@@ -87,7 +91,11 @@ impl Site {
         let forced = line.strip_prefix("command=\"").and_then(|rest| rest.split_once('"')).unwrap().0;
         // sshd gives it to the account's shell.
         let mut gate = Command::new("/bin/sh");
-        gate.args(["-c", forced]).env_clear().env("PATH", "/usr/bin:/bin").env("LD_PRELOAD_X", "x").env("SSH_CONNECTION", "192.0.2.1 5 192.0.2.2 22");
+        gate.args(["-c", forced])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LD_PRELOAD_X", "x")
+            .env("SSH_CONNECTION", "192.0.2.1 5 192.0.2.2 22");
         if let Some(command) = command {
             gate.env("SSH_ORIGINAL_COMMAND", command);
         }
@@ -119,7 +127,12 @@ impl Site {
         fs::set_permissions(&temp, fs::Permissions::from_mode(0o755)).unwrap();
         fs::rename(&temp, &script).unwrap();
         let mut git = Command::new("git");
-        git.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &self.dir).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_SSH", script).env("GIT_SSH_VARIANT", "ssh");
+        git.env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &self.dir)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_SSH", script)
+            .env("GIT_SSH_VARIANT", "ssh");
         git.current_dir(folder).stdin(Stdio::null());
         git
     }
@@ -151,7 +164,13 @@ impl Site {
             self.handed_over(who).into_iter().find(|pack| pack.starts_with(&tip))
         } {
             let path = self.at("gate/handover").join(who).join(&pack);
-            let done = Command::new("git").arg("--git-dir").arg(copy).args(["index-pack", "--stdin", "--strict", "--fix-thin"]).stdin(fs::File::open(&path).unwrap()).output().unwrap();
+            let done = Command::new("git")
+                .arg("--git-dir")
+                .arg(copy)
+                .args(["index-pack", "--stdin", "--strict", "--fix-thin"])
+                .stdin(fs::File::open(&path).unwrap())
+                .output()
+                .unwrap();
             assert!(done.status.success(), "{}", words(&done));
             repository.set_tip(&pack[41..81], repository.tip().unwrap().as_deref()).unwrap();
             fs::remove_file(path).unwrap();

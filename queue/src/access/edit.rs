@@ -75,7 +75,8 @@ impl AccessList {
         let host_key = match &new.host_key {
             Some(text) => Some(parse::openssh(&parse::public_key(text).map_err(|e| e.context("the host key is not usable"))?)?),
             None if new.address.is_some() || new.git_address.is_some() => {
-                return Err(Error::usage(format!("the host key of {name} is missing")).hint("The node talks to nobody whose host key it does not know."));
+                return Err(Error::usage(format!("the host key of {name} is missing"))
+                    .hint("The node talks to nobody whose host key it does not know."));
             }
             None => None,
         };
@@ -138,7 +139,8 @@ impl AccessList {
         let key = parse::public_key(&parse::openssh(key)?)?;
         match self.who(&key) {
             None => Ok(key),
-            Some(role) => Err(Error::usage(format!("that key belongs to {} {} already", role.word(), role.name())).hint("Each key has one owner; make another key pair.")),
+            Some(role) => Err(Error::usage(format!("that key belongs to {} {} already", role.word(), role.name()))
+                .hint("Each key has one owner; make another key pair.")),
         }
     }
 

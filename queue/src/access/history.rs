@@ -57,7 +57,10 @@ fn not_here(entry: &TreeEntry, folder: &str) -> Error {
 pub fn check_push(repository: &Repository, old: Option<&str>, new: &str, before: AccessList) -> Result<AccessList> {
     let commits = repository.walk(old, new)?;
     if commits.len() > COMMITS_LIMIT {
-        return Err(Error::refused(format!("the push brings {} commits, and at most {COMMITS_LIMIT} are allowed at a time", commits.len())));
+        return Err(Error::refused(format!(
+            "the push brings {} commits, and at most {COMMITS_LIMIT} are allowed at a time",
+            commits.len()
+        )));
     }
     let mut list = before;
     for commit in &commits {

@@ -26,7 +26,6 @@ pub const LIST_LIMIT: usize = 4 << 20;
 /// The largest key file that is read.
 pub const KEY_LIMIT: usize = 16 << 10;
 
-
 /// What a client may do, and how the node reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientGrant {

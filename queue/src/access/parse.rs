@@ -146,7 +146,14 @@ fn header(text: &str) -> Vec<String> {
     text.lines().take_while(|line| line.starts_with('#')).map(str::to_owned).collect()
 }
 
-fn client_grant(lines: &Lines<'_>, role: &Role, raw: RawClient, default: Option<ByteSize>, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<ClientGrant> {
+fn client_grant(
+    lines: &Lines<'_>,
+    role: &Role,
+    raw: RawClient,
+    default: Option<ByteSize>,
+    keys: &mut KeyReader<'_>,
+    owners: &mut BTreeMap<Vec<u8>, Role>,
+) -> Result<ClientGrant> {
     lines.refuse_later("keep", &raw.keep)?;
     lines.refuse_later("expect", &raw.expect)?;
     lines.refuse_later("part_ttl", &raw.part_ttl)?;
@@ -183,10 +190,19 @@ fn client_grant(lines: &Lines<'_>, role: &Role, raw: RawClient, default: Option<
     })
 }
 
-fn restorer_grant(lines: &Lines<'_>, role: &Role, raw: RawRestorer, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<RestorerGrant> {
+fn restorer_grant(
+    lines: &Lines<'_>,
+    role: &Role,
+    raw: RawRestorer,
+    keys: &mut KeyReader<'_>,
+    owners: &mut BTreeMap<Vec<u8>, Role>,
+) -> Result<RestorerGrant> {
     let mut read = Vec::new();
     for text in &raw.read {
-        read.push(read_pattern(text.get_ref()).map_err(|e| wrong(lines.of(text), e.one_line()).hint("Write CLIENT:MODULE:PATH, or CLIENT:* for all of a client."))?);
+        read.push(
+            read_pattern(text.get_ref())
+                .map_err(|e| wrong(lines.of(text), e.one_line()).hint("Write CLIENT:MODULE:PATH, or CLIENT:* for all of a client."))?,
+        );
     }
     let (found, key_files) = read_keys(lines, role, &raw.keys, keys, owners)?;
     Ok(RestorerGrant { keys: found, key_files, read })
@@ -198,16 +214,25 @@ pub(super) fn read_pattern(text: &str) -> Result<(Name, DatasetPattern)> {
     Ok((Name::new(client)?, DatasetPattern::new(pattern)?))
 }
 
-fn read_keys(lines: &Lines<'_>, role: &Role, files: &Spanned<Vec<Spanned<String>>>, keys: &mut KeyReader<'_>, owners: &mut BTreeMap<Vec<u8>, Role>) -> Result<(Vec<PublicKey>, Vec<String>)> {
+fn read_keys(
+    lines: &Lines<'_>,
+    role: &Role,
+    files: &Spanned<Vec<Spanned<String>>>,
+    keys: &mut KeyReader<'_>,
+    owners: &mut BTreeMap<Vec<u8>, Role>,
+) -> Result<(Vec<PublicKey>, Vec<String>)> {
     let who = format!("{} {}", role.word(), role.name());
     if files.get_ref().is_empty() {
-        return Err(wrong(lines.of(files), format!("{who} has no key")).hint("Name at least one file of keys/, as in keys = [\"NAME.pub\"]."));
+        return Err(
+            wrong(lines.of(files), format!("{who} has no key")).hint("Name at least one file of keys/, as in keys = [\"NAME.pub\"].")
+        );
     }
     let (mut found, mut names) = (Vec::new(), Vec::new());
     for file in files.get_ref() {
         let (line, file) = (lines.of(file), file.get_ref());
         if !is_key_file_name(file) {
-            return Err(wrong(line, format!("{file:?} of {who} cannot be the name of a key file")).hint("Write a plain name that ends in .pub; the file lies in keys/."));
+            return Err(wrong(line, format!("{file:?} of {who} cannot be the name of a key file"))
+                .hint("Write a plain name that ends in .pub; the file lies in keys/."));
         }
         let bytes = keys(file)?.ok_or_else(|| wrong(line, format!("{who} names keys/{file}, which is not there")))?;
         let key = key_file(&bytes).map_err(|e| wrong(line, format!("keys/{file} of {who} is no usable public key")).because(e))?;

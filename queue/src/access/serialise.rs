@@ -87,7 +87,8 @@ impl AccessList {
 
     pub(super) fn owners(&self) -> impl Iterator<Item = (Role, &Vec<PublicKey>, &Vec<String>)> {
         let none = const { &Vec::new() };
-        let admins = self.admins.iter().map(move |(name, keys)| (Role::Admin(name.clone()), keys, self.admin_key_files.get(name).unwrap_or(none)));
+        let admins =
+            self.admins.iter().map(move |(name, keys)| (Role::Admin(name.clone()), keys, self.admin_key_files.get(name).unwrap_or(none)));
         let clients = self.clients.iter().map(|(name, grant)| (Role::Client(name.clone()), &grant.keys, &grant.key_files));
         let restorers = self.restorers.iter().map(|(name, grant)| (Role::Restorer(name.clone()), &grant.keys, &grant.key_files));
         admins.chain(clients).chain(restorers)

@@ -82,7 +82,8 @@ fn the_list_of_the_handbook() {
     assert_eq!(entry(dir.path(), &Role::Client(client("web1"))).unwrap(), Entry::Client(web1.clone()));
     assert_eq!(entry(dir.path(), &Role::Restorer(client("carol"))).unwrap(), Entry::Restorer(carol.clone()));
     assert_eq!(entry(dir.path(), &Role::Admin(client("alice"))).unwrap(), Entry::Admin);
-    for absent in [Role::Client(client("alice")), Role::Admin(client("web1")), Role::Restorer(client("web1")), Role::Export(client("web1"))] {
+    for absent in [Role::Client(client("alice")), Role::Admin(client("web1")), Role::Restorer(client("web1")), Role::Export(client("web1"))]
+    {
         assert_eq!(entry(dir.path(), &absent).unwrap(), Entry::Absent);
     }
 }
@@ -131,7 +132,17 @@ fn what_is_wrong_is_named_with_its_line() {
     let (text, _) = sample();
     assert!(AccessList::parse(b"\xff\xfe", &BTreeMap::new()).is_err());
     let rsa_short = "ssh-dss AAAAB3NzaC1kc3MAAAADAQAB x";
-    for bad in ["", "\n# x\n", "ssh-ed25519", "ssh-ed25519 AAAA", "no key at all", rsa_short, &format!("{0}\n{0}", key_text(3)), &format!("command=\"x\" {}", key_text(3)), "\u{0}"] {
+    for bad in [
+        "",
+        "\n# x\n",
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA",
+        "no key at all",
+        rsa_short,
+        &format!("{0}\n{0}", key_text(3)),
+        &format!("command=\"x\" {}", key_text(3)),
+        "\u{0}",
+    ] {
         let (_, mut files) = sample();
         files.insert("web1.pub".into(), bad.as_bytes().to_vec());
         let error = AccessList::parse(text.as_bytes(), &files).unwrap_err().one_line();

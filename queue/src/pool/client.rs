@@ -119,17 +119,17 @@ impl ClientPool {
             }
         }
         let (writing, complete) = (State::Writing.path(&self.inbox, &file.id), State::Complete.path(&self.inbox, &file.id));
-        let done = write_durably(&writing, &self.inbox, &file.to_toml(None)?)
-            .and_then(|()| rename_new(&writing, &complete))
-            .and_then(|()| match atomic::sync_folder(&self.inbox) {
-                Ok(()) => Ok(()),
-                Err(error) => fs::remove_file(&complete).at("remove", &complete).and(Err(error)),
+        let done =
+            write_durably(&writing, &self.inbox, &file.to_toml(None)?).and_then(|()| rename_new(&writing, &complete)).and_then(|()| {
+                match atomic::sync_folder(&self.inbox) {
+                    Ok(()) => Ok(()),
+                    Err(error) => fs::remove_file(&complete).at("remove", &complete).and(Err(error)),
+                }
             });
         if let Err(error) = done {
             // Best effort on top of an error that is reported: the sweep removes what stays.
             let _ = fs::remove_file(&writing);
-            return Err(error.context(format!("could not put a request into {}", self.inbox.display()))
-                .hint(hint));
+            return Err(error.context(format!("could not put a request into {}", self.inbox.display())).hint(hint));
         }
         Ok(Submitted::New(file.id.clone()))
     }
@@ -239,7 +239,11 @@ impl ClientPool {
         match fs::remove_file(&waiting) {
             Ok(()) => return Ok(Cancelled::Done),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).at("remove", &waiting).map_err(|e| e.hint("Only who submitted it, or the account of nightsafe, may cancel a request.")),
+            Err(error) => {
+                return Err(error)
+                    .at("remove", &waiting)
+                    .map_err(|e| e.hint("Only who submitted it, or the account of nightsafe, may cancel a request."));
+            }
         }
         let _lock = self.lock()?;
         let path = State::Process.path(&self.work, id);
@@ -269,7 +273,8 @@ impl ClientPool {
         }
         let path = State::Finished.path(&self.work, id);
         if !path.is_file() {
-            return Err(Error::usage(format!("there is no request {id} here")).hint("Finished ones are kept for 7 days; nightsafe submit asks anew."));
+            return Err(Error::usage(format!("there is no request {id} here"))
+                .hint("Finished ones are kept for 7 days; nightsafe submit asks anew."));
         }
         let (file, _) = read(&path, id)?;
         self.submit(&PoolFile::new(&file.dataset()?, &file.node, &file.tags, base::Reason::Manual)?)
@@ -343,7 +348,8 @@ fn read(path: &Path, id: &RequestId) -> Result<(PoolFile, String)> {
     let found = untrusted::read(path, FILE_LIMIT)?;
     let name = path.display().to_string();
     // Only what this account wrote itself may say that somebody else asked.
-    let ours = found.uid == rustix::process::geteuid().as_raw() && path.file_name().is_some_and(|n| !n.as_encoded_bytes().starts_with(b"C"));
+    let ours =
+        found.uid == rustix::process::geteuid().as_raw() && path.file_name().is_some_and(|n| !n.as_encoded_bytes().starts_with(b"C"));
     let (file, by) = if ours { PoolFile::parse_with_by(&name, &found.bytes)? } else { (PoolFile::parse(&name, &found.bytes)?, None) };
     if file.id != *id {
         return Err(Error::refused(format!("{name} says that its id is {}", file.id)));

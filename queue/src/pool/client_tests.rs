@@ -80,7 +80,10 @@ fn more_tags_are_another_request() {
     pool.submit(&plain).unwrap();
     let tagged = PoolFile { tags: vec!["release".into()], ..request("files:/a") };
     assert_eq!(pool.submit(&tagged).unwrap(), Submitted::New(tagged.id.clone()));
-    assert_eq!(pool.submit(&PoolFile { tags: vec!["release".into()], ..request("files:/a") }).unwrap(), Submitted::AlreadyWaiting(tagged.id));
+    assert_eq!(
+        pool.submit(&PoolFile { tags: vec!["release".into()], ..request("files:/a") }).unwrap(),
+        Submitted::AlreadyWaiting(tagged.id)
+    );
 }
 
 #[test]
