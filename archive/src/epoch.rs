@@ -320,7 +320,7 @@ impl EpochKey {
     /// # Errors
     /// When it is no age file, or one for another key.
     pub fn decrypt<R: Read>(&self, source: R) -> Result<age::stream::StreamReader<R>> {
-        let failed = |e: age::DecryptError| Error::failed("could not decrypt").because(e);
+        let failed = |e: age::DecryptError| Error::failed("could not decrypt").because(in_words(e));
         age::Decryptor::new(source).map_err(failed)?.decrypt(std::iter::once(&self.identity as &dyn age::Identity)).map_err(failed)
     }
 
@@ -331,6 +331,19 @@ impl EpochKey {
     pub fn decrypt_all(&self, bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
         let reader = self.decrypt(bytes)?;
         base::untrusted::read_bounded(reader, limit).map_err(|e| Error::failed("could not decrypt").because(e))
+    }
+}
+
+/// What age could not do. Its own texts are translations that it looks up, in builds for tests from files that are only
+/// there on the machine that built it.
+fn in_words(error: age::DecryptError) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        age::DecryptError::Io(error) => error.into(),
+        age::DecryptError::InvalidHeader | age::DecryptError::UnknownFormat => "it is no age file that this version reads, or its head was changed".into(),
+        age::DecryptError::InvalidMac | age::DecryptError::DecryptionFailed => "it was changed after it was encrypted".into(),
+        age::DecryptError::NoMatchingKeys | age::DecryptError::KeyDecryptionFailed => "it was encrypted to another key, or its head was changed".into(),
+        age::DecryptError::ExcessiveWork { .. } => "it was encrypted with a passphrase".into(),
+        other => format!("{other:?}").into(),
     }
 }
 
@@ -346,10 +359,10 @@ pub fn open_epoch(public: &Public, identities: &IdentityFile) -> Result<EpochKey
         let made_for = epoch.recipients.iter().map(|text| base::text::printable(text)).collect::<Vec<_>>().join(", ");
         Error::failed(format!("wrong identity: this snapshot was made for {made_for}")).hint("Give the identity file of one of these keys with --identity.")
     };
-    let decryptor = age::Decryptor::new(&bytes[..]).map_err(|e| Error::failed("the manifest's key file is damaged").because(e))?;
+    let decryptor = age::Decryptor::new(&bytes[..]).map_err(|e| Error::failed("the manifest's key file is damaged").because(in_words(e)))?;
     let reader = decryptor.decrypt(identities.each()).map_err(|e| match e {
         age::DecryptError::NoMatchingKeys | age::DecryptError::KeyDecryptionFailed => wrong(),
-        other => Error::failed("could not open the manifest's key file").because(other),
+        other => Error::failed("could not open the manifest's key file").because(in_words(other)),
     })?;
     let plain = base::untrusted::read_bounded(reader, limits::KEY_FILE).map_err(|e| Error::failed("the manifest's key file is damaged").because(e))?;
     let text = std::str::from_utf8(&plain).unwrap_or_default().trim_end();

@@ -52,6 +52,11 @@ impl Ahead {
         (Self { source, size, start: 0, buffer: Vec::new(), control: control.clone() }, control)
     }
 
+    /// Reads the beginning, so that a source that cannot be read says so itself.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        if self.size > 0 { self.fill(0).map(|_| ()) } else { Ok(()) }
+    }
+
     /// The buffered bytes from `position` on; reads some where there are none.
     fn fill(&mut self, position: u64) -> Result<&[u8]> {
         let end = self.start + self.buffer.len() as u64;

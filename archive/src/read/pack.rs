@@ -44,7 +44,8 @@ impl OpenPack {
         if size != pack.size {
             return Err(Error::failed(format!("it has {size} bytes instead of {}", pack.size)));
         }
-        let (ahead, control) = Ahead::new(source, size);
+        let (mut ahead, control) = Ahead::new(source, size);
+        ahead.begin().map_err(unreadable)?;
         control.forbid_from(HEAD_LIMIT);
         let mut reader = key.decrypt(ahead)?;
         control.forbid_from(u64::MAX);
