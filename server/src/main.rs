@@ -64,5 +64,5 @@ fn main() -> ExitCode {
         Command::AdminRecover(args) => commands::admin_recover::run(args, config),
         Command::Config(args) => commands::config::run(args, config),
     };
-    output::finish(result, cli.verbose > 0).into()
+    output::finish(result).into()
 }

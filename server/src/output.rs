@@ -3,7 +3,7 @@
 //! Does not know what the commands do; under cron nothing comes here when all is well.
 
 use base::text::printable;
-use base::{Error, Exit, Kind, Result};
+use base::{Error, Exit, Result};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -70,17 +70,11 @@ pub fn ask(text: &str) -> Option<String> {
 }
 
 /// Turns how a command ended into text on stderr and an exit code.
-pub fn finish(result: Result<Exit>, verbose: bool) -> Exit {
-    match result {
-        Ok(exit) => exit,
-        Err(error) => {
-            // "Another one runs" is no news for cron; the exit code says it.
-            if verbose || error.kind() != Kind::NotNow || io::stderr().is_terminal() {
-                let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render());
-            }
-            error.kind().into()
-        }
-    }
+pub fn finish(result: Result<Exit>) -> Exit {
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render());
+        error.kind().into()
+    })
 }
 
 /// A reader that went away (`| head`) ends the command without a word, as other programs do.

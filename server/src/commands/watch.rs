@@ -58,7 +58,7 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
         if !crew.wait_for_end() {
             // What is cut off here is taken up again by the next start; the system's patience with daemons is short.
             output::warning("ended while requests were being fetched; they go on with the next start");
-            std::process::exit(output::finish(result.map(|()| Exit::Done), true) as i32);
+            std::process::exit(output::finish(result.map(|()| Exit::Done)) as i32);
         }
         result
     })?;

@@ -112,31 +112,41 @@ impl Poller {
         let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
         *lock(&self.access) = Arc::clone(&fresh);
         let mut awake = BTreeSet::new();
-        let now = clock::now();
         for (name, grant) in &fresh.list.clients {
-            let client = self.client(name)?;
-            let waits = client.waits();
-            let again = waits.failures(HANDOVER) > 0 && waits.due(HANDOVER, now);
-            let marked = marks.contains(name.as_str());
-            if client.retry(|retry| retry.under(&digest(grant), now))? {
-                awake.insert(name.clone());
-            }
-            if !(sweep || marked || again) {
-                continue;
-            }
-            match ingest::take_in(self, &client, grant) {
-                Ok(taken) => {
-                    client.retry(|retry| retry.worked(HANDOVER))?;
-                    if taken {
-                        // Its push has just shown that the client is there.
-                        client.retry(|retry| retry.hurry(now))?;
-                    }
+            match self.look_at(name, grant, sweep || marks.contains(name.as_str())) {
+                Ok(true) => {
                     awake.insert(name.clone());
                 }
-                Err(error) => self.try_again(&client, &[HANDOVER], &error)?,
+                Ok(false) => {}
+                Err(error) => self.trouble(name, &error),
             }
         }
         Ok(awake)
+    }
+
+    /// Takes in what one client handed over, when it is `asked` for or was tried before in vain. True when the client is
+    /// to be served.
+    fn look_at(&self, name: &Name, grant: &ClientGrant, asked: bool) -> Result<bool> {
+        let client = self.client(name)?;
+        let now = clock::now();
+        let changed = client.retry(|retry| retry.under(&digest(grant), now))?;
+        let waits = client.waits();
+        if !(asked || waits.failures(HANDOVER) > 0 && waits.due(HANDOVER, now)) {
+            return Ok(changed);
+        }
+        match ingest::take_in(self, &client, grant) {
+            Ok(taken) => {
+                client.retry(|retry| {
+                    retry.worked(HANDOVER);
+                    if taken {
+                        // Its push has just shown that the client is there.
+                        retry.hurry(now);
+                    }
+                })?;
+                Ok(true)
+            }
+            Err(error) => self.try_again(&client, &[HANDOVER], &error).map(|()| changed),
+        }
     }
 
     /// The clients that have requests in the pool.
