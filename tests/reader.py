@@ -134,22 +134,28 @@ def raw(entry, key):
     return base64.b64decode(entry[key + "_b64"], validate=True) if key + "_b64" in entry else entry[key].encode()
 
 
-def lines(ref, ident, level):
-    """The entries below a segment of the catalog, each segment checked against its id."""
+def lines(ref, ident, level, first=None):
+    """The entries below a segment of the catalog; each segment is checked against its id and its first path."""
     segment = b"".join(chunks(ref))
     check_bytes(f"segment {ref}", segment, ident, secret)
     for text in segment.splitlines():
         item = json.loads(text)
+        if first not in (None, raw(item, "first" if level else "path")):
+            fail(f"segment {ref} does not begin as its parent says")
+        first = None
         if level == 0:
             yield item
         else:
-            yield from lines(item["ref"], item["id"], level - 1)
+            yield from lines(item["ref"], item["id"], level - 1, raw(item, "first"))
 
 
+KEYS = set("path path_b64 type mode uid gid user group mtime size chunks more digest hard_link target target_b64".split())
 root = sealed["root"]
 base, last, folders, digests, links = os.fsencode(os.path.abspath(target)), None, [], [], {}
 os.makedirs(os.path.dirname(base), exist_ok=True)
 for entry in lines(root["ref"], root["id"], root["level"]):
+    if not KEYS.issuperset(entry):
+        fail(f"a newer nightsafe wrote this: {set(entry) - KEYS}")
     path = raw(entry, "path")
     if last is None and path:
         os.mkdir(base, 0o700)
