@@ -38,6 +38,7 @@ for purpose in "$@"; do
         want python3 program python3
         want zstd program zstd
         want age program age
+        want b3sum program b3sum
         want passwd program useradd
         ;;
     check)

@@ -100,7 +100,7 @@ fn cancel_and_pause() {
     safe.node(&["poll"]).silent();
     safe.client(&["status"]).says(&["paused"]);
     safe.node(&["client", "pause", "web1", "--off", "--admin-key", &safe.text("admin/id_ed25519")]).exits(0);
-    safe.client(&["retry"]).exits(0);
+    safe.client(&["send", "--now"]).silent();
     safe.round();
     safe.client(&["status"]).says(&["stored"]).ok();
 }

@@ -25,7 +25,7 @@ fn everything_comes_back_over_ssh_and_from_a_local_store() {
         "restore",
         &dataset,
         "--store",
-        &safe.text("node/data"),
+        &safe.text("node/data/web1"),
     ]);
     run(restore.args(["--target", &safe.text("back/local")])).exits(0);
     same_trees(Path::new(&path), &safe.at("back/local"));
@@ -60,7 +60,8 @@ fn single_paths_and_single_files() {
     let safe = Loopback::start();
     let (path, dataset) = dataset(&safe);
     safe.back_up("files", &path);
-    safe.client(&["ls", &dataset]).says(&["a/hello", "many"]).ok();
+    safe.client(&["ls", &dataset]).says(&["a/", "exactly-one-mib"]).ok();
+    safe.client(&["ls", &dataset, "a"]).says(&["hello", "link"]).ok();
     safe.client(&["restore", &dataset, "a/hello", "many", "--target", &safe.text("back/some")]).exits(0);
     let back = safe.sh("cd back/some && find . -mindepth 1 | sort | head -n 4");
     assert_eq!(back, "./a\n./a/hello\n./many\n./many/file-0\n");
@@ -118,7 +119,7 @@ fn a_missing_pack_is_named_and_the_rest_is_restored() {
     let largest = new.iter().max_by_key(|pack| std::fs::metadata(safe.at("node/data/web1/packs").join(pack)).unwrap().len()).unwrap();
     std::fs::rename(safe.at("node/data/web1/packs").join(largest), safe.at("gone")).unwrap();
     let dataset = format!("files:{path}");
-    for extra in [&[][..], &["--store", &safe.text("node/data")][..]] {
+    for extra in [&[][..], &["--store", &safe.text("node/data/web1")][..]] {
         let target = safe.text(&format!("back/{}", extra.len()));
         let restored = safe.client(&[&["restore", &dataset, "--target", &target], extra].concat()).exits(3);
         restored.says(&[&largest[..12], "second"]);

@@ -21,7 +21,7 @@ fn refs_and_history_come_back_over_ssh_and_from_a_local_store() {
     let safe = Loopback::start();
     let path = repository(&safe);
     safe.back_up("git", &path);
-    for (name, extra) in [("ssh", vec![]), ("local", vec!["--store".to_owned(), safe.text("node/data")])] {
+    for (name, extra) in [("ssh", vec![]), ("local", vec!["--store".to_owned(), safe.text("node/data/web1")])] {
         let target = safe.text(&format!("back/{name}"));
         let dataset = format!("git:{path}");
         let mut args = vec!["restore", &dataset, "--target", &target];

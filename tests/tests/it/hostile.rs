@@ -201,18 +201,18 @@ fn the_queue_takes_nothing_but_requests() {
     let before = commits();
     safe.sh("git clone -q client/queues/node1.git -b requests w; cd w; git config user.name web1; git config user.email web1@nightsafe.invalid; git config gpg.format ssh; git config user.signingKey ../client/id_ed25519.pub");
     let cases: &[(&str, &str)] = &[
-        ("another file", "git rm -q .; echo x >x; git add x; git commit -q -S -m x"),
-        ("a request of nonsense", "git rm -q .; echo x >RQ20261120T031500Z-3f9a1c7e.toml; git add .; git commit -q -S -m x"),
-        ("a link", "git rm -q .; ln -s /etc/passwd RQ20261120T031500Z-3f9a1c7e.toml; git add .; git commit -q -S -m x"),
+        ("another file", "git rm -q -r .; echo x >x; git add x; git commit -q -S -m x"),
+        ("a request of nonsense", "git rm -q -r .; echo x >RQ20261120T031500Z-3f9a1c7e.toml; git add .; git commit -q -S -m x"),
+        ("a link", "git rm -q -r .; ln -s /etc/passwd RQ20261120T031500Z-3f9a1c7e.toml; git add .; git commit -q -S -m x"),
         (
             "a program",
             "f=$(ls); git rm -q --cached $f; g=RQ20261120T031500Z-3f9a1c7e.toml; sed 's/^id = .*/id = \"20261120T031500Z-3f9a1c7e\"/' $f >$g; rm $f; chmod +x $g; git add $g; git commit -q -S -m x",
         ),
         (
             "a folder",
-            "git rm -q .; mkdir RQ20261120T031500Z-3f9a1c7e.toml; echo x >RQ20261120T031500Z-3f9a1c7e.toml/x; git add .; git commit -q -S -m x",
+            "git rm -q -r .; mkdir RQ20261120T031500Z-3f9a1c7e.toml; echo x >RQ20261120T031500Z-3f9a1c7e.toml/x; git add .; git commit -q -S -m x",
         ),
-        ("a large file", "git rm -q .; head -c 70000 /dev/zero >MF20261120T031500Z-3f9a1c7e; git add .; git commit -q -S -m x"),
+        ("a large file", "git rm -q -r .; head -c 70000 /dev/zero >MF20261120T031500Z-3f9a1c7e; git add .; git commit -q -S -m x"),
         (
             "no signature",
             "f=$(ls); g=RQ20261120T031500Z-3f9a1c7e.toml; sed 's/^id = .*/id = \"20261120T031500Z-3f9a1c7e\"/; s/^seq = .*/seq = 2/' $f >$g; git rm -q $f; git add $g; git commit -q -m x",

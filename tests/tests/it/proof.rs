@@ -34,8 +34,6 @@ fn plain_git_and_ssh_keygen_accept_the_history() {
         child.stdin.take().unwrap().write_all(payload.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
     }
-    safe.client(&["log", "--verify"]).exits(0);
-    safe.node(&["log", "--verify"]).exits(0);
 }
 
 /// A commit's text without its signature, and the signature.
@@ -161,7 +159,7 @@ fn replace(path: &std::path::Path, bytes: &[u8]) {
 
 fn refused(safe: &Loopback, path: &str, what: &str) {
     let dataset = format!("files:{path}");
-    let (target, store) = (safe.text("back/bad"), safe.text("node/data"));
+    let (target, store) = (safe.text("back/bad"), safe.text("node/data/web1"));
     for extra in [&[][..], &["--store", &store][..]] {
         let args = [&["restore", &dataset, "--target", &target], extra].concat();
         let restored = safe.client(&args);

@@ -12,6 +12,7 @@ const GROUPS: [&str; 3] = ["ns-gate", "ns-data", "ns-submit"];
 struct Machine {
     dir: PathBuf,
     temp: Option<tempfile::TempDir>,
+    programs: tempfile::TempDir,
     port: u16,
     sshd: Option<Child>,
 }
@@ -19,11 +20,13 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let temp = tempfile::Builder::new().prefix("nst-").tempdir_in("/tmp").unwrap();
-        let this = Self { dir: temp.path().to_owned(), temp: Some(temp), port: port(), sshd: None };
+        // sshd runs nothing that lies below a folder which others can write, as /tmp is.
+        let programs = tempfile::Builder::new().prefix("nst-").tempdir_in("/var/lib").unwrap();
+        let this = Self { dir: temp.path().to_owned(), temp: Some(temp), programs, port: port(), sshd: None };
         // The programs may lie where other accounts do not get to.
         this.shell("chmod 0755 . && mkdir bin home etc-client www run && ssh-keygen -q -t ed25519 -N '' -f host");
         for program in ["nightsafe", "nightsafe-server", "nightsafe-gate"] {
-            std::fs::copy(bin().join(program), this.dir.join("bin").join(program)).unwrap();
+            std::fs::copy(bin().join(program), this.programs.path().join(program)).unwrap();
         }
         this
     }
@@ -42,7 +45,7 @@ impl Machine {
             ("@backup.example.org", format!("@127.0.0.1:{}", self.port)),
             ("@web1.example.org", format!("@127.0.0.1:{}", self.port)),
             ("ssh -i ", format!("ssh -F none -o UserKnownHostsFile={dir}/known_hosts -o StrictHostKeyChecking=yes -i ")),
-            ("/usr/local/bin/", format!("{dir}/bin/")),
+            ("/usr/local/bin", self.programs.path().to_str().unwrap().to_owned()),
             ("/etc/ssh/ssh_host_ed25519_key.pub", format!("{dir}/host.pub")),
             ("/etc/nightsafe/client.toml", format!("{dir}/etc-client/client.toml")),
             ("/etc/nightsafe", format!("{dir}/etc")),
@@ -61,7 +64,9 @@ impl Machine {
 
     fn command(&self, program: &str) -> Command {
         let mut command = crate::harness::command(program, &self.dir.join("home"));
-        command.env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.dir.display())).current_dir(&self.dir);
+        command
+            .env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.programs.path().display()))
+            .current_dir(&self.dir);
         command
     }
 
@@ -79,7 +84,11 @@ impl Machine {
             self.here(&settings)
         );
         std::fs::write(self.dir.join("sshd_config"), config).unwrap();
-        std::fs::write(self.dir.join("known_hosts"), format!("[127.0.0.1]:{} {}", self.port, std::fs::read_to_string(self.dir.join("host.pub")).unwrap())).unwrap();
+        std::fs::write(
+            self.dir.join("known_hosts"),
+            format!("[127.0.0.1]:{} {}", self.port, std::fs::read_to_string(self.dir.join("host.pub")).unwrap()),
+        )
+        .unwrap();
         std::fs::create_dir_all("/run/sshd").unwrap();
         let mut sshd = self.command("/usr/sbin/sshd");
         sshd.args(["-D", "-f"]).arg(self.dir.join("sshd_config")).arg("-E").arg(self.dir.join("sshd.log"));
@@ -143,24 +152,55 @@ fn the_installation_page_from_accounts_to_restore() {
     assert_eq!(machine.writable("ns-read", &[&srv, &gate, &etc]), "", "the restorers' account writes nothing");
     let poller = machine.writable("ns-poll", &[&gate]);
     assert!(poller.lines().all(|line| line.contains("/handover")), "the poller writes the hand-over alone:\n{poller}");
-    for (account, file) in [("ns-gate", "etc/pull"), ("ns-gate", "etc/receipts"), ("ns-read", "etc/pull"), ("ns-read", "etc/receipts"), ("ns-gate", "client/id_ed25519"), ("ns-poll", "client/id_ed25519")] {
+    for (account, file) in [
+        ("ns-gate", "etc/pull"),
+        ("ns-gate", "etc/receipts"),
+        ("ns-read", "etc/pull"),
+        ("ns-read", "etc/receipts"),
+        ("ns-gate", "client/id_ed25519"),
+        ("ns-poll", "client/id_ed25519"),
+    ] {
         let mut read = machine.command("runuser");
         read.args(["-u", &machine.name(account), "--", "cat", file]);
         assert_ne!(run(&mut read).code, Some(0), "{account} reads {file}");
     }
     // Nobody comes in by another door: a client's key at the restorers' account, a restorer's at root's.
-    for (key, user) in [("client/id_ed25519", machine.name("ns-read")), ("home/carol", "root".into()), ("home/alice", machine.name("ns-read")), ("home/alice", "root".into())] {
+    for (key, user) in [
+        ("client/id_ed25519", machine.name("ns-read")),
+        ("home/carol", "root".into()),
+        ("home/alice", machine.name("ns-read")),
+        ("home/alice", "root".into()),
+    ] {
         let mut ssh = machine.command("ssh");
-        ssh.args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ControlPath=none", "-o", "UserKnownHostsFile=known_hosts", "-i", key])
-            .args(["-p", &machine.port.to_string(), &format!("{user}@127.0.0.1"), "ping"]);
+        ssh.args([
+            "-F",
+            "none",
+            "-T",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "ControlPath=none",
+            "-o",
+            "UserKnownHostsFile=known_hosts",
+            "-i",
+            key,
+        ])
+        .args(["-p", &machine.port.to_string(), &format!("{user}@127.0.0.1"), "ping"]);
         let tried = run(&mut ssh);
         assert!(tried.code == Some(255) && tried.stderr.contains("Permission denied"), "{key} as {user}: {tried}");
     }
     // The gate's timer has something to repeat after a crash: a push whose hand-over was lost.
-    machine.shell(&machine.here("nightsafe --config /etc/nightsafe/client.toml submit --all\nnightsafe --config /etc/nightsafe/client.toml send\n"));
+    machine.shell(
+        &machine.here("nightsafe --config /etc/nightsafe/client.toml submit --all\nnightsafe --config /etc/nightsafe/client.toml send\n"),
+    );
     machine.shell("rm -f gate/handover/web1/*.pack gate/handover/wake/*");
     let maintain = machine.here("cd /; runuser -u ns-gate -- nightsafe-gate --config /etc/nightsafe/node.toml maintain\n");
-    machine.shell(&format!("{maintain}{}", machine.here("runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml poll --sweep")));
+    machine.shell(&format!(
+        "{maintain}{}",
+        machine.here("runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml poll --sweep")
+    ));
     let snapshots = run(machine.command("nightsafe").args(["--config", "home/restore.toml", "snapshots", "--json"])).json();
     assert_eq!(snapshots.as_array().unwrap().len(), 2);
 }
