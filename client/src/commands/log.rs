@@ -4,7 +4,7 @@ use crate::output::{self, Table};
 use crate::send::{QUEUE_BRANCH, RECEIPTS_BRANCH};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Dataset, Exit, Name, RequestId, Result};
+use base::{At, Dataset, Exit, Name, RequestId, Result};
 use jiff::Timestamp;
 use queue::receipt::{Receipt, receipt_name};
 use queue::repository::Repository;
@@ -65,7 +65,7 @@ impl Log {
 
     fn of_node(&self, config: &ClientConfig, node: &ClientNode) -> Result<Vec<Line>> {
         let path = config.queue_path(&node.name);
-        if !path.exists() {
+        if !path.try_exists().at("look at", &path)? {
             return Ok(Vec::new());
         }
         let requests = Repository::open(&path, QUEUE_BRANCH)?;

@@ -107,13 +107,12 @@ fn datasets(config: &ClientConfig) -> Result<Vec<DatasetRow>> {
             row.error = past.error;
         }
     }
-    for (state, file, _) in ClientPool::open(&config.pool_path())?.list()? {
-        if state == State::Finished {
-            continue;
-        }
+    for (state, file, _) in ClientPool::open(&config.pool_path())?.unfinished()? {
         let dataset = file.dataset()?;
+        // What a node that is away does not fetch is waiting, whatever we have done for it.
+        let away = config.node(&file.node).is_some_and(|node| Contact::load(config, &node.name).is_ok_and(|contact| contact.failures > 0));
         let row = rows.entry((dataset.clone(), file.node.clone())).or_insert_with(|| empty(&dataset, &file.node));
-        row.state = state.words();
+        row.state = if away { State::Complete.words() } else { state.words() };
         row.request = Some(file.id);
     }
     Ok(rows.into_values().collect())

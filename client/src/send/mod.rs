@@ -78,6 +78,11 @@ fn prepare_state(config: &ClientConfig) -> Result<()> {
         return Err(Error::usage("the configuration has no [[node]] to send backups to"));
     }
     let pool = ClientPool::open(&config.pool_path())?;
+    if rustix::fs::access(config.pool_path().join("work"), rustix::fs::Access::WRITE_OK).is_err() {
+        return Err(
+            Error::usage("only the account that keeps nightsafe's state may send").hint("Any member of the submit group may submit.")
+        );
+    }
     state::make_folders(config)?;
     outcome::sweep(config)?;
     pool.sweep_finished(FINISHED_KEPT)?;

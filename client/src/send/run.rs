@@ -196,7 +196,7 @@ impl NodeRun {
     /// # Errors
     /// When the pool cannot be read.
     pub fn has_work(&self) -> Result<bool> {
-        Ok(self.pool.list()?.iter().any(|(state, file, _)| *state != State::Finished && file.node == self.node.name))
+        Ok(self.pool.unfinished()?.iter().any(|(_, file, _)| file.node == self.node.name))
     }
 
     /// Whether something waits for the node's answer.
@@ -204,7 +204,8 @@ impl NodeRun {
     /// # Errors
     /// When the pool cannot be read.
     pub fn is_waiting(&self) -> Result<bool> {
-        Ok(self.pool.list()?.iter().any(|(state, file, _)| *state == State::Process && file.node == self.node.name))
+        let waits = |(state, file, _): &(State, PoolFile, String)| *state == State::Process && file.node == self.node.name;
+        Ok(self.pool.unfinished()?.iter().any(waits))
     }
 
     /// A request has ended: for whoever waits, for `status`, and in the pool.

@@ -305,13 +305,26 @@ impl ClientPool {
     /// # Errors
     /// With the path.
     pub fn list(&self) -> Result<Vec<(State, PoolFile, String)>> {
+        self.in_states(&[State::Complete, State::Process, State::Finished])
+    }
+
+    /// As [`ClientPool::list`], without those that are finished: of these there may be many, and most callers do not ask for them.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn unfinished(&self) -> Result<Vec<(State, PoolFile, String)>> {
+        self.in_states(&[State::Complete, State::Process])
+    }
+
+    fn in_states(&self, states: &[State]) -> Result<Vec<(State, PoolFile, String)>> {
         let mut all = Vec::new();
-        for (state, folder) in [(State::Complete, &self.inbox), (State::Process, &self.work), (State::Finished, &self.work)] {
+        for state in states {
+            let folder = if *state == State::Complete { &self.inbox } else { &self.work };
             let ids = match fs::read_dir(folder) {
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
-                _ => ids(folder, state)?,
+                _ => ids(folder, *state)?,
             };
-            all.extend(ids.iter().filter_map(|id| read(&state.path(folder, id), id).ok()).map(|(file, by)| (state, file, by)));
+            all.extend(ids.iter().filter_map(|id| read(&state.path(folder, id), id).ok()).map(|(file, by)| (*state, file, by)));
         }
         Ok(all)
     }
