@@ -40,7 +40,8 @@ impl Setup {
         }
         let epoch = Epoch::current(&at("epochs/node1.toml"), &[identity.to_public().to_string()], clock::now()).unwrap();
         let identities = IdentityFile::parse(identity.to_string().expose_secret().as_bytes()).unwrap();
-        Self { secrets: Secrets::load_or_create(&at("secret")).unwrap(), epoch, identities, stored: at("stored"), next: 0, dir }
+        // One secret, so that cuts fall at the same places in every run of the tests.
+        Self { secrets: Secrets::from_bytes([5; 32]), epoch, identities, stored: at("stored"), next: 0, dir }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -145,7 +146,7 @@ fn segment(chunks: &BTreeMap<Member, Vec<u8>>, secrets: &Secrets, at: Member, id
 }
 
 fn content_of(chunks: &BTreeMap<Member, Vec<u8>>, content: &Content) -> Vec<u8> {
-    let join = |list: &References| list.members().flat_map(|at| chunks[&at].clone()).collect::<Vec<u8>>();
+    let join = |list: &References| list.members().map(|at| &chunks[&at][..]).collect::<Vec<_>>().concat();
     match content {
         Content::Chunks(list) => join(list),
         Content::More(list) => {
@@ -208,7 +209,8 @@ fn a_tree_comes_back() {
     let (second, again) = setup.tree();
     assert!(second.packs.is_empty());
     assert_eq!(again.entries, snapshot.entries);
-    assert_eq!(again.manifest.public.packs, snapshot.manifest.public.packs);
+    let names = |s: &Snapshot| s.manifest.public.packs.iter().map(|pack| pack.digest).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(names(&again), names(&snapshot));
     // The node has lost the data: it is sent again.
     let lost: Vec<Blake3> = snapshot.manifest.public.packs.iter().map(|pack| pack.digest).collect();
     Index::forget_packs(&setup.at("index"), &lost).unwrap();
@@ -342,7 +344,7 @@ fn long_lists_and_many_files() {
     assert!(first.sealed.root.level >= 1);
     // Chunks in an order that no range describes: a file of pieces of another one, each repeated out of order.
     let piece = |n: u64| noise(300 << 10, n);
-    let ordered: Vec<u8> = (0..40).flat_map(piece).collect();
+    let ordered = (0..40).map(piece).collect::<Vec<_>>().concat();
     fs::write(tree.join("pieces"), &ordered).unwrap();
     fs::write(tree.join("folder 7/5"), b"changed").unwrap();
     let (second, snapshot) = setup.tree();
@@ -357,8 +359,8 @@ fn a_list_over_the_limit_becomes_chunks() {
     let mut setup = Setup::new();
     // Known pieces in an order that no range describes.
     let pieces: Vec<Vec<u8>> = (0..8).map(|seed| noise(96 << 10, seed)).collect();
-    let order = noise(1500, 99);
-    let content: Vec<u8> = order.iter().flat_map(|n| pieces[usize::from(n % 8)].iter().copied()).collect();
+    let order = noise(1800, 99);
+    let content = order.iter().map(|n| &pieces[usize::from(n % 8)][..]).collect::<Vec<_>>().concat();
     let (_, snapshot) = setup.stream(&mut &content[..]);
     assert!(matches!(snapshot.entries[0].kind, EntryKind::File { content: Content::More(_), .. }));
     assert!(snapshot.bytes[&b"dump"[..]] == content);
