@@ -10,10 +10,11 @@ use crate::outcome::OutcomeFile;
 use crate::{output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Dataset, Error, Exit, FileLock, Kind, Monitor, Name, RequestId, Result, backoff, clock};
+use base::{At, Dataset, Error, Exit, FileLock, Kind, Monitor, Name, RequestId, Result, backoff, clock};
 use modules::Lane;
 use queue::pool::{Claimed, ClientPool, PoolFile, State};
 use queue::signature::Signer;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use transport::{Endpoint, Peer};
@@ -174,6 +175,22 @@ impl NodeRun {
         };
         let found = self.pool.crashed(&sent, self)?;
         lock(&self.recovered).extend(found);
+        self.sweep_exports()
+    }
+
+    /// Removes what was prepared for requests that nobody knows any more: neither the pool nor the queue.
+    fn sweep_exports(&self) -> Result<()> {
+        let folder = self.config.export_path(&self.node.name);
+        let mut ids = BTreeSet::new();
+        for file in std::fs::read_dir(&folder).at("list", &folder)? {
+            let name = file.at("list", &folder)?.file_name();
+            ids.extend(name.to_str().and_then(|name| name.split('.').next()?.parse::<RequestId>().ok()));
+        }
+        for id in ids {
+            if self.pool.find(&id)?.is_none() && self.outbox(|outbox| outbox.request_bytes(&id))?.is_none() {
+                modules::discard(&self.config, &self.node, &id)?;
+            }
+        }
         Ok(())
     }
 
