@@ -163,7 +163,7 @@ back_up() {
     sent=$(since "$start")
     nightsafe-server poll
     nightsafe send
-    printf '%-9s %s, of which preparing %s; the node keeps %s more\n' "$1" "$(since "$start")" "$sent" "$(bytes $(($(size "$safe/node/data/web1") - before)))"
+    printf '%-9s %s, of which submit and send %s; the node keeps %s more\n' "$1" "$(since "$start")" "$sent" "$(bytes $(($(size "$safe/node/data/web1") - before)))"
 }
 back_up git "$demo/project.git"
 back_up files "$demo/folder"

@@ -102,11 +102,12 @@ fn another_host_key_is_refused_on_both_sides() {
     assert_ne!(sent.code, Some(0), "{sent}");
     safe.client(&["status"]).says(&["ost key"]);
     safe.edit("client.toml", bad, good);
-    safe.client(&["send", "--now"]).silent();
     // The node pins the client's key in the access list.
     safe.edit("admin/access.toml", good, bad);
     safe.loopback("start").exits(0);
-    let _ = safe.node(&["poll"]);
+    safe.client(&["send", "--now"]).silent();
+    let polled = safe.node(&["poll"]);
+    assert_ne!(polled.code, Some(0), "{polled}");
     assert!(safe.names("node/data/web1/snapshots").is_empty());
     safe.node(&["status"]).says(&["ost key"]);
     safe.edit("admin/access.toml", bad, good);
