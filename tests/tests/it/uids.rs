@@ -119,10 +119,10 @@ impl Drop for Machine {
         for group in GROUPS {
             let _ = run(self.command("groupdel").arg(self.name(group)));
         }
-        if std::thread::panicking() {
-            if let Some(temp) = self.temp.take() {
-                eprintln!("What there was is kept in {}; its accounts are gone.", temp.keep().display());
-            }
+        if std::thread::panicking()
+            && let Some(temp) = self.temp.take()
+        {
+            eprintln!("What there was is kept in {}; its accounts are gone.", temp.keep().display());
         }
     }
 }
@@ -139,10 +139,9 @@ fn the_installation_page_from_accounts_to_restore() {
     let mut script = blocks(&page, "sh").concat();
     // What cron does within the minute, the test does where the page waits for it.
     let poll = "(cd /; runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml poll)\n";
-    for pushed in ["git push -q ns-gate@backup.example.org:admin access\n"] {
-        assert!(script.contains(pushed));
-        script = script.replace(pushed, &format!("{poll}{pushed}{poll}"));
-    }
+    let pushed = "git push -q ns-gate@backup.example.org:admin access\n";
+    assert!(script.contains(pushed));
+    script = script.replace(pushed, &format!("{poll}{pushed}{poll}"));
     machine.shell(&machine.here(&script));
 
     let text = |path: &Path| path.to_str().unwrap().to_owned();
