@@ -34,7 +34,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if sweep {
         poller.swept()?;
     }
-    match poller.worst() {
+    match poller.worst()? {
         None => Ok(Exit::Done),
         Some(Kind::NotNow) => Ok(Exit::NotNow),
         // Each thing was told when it was new; cron must not send it again every minute.

@@ -8,7 +8,7 @@ use crate::output;
 use crate::poll::alarms::{self, Alarm};
 use crate::poll::client::{read_last, read_retry};
 use archive::store::Store;
-use base::{ByteSize, Exit, Monitor, Name, Result, Silent, clock};
+use base::{ByteSize, Exit, Monitor, Name, RequestId, Result, Silent, clock};
 use jiff::Timestamp;
 use queue::Outcome;
 use queue::access::AccessList;
@@ -232,12 +232,15 @@ fn wrong(standing: &Standing) -> Vec<String> {
             t.reason
         )
     });
-    let retries = standing.retries.iter().map(|r| {
+    let lanes: Vec<&Retry> = standing.retries.iter().filter(|retry| retry.what.parse::<RequestId>().is_err()).collect();
+    // A client that cannot be reached is told once, not again for each of its requests.
+    let own = |retry: &&Retry| retry.what.parse::<RequestId>().is_err() || !lanes.iter().any(|lane| lane.words == retry.words);
+    let retries = standing.retries.iter().filter(own).map(|r| {
         let next = match r.next.duration_since(clock::now()).as_secs() {
             seconds if seconds > 0 => format!("next try in {seconds} s"),
             _ => "next try now".into(),
         };
-        format!("{name}: {} does not work for {} ({} times, {next}): {}", r.what, clock::ago(r.since), r.failures, r.words)
+        format!("{name}: {}: failed {} times in a row, for {}; {next}: {}", r.what, r.failures, clock::ago(r.since), r.words)
     });
     let alarms = standing
         .alarms

@@ -61,8 +61,10 @@ impl Crew {
                         // One client's trouble must not take the others' workers away.
                         let done = catch_unwind(AssertUnwindSafe(serve))
                             .unwrap_or_else(|_| Err(Error::failed("the program has a fault; its words are above")));
-                        if let Err(error) = done {
-                            poller.trouble(name, &error);
+                        match done {
+                            Ok(true) => self.ask(name),
+                            Ok(false) => {}
+                            Err(error) => poller.trouble(name, &error),
                         }
                         let _ = after.send(name.clone());
                     });

@@ -177,9 +177,13 @@ impl Poller {
         Ok(next)
     }
 
-    /// The worst that happened so far, as an exit code will say it.
-    pub fn worst(&self) -> Option<Kind> {
-        *lock(&self.worst)
+    /// The worst that happened so far, as an exit code will say it; what only waits for its next try is not done either.
+    ///
+    /// # Errors
+    /// When a client's folder cannot be made.
+    pub fn worst(&self) -> Result<Option<Kind>> {
+        let waits = !self.retries(&BTreeMap::new())?.is_empty();
+        Ok((*lock(&self.worst)).or(waits.then_some(Kind::NotNow)))
     }
 
     /// The access list in force.
@@ -210,7 +214,8 @@ impl Poller {
             }
         })?;
         self.worse(Kind::NotNow);
-        tell(news, &format!("{}: {words}; it is tried again", client.name));
+        let what = keys.first().copied().unwrap_or_default();
+        tell(news, &format!("{}: {what}: {words}; it is tried again", client.name));
         Ok(())
     }
 

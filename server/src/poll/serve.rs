@@ -31,44 +31,52 @@ enum Step {
     NotNow,
 }
 
-/// Serves what `name` has in `lane` until nothing is left for now, or `stopping` says so.
+/// Serves what `name` has in `lane` until nothing is left for now, or `stopping` says so. True when the client came back
+/// after it could not be reached: then its other lane is worth a look as well.
 ///
 /// # Errors
 /// When the client's pool cannot be read; what goes wrong with one request is written down for that request.
-pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn Fn() -> bool) -> Result<()> {
+pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn Fn() -> bool) -> Result<bool> {
     let client = poller.client(name)?;
     if !client.pool_path().is_dir() {
-        return Ok(());
+        return Ok(false);
     }
     let pool = NodePool::open(&client.pool_path())?;
     let mut tried: BTreeSet<RequestId> = BTreeSet::new();
+    let mut came_back = false;
     loop {
         let access = poller.access();
-        let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused) else { return Ok(()) };
-        let now = clock::now();
-        if !client.waits().due(key, now) {
-            return Ok(());
+        let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused) else { return Ok(came_back) };
+        if !client.waits().due(key, clock::now()) {
+            return Ok(came_back);
         }
         let entries = todo(poller, &client, &pool, lane, &tried)?;
         if entries.is_empty() {
-            return Ok(());
+            return Ok(came_back);
         }
         for entry in entries {
-            if stopping() || !Arc::ptr_eq(&access, &poller.access()) {
+            if stopping() {
+                return Ok(false);
+            }
+            // Each request is judged by the list that is in force when its turn comes.
+            if !Arc::ptr_eq(&access, &poller.access()) {
                 break;
             }
             tried.insert(entry.id.clone());
             let Some(_mine) = pool.start(&entry.id)? else { continue };
             match one(poller, &client, grant, &pool, &entry, key)? {
                 Step::Answered => {
-                    client.retry(|retry| retry.worked(key))?;
+                    came_back |= client.retry(|retry| {
+                        let worked = retry.worked(key);
+                        if worked {
+                            retry.hurry(clock::now());
+                        }
+                        worked
+                    })?;
                 }
                 Step::Later => {}
-                Step::NotNow => return Ok(()),
+                Step::NotNow => return Ok(came_back),
             }
-        }
-        if stopping() {
-            return Ok(());
         }
     }
 }
@@ -106,14 +114,14 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, pool: &NodePool, e
     let error = match receipt_for(poller, client, grant, entry) {
         Ok(Some(receipt)) => match conclude(poller, client, pool, receipt) {
             Ok(()) => return Ok(Step::Answered),
-            Err(error) => error.context(format!("could not answer {}", entry.id)),
+            Err(error) => error.context("could not answer"),
         },
         // A crash came between the receipt and the rename.
         Ok(None) => match finish(client, pool, &entry.id) {
             Ok(()) => return Ok(Step::Answered),
             Err(error) => error,
         },
-        Err(error) => error.context(format!("could not serve {}", entry.id)),
+        Err(error) => error,
     };
     let whole_lane = matches!(error.kind(), Kind::NotNow | Kind::Refused);
     if error.kind() == Kind::Refused {

@@ -113,7 +113,7 @@ impl Play {
         let mut names = poller.look(false).unwrap();
         names.extend(poller.with_requests());
         crew::serve_once(&poller, names).unwrap();
-        poller.worst()
+        poller.worst().unwrap()
     }
 
     fn receipt(&self, id: &RequestId) -> Option<Receipt> {
@@ -266,7 +266,8 @@ fn what_does_not_work_now_gets_no_receipt_and_holds_up_nobody() {
     let wait = &waits.wait[files.id.as_str()];
     assert!(wait.failures == 1 && wait.words.contains("address") && wait.next > wait.since, "{wait:?}");
     // It is not tried again before its time, and at once when the list was changed.
-    assert_eq!(play.poll(), None);
+    assert_eq!(play.poll(), Some(Kind::NotNow));
+    assert_eq!(client::read_retry(&play.node.config.client_path(&name())), waits);
     play.change(|list| {
         list.clients.get_mut(&name()).unwrap().allow.pop();
         Ok(())
