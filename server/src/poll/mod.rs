@@ -37,6 +37,7 @@ use queue::access::ClientGrant;
 use queue::pool::NodePool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -61,6 +62,7 @@ pub struct Poller {
     access: Mutex<Arc<Access>>,
     clients: Mutex<BTreeMap<Name, Arc<Client>>>,
     worst: Mutex<Option<Kind>>,
+    looked: AtomicBool,
     _lock: FileLock,
 }
 
@@ -77,7 +79,15 @@ impl Poller {
         let signer = Signer::from_file(&node.config.receipts_key)
             .map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
         let access = access::refresh(&node, None, false)?;
-        Ok(Some(Self { node, signer, access: Mutex::new(access), clients: Mutex::default(), worst: Mutex::default(), _lock: lock }))
+        Ok(Some(Self {
+            node,
+            signer,
+            access: Mutex::new(access),
+            clients: Mutex::default(),
+            worst: Mutex::default(),
+            looked: AtomicBool::default(),
+            _lock: lock,
+        }))
     }
 
     /// Whether it is time to look at everything.
@@ -106,26 +116,29 @@ impl Poller {
             self.own("gate", gate::maintain(&self.node))?;
         }
         let marks = handover::take_marks(&self.node.config.handover_path().join("wake"))?;
-        if sweep || marks.contains("admin") {
+        // A process that was killed may have removed a mark and not have come to look.
+        let all = sweep || !self.looked.swap(true, Ordering::Relaxed);
+        if all || marks.contains("admin") {
             admin::take_in(self)?;
         }
         let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
         *lock(&self.access) = Arc::clone(&fresh);
         let mut awake = BTreeSet::new();
         for (name, grant) in &fresh.list.clients {
-            match self.look_at(name, grant, sweep || marks.contains(name.as_str())) {
-                Ok(true) => {
+            let marked = sweep || marks.contains(name.as_str());
+            match self.look_at(name, grant, all || marked) {
+                Ok(new) if new || marked => {
                     awake.insert(name.clone());
                 }
-                Ok(false) => {}
+                Ok(_) => {}
                 Err(error) => self.trouble(name, &error),
             }
         }
         Ok(awake)
     }
 
-    /// Takes in what one client handed over, when it is `asked` for or was tried before in vain. True when the client is
-    /// to be served.
+    /// Takes in what one client handed over, when it is `asked` for or was tried before in vain. True when there is
+    /// something new.
     fn look_at(&self, name: &Name, grant: &ClientGrant, asked: bool) -> Result<bool> {
         let client = self.client(name)?;
         let now = clock::now();
@@ -143,7 +156,7 @@ impl Poller {
                         retry.hurry(now);
                     }
                 })?;
-                Ok(true)
+                Ok(taken || changed)
             }
             Err(error) => self.try_again(&client, &[HANDOVER], &error).map(|()| changed),
         }
