@@ -243,6 +243,9 @@ PermitUserRC no
 PermitUserEnvironment no
 PrintMotd no
 AcceptEnv GIT_PROTOCOL
+# bash, started by sshd, reads .bashrc unless it believes to be a second shell; on many machines that file takes longer
+# than the whole request. On a real node the gate's account has /bin/sh.
+SetEnv SHLVL=2
 MaxSessions 64
 MaxStartups 256
 LogLevel VERBOSE
