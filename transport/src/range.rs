@@ -4,7 +4,7 @@
 
 use crate::STALL;
 use bytes::BytesMut;
-use openssh_sftp_client::file::File;
+use openssh_sftp_client::{Error as SftpError, file::File};
 use std::collections::VecDeque;
 use std::io::{self, SeekFrom};
 use std::time::Instant;
@@ -53,7 +53,7 @@ pub(crate) async fn read(
         let bytes = tokio::time::timeout(patience, task)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the peer took too long to answer"))?
-            .map_err(|_| io::Error::other("the sftp session broke"))??;
+            .map_err(|_| io::Error::new(io::ErrorKind::ConnectionAborted, "the sftp session broke"))??;
         flight.0.pop_front();
         sink(&bytes)?;
         done += bytes.len() as u64;
@@ -61,6 +61,12 @@ pub(crate) async fn read(
             return Ok(done);
         }
     }
+}
+
+/// What the peer says of this file is the file's trouble; everything else ends the session, and may be tried again.
+fn told(error: SftpError) -> io::Error {
+    let kind = if matches!(error, SftpError::SftpError(..)) { io::ErrorKind::Other } else { io::ErrorKind::ConnectionAborted };
+    io::Error::new(kind, error)
 }
 
 /// Reads `count` bytes at `offset`; fewer only at the end of the file.
@@ -71,7 +77,7 @@ async fn block(mut file: File, offset: u64, count: u32) -> io::Result<BytesMut> 
         let missing = count - u32::try_from(got.len()).unwrap_or(count);
         // The usual case is one answer, which is used as it came.
         let buffer = if got.is_empty() { std::mem::take(&mut got) } else { BytesMut::with_capacity(missing as usize) };
-        let Some(more) = file.read(missing, buffer).await.map_err(io::Error::other)? else { break };
+        let Some(more) = file.read(missing, buffer).await.map_err(told)? else { break };
         if more.is_empty() || more.len() as u64 > u64::from(missing) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer answered a read with a wrong number of bytes"));
         }

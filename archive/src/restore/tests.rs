@@ -1,6 +1,7 @@
 //! Restores of forged snapshots: honest ones, damaged ones and such as no honest client makes.
 
 use super::*;
+use crate::PackSource;
 use crate::entry::Mtime;
 use crate::forge::{Forge, Forged, entry, folder, link};
 use crate::reference::{Member, References, RunId};
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 fn restore(forged: &Forged, target: &Path) -> Result<RestoreReport> {
     restore_paths(forged, target, &[])
@@ -204,6 +207,58 @@ fn a_cut_off_restore_goes_on_and_follows_no_planted_link() {
     let lock = fs::File::open(&marker).unwrap();
     lock.lock().unwrap();
     assert_eq!(restore(&forged, &target).unwrap_err().kind(), Kind::NotNow);
+}
+
+/// Packs behind a connection that breaks after some reads.
+struct Breaking {
+    packs: Arc<dyn PackSource>,
+    left: Arc<AtomicUsize>,
+}
+
+struct BreakingPack(Box<dyn base::ReadAt>, Arc<AtomicUsize>);
+
+impl PackSource for Breaking {
+    fn pack(&self, digest: &base::Blake3) -> Result<Box<dyn base::ReadAt>> {
+        Ok(Box::new(BreakingPack(self.packs.pack(digest)?, self.left.clone())))
+    }
+}
+
+impl base::ReadAt for BreakingPack {
+    fn size(&self) -> std::io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let lost = |_| std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the session broke");
+        self.1.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).map_err(lost)?;
+        self.0.read_at(offset, buffer)
+    }
+}
+
+#[test]
+fn a_lost_connection_stops_it_once_and_it_goes_on() {
+    let (forge, entries) = sample();
+    let count = entries.len() as u64;
+    let forged = forge.finish(entries);
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("t");
+    let left = Arc::new(AtomicUsize::new(0));
+    let mut stops = 0;
+    let report = loop {
+        let packs = Arc::new(Breaking { packs: forged.packs.clone(), left: left.clone() });
+        let reader = SnapshotReader::open(forged.manifest.clone(), &forged.identities, packs).unwrap();
+        left.store(2 + stops, Relaxed);
+        match restore_tree(&reader, RestoreSpec { paths: vec![], target: &target, monitor: &Silent }) {
+            Ok(report) => break report,
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::NotNow, "{}", error.render());
+                assert!(error.render().contains("the session broke") && error.render().contains("again"), "{}", error.render());
+                stops += 1;
+            }
+        }
+    };
+    assert!(stops > 3);
+    assert_eq!((report.entries, report.problems), (count, Vec::<String>::new()));
 }
 
 #[test]

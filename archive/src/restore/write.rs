@@ -24,6 +24,9 @@ const OPEN_FILES: usize = 64;
 /// Chunks of zeros at least this long become holes.
 const HOLE: usize = 16 << 10;
 
+/// What to do when it had to stop.
+const GO_ON: &str = "Run the same command again: what is restored already is not restored twice.";
+
 /// A regular file to be made.
 #[derive(Debug)]
 pub(super) struct FileJob {
@@ -172,7 +175,7 @@ impl<'a> Writer<'a> {
                 }
             }
             let read = reading.join().map_err(|_| Error::failed("the reading thread failed"))?;
-            written.and(read)
+            written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
         })
     }
 
@@ -274,7 +277,7 @@ impl<'a> Writer<'a> {
     /// The same error, when it is one that every further entry would meet.
     pub(super) fn problem(&mut self, error: &Error) -> Result<()> {
         if error.kind() == Kind::NotNow {
-            return Err(Error::not_now(error.one_line()).hint("Run the same command again: what is restored already is not restored twice."));
+            return Err(Error::not_now(error.one_line()).hint(GO_ON));
         }
         self.problems.add(error);
         Ok(())

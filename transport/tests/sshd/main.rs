@@ -125,6 +125,22 @@ fn a_remote_file_is_read_at_offsets_from_several_threads() {
 }
 
 #[test]
+fn a_session_that_dies_is_told_from_a_file_that_cannot_be_read() {
+    let server = Server::start();
+    std::fs::write(server.files().join("f"), noise(3_000_000)).unwrap();
+    std::fs::write(server.files().join("liar"), "echo $$ >pid; exec /usr/lib/openssh/sftp-server -R").unwrap();
+    let file = server.peer().sftp().unwrap().open("f").unwrap();
+    assert_eq!(file.read_at(0, &mut [0; 10]).unwrap(), 10);
+    let pid = std::fs::read_to_string(server.files().join("pid")).unwrap();
+    std::process::Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap();
+    // Once in the middle of it, and ever after.
+    for _ in 0..2 {
+        let error = file.read_at(0, &mut vec![0; 3_000_000]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted, "{error}");
+    }
+}
+
+#[test]
 fn a_peer_that_lies_ends_with_an_error() {
     let server = Server::start();
     let version = r"\000\000\000\005\002\000\000\000\003";
