@@ -123,8 +123,21 @@ struct Open {
     records: Vec<Record>,
 }
 
+/// Puts frames into packs. A full pack is made durable while the next one is written: that takes as long as the disk does.
 fn pack(target: &Target<'_>, ordered: &Receiver<Ordered>) -> Result<Vec<PackInfo>> {
-    let mut packs = Vec::new();
+    std::thread::scope(|scope| {
+        let (full, full_end) = bounded::<Open>(1);
+        let closer = scope.spawn(move || full_end.into_iter().map(|pack| close(target, pack)).collect::<Result<Vec<_>>>());
+        let filled = fill(target, ordered, &full);
+        drop(full);
+        let closed = closer.join().unwrap_or_else(|_| Err(Error::failed("the thread that closes packs has ended unexpectedly")));
+        // The closing thread's error is why no pack could be handed to it.
+        closed.and_then(|packs| filled.map(|()| packs))
+    })
+}
+
+fn fill(target: &Target<'_>, ordered: &Receiver<Ordered>, full: &Sender<Open>) -> Result<()> {
+    let stopped = |_| Error::failed("the thread that closes packs has stopped");
     // One for each lane at most.
     let mut open: Vec<Open> = Vec::new();
     for frame in ordered {
@@ -142,13 +155,10 @@ fn pack(target: &Target<'_>, ordered: &Receiver<Ordered>) -> Result<Vec<PackInfo
         pack.writer.push(&bytes, compressed.plain)?;
         pack.records.extend(frame.records);
         if pack.writer.full() {
-            packs.push(close(target, open.remove(at))?);
+            full.send(open.remove(at)).map_err(stopped)?;
         }
     }
-    for pack in open {
-        packs.push(close(target, pack)?);
-    }
-    Ok(packs)
+    open.into_iter().try_for_each(|pack| full.send(pack).map_err(stopped))
 }
 
 fn close(target: &Target<'_>, pack: Open) -> Result<PackInfo> {
