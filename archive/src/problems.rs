@@ -12,11 +12,13 @@ pub(crate) struct Problems<'a> {
     monitor: &'a dyn Monitor,
     list: Vec<String>,
     more: u64,
+    /// Why the last file failed: thousands may fail for one pack.
+    why: String,
 }
 
 impl<'a> Problems<'a> {
     pub(crate) fn new(monitor: &'a dyn Monitor) -> Self {
-        Self { monitor, list: Vec::new(), more: 0 }
+        Self { monitor, list: Vec::new(), more: 0, why: String::new() }
     }
 
     pub(crate) fn add(&mut self, error: &Error) {
@@ -26,6 +28,14 @@ impl<'a> Problems<'a> {
         } else {
             self.more += 1;
         }
+    }
+
+    /// `what` came to nothing because of `error`, which is told in full once where it goes on and on.
+    pub(crate) fn add_for(&mut self, what: &str, error: &Error) {
+        let why = error.one_line();
+        let line = if why == self.why { format!("{what}, for the same reason") } else { format!("{what}: {why}") };
+        self.why = why;
+        self.add(&Error::failed(line));
     }
 
     pub(crate) fn finish(mut self) -> Vec<String> {

@@ -72,7 +72,7 @@ fn check(reader: &SnapshotReader, window: &mut Vec<(String, Wanted)>, report: &m
                     report.bytes += files[piece.file].expected.size;
                     monitor.bytes(files[piece.file].expected.size);
                 }
-                Reached::Failed(error) => problems.add(&error.context(format!("{} is damaged", names[piece.file]))),
+                Reached::Failed(error) => problems.add_for(&format!("{} is damaged", names[piece.file]), &error),
             }
         }
         true

@@ -5,7 +5,7 @@
 use super::owner::Owners;
 use super::target::{Target, file_type};
 use super::write::same_file;
-use crate::entry::EntryKind;
+use crate::entry::{EntryKind, FileDigest};
 use crate::snapshot::SnapshotReader;
 use base::{At, Error, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -61,7 +61,7 @@ pub(super) fn prepare(reader: &SnapshotReader, path: &Path, owners: &mut Owners)
     }
 }
 
-/// Lets a folder pass that is not empty if all that it holds is just what the snapshot has there.
+/// Lets a folder pass that is not empty if all that it holds is just what the snapshot has there, to the byte.
 fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<()> {
     let refuse = |why: String| Error::refused(format!("{} is not empty: {why}", path.display())).hint("Name a folder that does not exist yet, or is empty.");
     let found = count(path)?;
@@ -76,7 +76,8 @@ fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<
         let meta = owners.meta(&entry);
         let equal = match &entry.kind {
             EntryKind::Dir => file_type(&stat) == FileType::Directory,
-            EntryKind::File { size, .. } => same_file(&stat, *size, &meta),
+            // Without our mark a file's time proves nothing, so its bytes are looked at.
+            EntryKind::File { size, digest, .. } => same_file(&stat, *size, &meta) && content(reader, &mut target, &entry.path)? == *digest,
             EntryKind::Link { target: says } => file_type(&stat) == FileType::Symlink && target.read_link(&entry.path)? == *says,
         };
         if !equal {
@@ -88,6 +89,13 @@ fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<
         return Err(refuse("it holds other things than the snapshot".into()));
     }
     Ok(())
+}
+
+/// The digest of a file that is there.
+fn content(reader: &SnapshotReader, target: &mut Target, path: &[u8]) -> Result<FileDigest> {
+    let mut hasher = reader.secrets().hasher();
+    hasher.update_reader(target.open(path)?).at("read", target.shown(path))?;
+    Ok(FileDigest::of(hasher.finalize().as_bytes()))
 }
 
 /// How many things are below a folder; no link is followed.

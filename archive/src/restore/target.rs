@@ -89,6 +89,14 @@ impl Target {
         })
     }
 
+    /// Opens a file for reading.
+    pub(super) fn open(&mut self, path: &[u8]) -> Result<File> {
+        let shown = self.shown(path);
+        let (folder, name) = split(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        rustix::fs::openat(self.folder(folder)?, name, flags, Mode::empty()).map(File::from).at("open", shown)
+    }
+
     /// Opens a file again that was created here.
     pub(super) fn reopen(&mut self, path: &[u8]) -> Result<File> {
         let shown = self.shown(path);

@@ -216,7 +216,10 @@ impl<'a> Writer<'a> {
                     begun.given_up.insert(piece.file);
                     let kept = self.remove_unfinished(job)?;
                     let what = if kept { "could not be restored completely" } else { "was not restored" };
-                    self.count(Err(error.context(format!("{} {what}", shown.display()))), 0)?;
+                    if error.kind() == Kind::NotNow {
+                        self.problem(&error)?;
+                    }
+                    self.problems.add_for(&format!("{} {what}", shown.display()), &error);
                 }
             }
         }

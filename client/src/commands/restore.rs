@@ -10,9 +10,6 @@ use base::{ByteSize, Error, Exit, Result};
 use modules::{RestoreContext, RestoreReport, RestoreSource};
 use std::path::PathBuf;
 
-/// The most problems that are printed one by one.
-const SHOWN: usize = 100;
-
 /// Bring a snapshot back.
 ///
 /// DIR becomes what the dataset's path was: /var/www/a of files:/var/www comes back as DIR/a. For git, DIR becomes a bare
@@ -77,11 +74,8 @@ impl Restore {
 fn tell(report: &RestoreReport) -> Exit {
     let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
     output::line(format_args!("Restored {} entries{size}.", report.entries));
-    for problem in report.problems.iter().take(SHOWN) {
+    for problem in &report.problems {
         output::note(format_args!("nightsafe: {}", base::text::printable(problem)));
-    }
-    if report.problems.len() > SHOWN {
-        output::note(format_args!("nightsafe: and {} more", report.problems.len() - SHOWN));
     }
     if report.problems.is_empty() {
         return Exit::Done;
