@@ -92,7 +92,13 @@ impl Recall {
     fn compare(&self, offered: &[Offered], proven: &Proven) -> Result<()> {
         let claim = &proven.claim;
         let what = format!("{}:{}", claim.client, claim.dataset);
-        if let Some(before) = seen::Seen::of(self.config.as_ref()).newest(claim)? {
+        // A rescue system may have no place to remember it in; that must not stand in the way of a restore.
+        let before = seen::Seen::of(self.config.as_ref()).newest(claim).unwrap_or_else(|error| {
+            let error = error.context("how far the node's history goes cannot be compared with what was seen before");
+            output::note(format_args!("nightsafe: WARNING: {}", error.render()));
+            None
+        });
+        if let Some(before) = before {
             output::note(format_args!(
                 "nightsafe: WARNING: {} offers an OLDER HISTORY of {what} than it did before: number {} as the newest, and number {before} was seen.\n  \
                  Newer snapshots are missing there or held back. Ask its administrator, or restore from another node.",
