@@ -12,6 +12,7 @@ pub mod config;
 mod dataset;
 pub mod digest;
 mod error;
+pub mod gitdir;
 mod id;
 mod lock;
 mod monitor;

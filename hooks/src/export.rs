@@ -6,16 +6,12 @@
 use crate::git;
 use crate::sftp::{self, Denied, Tree};
 use base::config::ClientConfig;
-use base::{At, Dataset, Error, Name, Result, beneath};
+use base::{Dataset, Error, Name, Result, beneath, gitdir};
 use rustix::fs::OFlags;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// The largest list of alternates that is read.
-const ALTERNATES_LIMIT: usize = 64 << 10;
 
 /// Serves the export folder of `node`.
 ///
@@ -63,56 +59,8 @@ fn repository(config: &ClientConfig, dataset: &Dataset) -> Result<OwnedFd> {
     let path = Path::new(dataset.path());
     let folder = beneath::open_absolute(Path::new(base), path, OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(|error| error.hint("Is there a repository, and may the account read it?"))?;
-    for inner in ["objects", "refs"] {
-        let opened = beneath::open(&folder, Path::new(inner), OFlags::RDONLY | OFlags::DIRECTORY);
-        opened.map_err(|error| Error::refused(format!("{dataset} is no git repository that can be served")).because(error))?;
-    }
-    if beneath::open(&folder, Path::new("commondir"), OFlags::PATH).is_ok() {
-        return Err(Error::refused(format!("{dataset} is a worktree of another repository")).hint("Name that repository instead."));
-    }
-    check_alternates(config, dataset, &folder)?;
+    gitdir::check(config, dataset, &folder)?;
     Ok(folder)
-}
-
-/// A repository may borrow objects from others only where those are allowed as well.
-fn check_alternates(config: &ClientConfig, dataset: &Dataset, folder: &OwnedFd) -> Result<()> {
-    let name = Path::new("objects/info/alternates");
-    if beneath::open(folder, name, OFlags::PATH | OFlags::NOFOLLOW).is_err() {
-        // None, or a link, which would be followed by git.
-        return match rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => Ok(()),
-            _ => Err(Error::refused(format!("{dataset} has links where none may be"))),
-        };
-    }
-    let mut text = String::new();
-    let file = beneath::regular_file(folder, name)?;
-    file.take(ALTERNATES_LIMIT as u64).read_to_string(&mut text).at("read", name)?;
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let lender = clean(&Path::new(dataset.path()).join("objects").join(line));
-        let lender = lender.as_deref().and_then(Path::parent).and_then(Path::to_str).and_then(|path| Dataset::new("git", path).ok());
-        if !lender.is_some_and(|lender| config.allows(&lender)) {
-            return Err(Error::refused(format!("{dataset} borrows objects from {line}, which is not allowed")).hint(
-                "Allow that repository too in client.toml, or run git repack -a -d in the borrower and remove objects/info/alternates.",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The shortest form of an absolute path, without looking at the disk.
-fn clean(path: &Path) -> Option<PathBuf> {
-    let mut clean = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::RootDir | Component::CurDir => {}
-            Component::Prefix(_) => return None,
-        }
-    }
-    Some(clean)
 }
 
 #[cfg(test)]

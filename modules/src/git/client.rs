@@ -6,7 +6,7 @@ use super::refs::RefList;
 use super::{ATTACH_LIMIT, LIST_LIMIT, NAME, restore};
 use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource};
 use base::config::ClientConfig;
-use base::{At, Dataset, Error, Payload, Result, Sha256, beneath, process};
+use base::{At, Dataset, Error, Payload, Result, Sha256, beneath, gitdir, process};
 use rustix::fs::OFlags;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -44,6 +44,8 @@ impl ClientModule for Client {
         let path = crate::settings::absolute(dataset)?;
         let base = context.config.base_of(dataset).ok_or_else(|| crate::settings::not_allowed(dataset))?;
         let folder = repository(Path::new(base), path)?;
+        // Names of refs and ids leave this machine with the request: they must be this repository's own.
+        gitdir::check(context.config, dataset, &folder)?;
         context.monitor.task(&format!("listing the refs of {}", path.display()), None);
         let read = RefList::from_advertisement(&advertisement(&folder)?)
             .map_err(|error| error.context(format!("could not list the refs of {}", path.display())))?;
