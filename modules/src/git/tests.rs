@@ -296,6 +296,41 @@ fn a_history_that_is_not_whole_is_not_taken() {
 }
 
 #[test]
+fn old_history_comes_back() {
+    let mut setup = Setup::new();
+    setup.commit("one");
+    let tree = setup.git(&["rev-parse", "HEAD^{tree}"]);
+    let raw = format!("tree {}\nauthor a <a@b>1 +0000\ncommitter a b@c> 99999999999999999999 +00000\n\nold\n", tree.trim());
+    let command = super::mirror::git(Path::new(setup.dataset.path()), &["hash-object", "-w", "-t", "commit", "--literally", "--stdin"]);
+    let id = super::mirror::feed_ok(command, raw.into_bytes(), 100, Duration::from_secs(10)).unwrap();
+    setup.git(&["update-ref", "refs/heads/old", text(&id).trim()]);
+    let prepared = setup.prepare();
+    let claim = setup.claim(&prepared);
+    let list = prepared.attachment.unwrap();
+    assert!(is_stored(&setup.send(&claim, Some(&list))));
+    let (target, report) = setup.restore(&list, "back").unwrap();
+    assert_eq!(report.entries, 2);
+    assert_eq!(git(&target, &["rev-parse", "refs/heads/old"]).as_bytes(), id);
+}
+
+#[test]
+fn a_repository_that_shows_another_one_is_not_listed() {
+    let setup = Setup::new();
+    setup.commit("one");
+    let root = setup.folder.path().canonicalize().unwrap();
+    let config = config(&root.join("state"), "", "");
+    let other = root.join("other");
+    std::fs::create_dir_all(other.join("objects/pack")).unwrap();
+    std::fs::create_dir_all(other.join("refs")).unwrap();
+    std::fs::write(other.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    std::os::unix::fs::symlink(Path::new(setup.dataset.path()).join("refs/heads"), other.join("refs/heads")).unwrap();
+    let context =
+        ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+    let error = CLIENT.prepare(&context, &Dataset::new("git", other.to_str().unwrap()).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused, "{}", error.render());
+}
+
+#[test]
 fn only_news_travel_and_packs_are_put_together() {
     let mut setup = Setup::new();
     let mut state = 1u32;
