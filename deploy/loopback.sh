@@ -107,9 +107,9 @@ alive() {
 signal_all() {
     local member
     for member in $2; do
-        [ "$(started "${member%%:*}")" = "${member##*:}" ] && kill -s "$1" "${member%%:*}" 2>/dev/null
+        # It may be gone between the two, which is as well.
+        [ "$(started "${member%%:*}")" != "${member##*:}" ] || kill -s "$1" "${member%%:*}" 2>/dev/null || true
     done
-    return 0
 }
 
 if [ "$action" = stop ]; then

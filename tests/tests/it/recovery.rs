@@ -57,6 +57,54 @@ fn a_lost_queue_comes_back_from_the_node() {
     assert!(request.contains("+seq = 3"), "{request}");
 }
 
+/// While the node is away nobody knows what it has: nothing is begun anew, and no answer is taken for somebody else's.
+#[test]
+fn a_queue_lost_while_the_node_is_away_comes_back_later() {
+    let safe = Loopback::start();
+    safe.client(&["submit", "dummy", "x"]).ok();
+    safe.client(&["send"]).silent();
+    safe.node(&["poll"]).silent();
+    safe.loopback("stop").exits(0);
+    safe.sh("rm -rf client/queues client/retry");
+    safe.client(&["submit", "dummy", "y"]).ok();
+    safe.client(&["send"]).exits(75);
+    safe.client(&["send", "--now"]).exits(75);
+    assert!(safe.names("client/pool/inbox").iter().any(|name| name.starts_with('C')));
+    safe.loopback("start").exits(0);
+    safe.client(&["send", "--now"]).silent();
+    safe.round();
+    let status = safe.client(&["status"]).exits(0);
+    assert_eq!(status.stdout.matches("stored").count(), 2, "{status}");
+    assert!(!status.stdout.contains("another machine"), "{status}");
+    assert_eq!(safe.git("node/data/log/web1.git", &["rev-list", "--count", "refs/heads/requests"]).trim(), "2");
+}
+
+#[test]
+fn what_a_killed_send_was_writing_goes() {
+    let safe = Loopback::start();
+    safe.back_up("dummy", "x");
+    safe.write("client/export/node1/.tmp-1-2", "half a pack");
+    safe.back_up("dummy", "x");
+    assert!(safe.names("client/export/node1").is_empty());
+}
+
+#[test]
+fn a_damaged_file_in_the_nodes_pool_is_looked_up_in_the_log() {
+    let safe = Loopback::start();
+    safe.client(&["submit", "dummy", "x"]).ok();
+    safe.client(&["submit", "dummy", "y"]).ok();
+    safe.sh("nightsafe-server client pause web1 --admin-key admin/id_ed25519");
+    safe.client(&["send"]).silent();
+    let _ = safe.node(&["poll"]);
+    safe.sh("cd node/data/web1/pool; for file in C*; do : >$file; break; done");
+    safe.node(&["status"]).exits(0);
+    safe.sh("nightsafe-server client resume web1 --admin-key admin/id_ed25519");
+    let _ = safe.node(&["poll", "--sweep"]);
+    safe.client(&["send"]).silent();
+    let status = safe.client(&["status"]);
+    assert_eq!(status.stdout.matches("stored").count(), 2, "{status}");
+}
+
 #[test]
 fn a_client_that_lost_its_index_sends_in_full() {
     let safe = Loopback::start();

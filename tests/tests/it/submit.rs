@@ -21,6 +21,8 @@ fn every_error_is_clear_and_leaves_nothing() {
         (&["submit", "git", &there], 1, &["there"]),
         (&["submit", "files", &there, "--tag", "a tag"], 2, &["tag"]),
         (&["submit", "files"], 2, &["PATH"]),
+        (&["submit", "files", ""], 2, &["empty"]),
+        (&["submit", "files", &there, "Node 1"], 2, &["a-z"]),
         (&["submit"], 2, &["MODULE"]),
         (&["submit", "--all"], 2, &["dataset"]),
     ];
@@ -110,6 +112,56 @@ fn a_full_disk_leaves_nothing() {
         return;
     }
     assert!(run.stdout.contains("exit 75") && run.stdout.ends_with("fill\n"), "{run}");
+    run.says(&["No space left", "Make room"]);
+}
+
+/// What cannot be prepared now waits; `status` says for what, and cron hears of it once.
+#[test]
+fn no_room_to_prepare_is_told_once_and_shown() {
+    if !root() {
+        return;
+    }
+    let safe = Loopback::start();
+    let path = safe.text("source/a");
+    safe.sh(&format!("mkdir '{path}'; head -c 3000000 /dev/urandom >'{path}/x'"));
+    safe.client(&["submit", "files", &path]).ok();
+    let script = format!(
+        "mount -t tmpfs -o size=1m tmpfs '{}' && for i in 1 2; do nightsafe send 2>err$i; echo \"exit $?\"; done; nightsafe status",
+        safe.text("client/export")
+    );
+    safe.sh("mkdir -p client/export/node1");
+    let prepared = script.replace("&& for", &format!("&& mkdir '{}' && for", safe.text("client/export/node1")));
+    let run = run(safe.command("unshare").args(["--mount", "sh", "-c", &prepared]));
+    if run.stderr.contains("Operation not permitted") {
+        return;
+    }
+    assert!(run.stdout.starts_with("exit 75\nexit 75\n"), "{run}");
+    assert!(safe.read("err1").contains("No space left") && safe.read("err2").is_empty(), "{run}");
+    let run = run.says(&["No space left", "tried again"]);
+    assert!(run.stdout.lines().any(|line| line.contains("source/a") && line.contains("waiting")), "{run}");
+    assert!(safe.names("client/export/node1").is_empty());
+    safe.round();
+    let status = safe.client(&["status"]).says(&["stored"]);
+    assert!(!status.stdout.contains("No space"), "{status}");
+}
+
+/// What somebody puts into the inbox that is no request goes, with a word on what was wrong.
+#[test]
+fn broken_files_in_the_inbox_are_told_and_hold_up_nothing() {
+    let safe = Loopback::start();
+    safe.client(&["submit", "dummy", "good"]).ok();
+    let id = |n: u32| format!("20261120T031500Z-{n:08x}");
+    let inbox = |n: u32, text: &str| safe.write(&format!("client/pool/inbox/C{}", id(n)), text);
+    inbox(1, "version = 1\nid = ");
+    inbox(2, "version = 2\n");
+    inbox(3, &format!("version = 1\nid = \"{}\"\nmodule = \"files\"\npath = \"/../etc\"\nnode = \"node1\"\nreason = \"manual\"\n", id(3)));
+    safe.sh(&format!("cd client/pool/inbox; ln -s /etc/passwd C{}; mkfifo C{}; mkdir C{}", id(4), id(5), id(6)));
+    let sent = safe.client(&["send"]).exits(0).says(&["line 2", "version = 2", "shortest form"]);
+    assert!((1..=6).all(|n| sent.stderr.contains(&id(n))), "{sent}");
+    assert!(safe.names("client/pool/inbox").is_empty());
+    safe.node(&["poll"]).silent();
+    safe.client(&["send"]).silent();
+    safe.client(&["status"]).says(&["dummy:good", "stored"]);
 }
 
 /// A member of the submit group, without sudo, and without being able to read keys, queue or anything else.

@@ -22,7 +22,7 @@ pub fn tree(folder: &Path) {
         yes 'the same line again' | head -c 3000000 >repeated
         truncate -s 4M sparse && printf end >>sparse
         i=0; while [ $i -lt 300 ]; do printf '%s\n' "$i" >"many/file-$i"; i=$((i + 1)); done
-        chmod 0755 a/hello && chmod 0600 random && chmod 0000 a.d/x && chmod 0700 closed && chmod 1777 empty && chmod 2750 many
+        chmod 0755 a/hello && chmod 0600 random && chmod 0400 a.d/x && if [ "$(id -u)" = 0 ]; then chmod 0000 a.d/x; fi && chmod 0700 closed && chmod 1777 empty && chmod 2750 many
         touch -d '1969-12-31 23:59:58.5 UTC' a/hello
         touch -d '2001-02-03 04:05:06.789012345 UTC' hard-1 empty
         touch -h -d '2010-01-01 00:00:00.000000001 UTC' dangling
