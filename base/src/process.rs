@@ -36,6 +36,19 @@ pub fn git() -> Command {
     command
 }
 
+/// Bounds the memory of a program that was just started, and of all that it starts: half of the machine's, and at least
+/// 1 GiB. What a stranger sends can be small and unfold to any size. Files that it maps do not count.
+pub fn bound_memory(child: &Child) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "its width is the platform's")]
+    let total = u64::from(info.totalram).saturating_mul(info.mem_unit.into());
+    let most = (total / 2).max(1 << 30);
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+    // It may have ended already; and a lower limit than this may hold, which is as good.
+    let _ = prlimit(Some(pid), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
+}
+
 /// A child that is killed and waited for when it is dropped, so that nothing is left running.
 #[derive(Debug)]
 pub struct Running(pub Child);
@@ -138,6 +151,20 @@ mod tests {
         let mut bad = command("ls");
         bad.args(["--", "/does-not-exist"]);
         assert!(run_ok(bad, 10, time).unwrap_err().one_line().contains("does-not-exist"));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut command = command("sh");
+        command.args(["-c", "read go; ulimit -d"]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        command.stdin(reader);
+        let output = run_started(command, 100, Duration::from_secs(20), |child| {
+            bound_memory(child);
+            drop(writer);
+        });
+        let limit: u64 = String::from_utf8(output.unwrap().stdout).unwrap().trim().parse().unwrap();
+        assert!(limit >= 1 << 20);
     }
 
     #[test]

@@ -15,14 +15,16 @@ pub struct Limits {
     pub cpu: u64,
     /// The largest file that it may write.
     pub file: u64,
-    /// Address space for each process.
+    /// Address space for each process, with the files that it maps.
+    pub space: u64,
+    /// Memory for each process: what a few bytes of a push unfold to.
     pub memory: u64,
     /// How long it may run at all.
     pub time: Duration,
 }
 
 /// For `git receive-pack`: a push has at most 8 MiB, and whoever pushes holds the queue's lock.
-pub const RECEIVE: Limits = Limits { cpu: 300, file: 256 << 20, memory: 4 << 30, time: Duration::from_secs(900) };
+pub const RECEIVE: Limits = Limits { cpu: 300, file: 256 << 20, space: 4 << 30, memory: 512 << 20, time: Duration::from_secs(900) };
 
 /// A crash must not leave the memory of a process that handled a stranger's bytes.
 pub fn no_core_files() {
@@ -55,7 +57,7 @@ pub fn run(command: &mut Command, limits: Limits) -> Result<ExitStatus> {
 
 /// Starts a child that inherits the limits; this process keeps its own.
 fn spawn(command: &mut Command, limits: Limits) -> Result<Child> {
-    let wanted = [(Resource::Cpu, limits.cpu), (Resource::Fsize, limits.file), (Resource::As, limits.memory)];
+    let wanted = [(Resource::Cpu, limits.cpu), (Resource::Fsize, limits.file), (Resource::As, limits.space), (Resource::Data, limits.memory)];
     let before = wanted.map(|(resource, limit)| {
         let old = getrlimit(resource);
         let limit = old.maximum.map_or(limit, |most| most.min(limit));

@@ -236,6 +236,7 @@ fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetc
     // Ends by itself: when git is gone nobody reads the pipe any more.
     let feed = std::thread::spawn(move || writer.write_all(lines.as_bytes()));
     let output = process::run_started(command, 1 << 20, options.time, |child| {
+        process::bound_memory(child);
         if let (Some(limit), Ok(pid)) = (options.file_limit, i32::try_from(child.id())) {
             let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
             // Without the limit, quota is checked afterwards all the same.
