@@ -4,6 +4,7 @@
 
 use base::config::NodeConfig;
 use base::{At, Error, Result, atomic};
+use rustix::fs::OFlags;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -112,5 +113,8 @@ pub fn folder(path: &Path, mode: u32) -> Result<()> {
         return Ok(());
     }
     atomic::make_folder(path, mode)?;
-    fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
+    // By its descriptor: where the folder above is another account's, a link may stand there by now.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = fs::File::from(rustix::fs::openat(rustix::fs::CWD, path, flags, rustix::fs::Mode::empty()).at("open the folder", path)?);
+    made.set_permissions(Permissions::from_mode(mode)).at("set the mode of", path)
 }

@@ -5,7 +5,7 @@
 use super::{Access, BRANCH, current, handover, publish};
 use crate::node::Node;
 use crate::output;
-use base::{Error, Result, atomic};
+use base::{Error, Result};
 use queue::access::AccessList;
 use queue::{Repository, Signer};
 use std::collections::BTreeMap;
@@ -52,8 +52,7 @@ pub fn commit(copy: &Repository, list: &AccessList, message: &str, signer: &Sign
 
 /// Tells a running `watch` that there is something new. Without one nobody needs to know.
 pub fn wake(node: &Node) {
-    let mark = node.config.handover_path().join("wake").join("admin");
-    if let Err(error) = atomic::write(&mark, b"", 0o660) {
+    if let Err(error) = crate::poll::handover::leave_mark(&node.config.gate, "admin") {
         tracing::info!("a running watch hears of it only at its next sweep: {}", error.one_line());
     }
 }

@@ -4,8 +4,11 @@
 //! are opened without following links and read within bounds, and git never runs in a repository that the gate writes.
 
 use base::{At, Error, Kind, Result, process, untrusted};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -69,27 +72,58 @@ fn in_order(mut pieces: Vec<Piece>, tip: Option<&str>) -> Vec<Piece> {
     ordered
 }
 
-/// The marks that wait in `handover/wake`: names of clients, and `admin`. Each mark is removed before its name is
-/// given, so that what is handed over from now on leaves a mark again.
+/// The folder of marks, opened below `gate` without following a link: it belongs to the gate, which could otherwise have
+/// files of ours removed. `None` when it is not there.
 ///
 /// # Errors
-/// When the folder is there and cannot be read, or a mark cannot be removed.
-pub fn take_marks(folder: &Path) -> Result<BTreeSet<String>> {
-    let names = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        other => other.at("read the folder", folder)?,
+/// With the path; of kind failed when a link stands there.
+fn marks(gate: &Path) -> Result<Option<OwnedFd>> {
+    let wake = Path::new("handover/wake");
+    let shown = || gate.join(wake);
+    let gate = match rustix::fs::openat(rustix::fs::CWD, gate, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.at("open the folder", gate)?,
     };
-    let mut marks = BTreeSet::new();
-    for entry in names.take(MOST) {
-        let name = entry.at("read the folder", folder)?.file_name();
-        let Some(text) = name.to_str() else { continue };
-        if text.starts_with('.') {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(gate, wake, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Err(Errno::NOENT) => Ok(None),
+        other => other.at("open the folder of marks", shown()).map(Some),
+    }
+}
+
+/// The marks that wait in `handover/wake` below `gate`: names of clients, and `admin`. Each mark is removed before its
+/// name is given, so that what is handed over from now on leaves a mark again. What cannot be removed is no mark.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn take_marks(gate: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let Some(folder) = marks(gate)? else { return Ok(found) };
+    let shown = || gate.join("handover/wake");
+    for entry in rustix::fs::Dir::read_from(&folder).at("read the folder", shown())?.take(MOST) {
+        let entry = entry.at("read the folder", shown())?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if name.starts_with('.') {
             continue;
         }
-        base::atomic::remove(&folder.join(&name))?;
-        marks.insert(text.to_owned());
+        match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+            Ok(()) => drop(found.insert(name.to_owned())),
+            Err(Errno::NOENT) => {}
+            Err(error) => tracing::warn!("{} in {} is not removed: {error}", base::text::printable(name), shown().display()),
+        }
     }
-    Ok(marks)
+    Ok(found)
+}
+
+/// Leaves a mark for `name`, as the gate does.
+///
+/// # Errors
+/// With the path.
+pub fn leave_mark(gate: &Path, name: &str) -> Result<()> {
+    let shown = || gate.join("handover/wake").join(name);
+    let Some(folder) = marks(gate)? else { return Ok(()) };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o660)).at("write", shown()).map(drop)
 }
 
 /// What became of a pack.
@@ -124,7 +158,7 @@ pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
         .args(["index-pack", "--stdin", "--strict", "--fix-thin"])
         .arg(format!("--max-input-size={PACK_LIMIT}"))
         .stdin(Stdio::from(file));
-    let output = process::run(command, 4096, TIME)?;
+    let output = process::run_started(command, 4096, TIME, process::bound_memory)?;
     if !output.status.success() {
         let error = process::failure("git index-pack", &output).one_line();
         // A full disk is our own trouble, and no reason to distrust the pack.
@@ -191,11 +225,31 @@ mod tests {
     #[test]
     fn marks_are_taken_once() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["web1", "admin", ".hidden"] {
-            fs::write(dir.path().join(name), b"").unwrap();
+        let wake = dir.path().join("handover/wake");
+        fs::create_dir_all(wake.join("folder")).unwrap();
+        for name in ["web1", ".hidden"] {
+            fs::write(wake.join(name), b"").unwrap();
         }
+        leave_mark(dir.path(), "admin").unwrap();
         assert_eq!(take_marks(dir.path()).unwrap().into_iter().collect::<Vec<_>>(), ["admin", "web1"]);
         assert!(take_marks(dir.path()).unwrap().is_empty());
         assert!(take_marks(&dir.path().join("absent")).unwrap().is_empty());
+    }
+
+    /// The gate's account must not have files of ours removed or made.
+    #[test]
+    fn marks_are_taken_through_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = dir.path().join("data");
+        fs::create_dir_all(ours.join("wake")).unwrap();
+        fs::write(ours.join("wake/pack"), b"stored").unwrap();
+        for (link, target) in [("handover/wake", ours.join("wake")), ("handover", ours.clone())] {
+            let gate = tempfile::tempdir_in(dir.path()).unwrap();
+            let link = gate.path().join(link);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert!(take_marks(gate.path()).is_err() && leave_mark(gate.path(), "admin").is_err());
+        }
+        assert_eq!(fs::read_dir(ours.join("wake")).unwrap().count(), 1);
     }
 }

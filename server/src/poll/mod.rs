@@ -115,7 +115,7 @@ impl Poller {
         if sweep {
             self.own("gate", gate::maintain(&self.node))?;
         }
-        let marks = handover::take_marks(&self.node.config.handover_path().join("wake"))?;
+        let marks = handover::take_marks(&self.node.config.gate)?;
         // A process that was killed may have removed a mark and not have come to look.
         let all = sweep || !self.looked.swap(true, Ordering::Relaxed);
         if all || marks.contains("admin") {
