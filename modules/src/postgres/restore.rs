@@ -17,9 +17,14 @@ use std::time::Duration;
 /// How long a question to the server may take.
 const TIME: Duration = Duration::from_secs(60);
 
-/// Counts what a restore would meet: everything that is in no schema of the server's own.
-const CONTENT: &str = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')";
+/// Counts what a restore would meet: everything that is in no schema of the server's own and belongs to no extension, and
+/// schemas beside the one that every database has.
+const CONTENT: &str = "SELECT (SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname <> 'public' AND nspname <> 'information_schema' \
+    AND nspname NOT LIKE 'pg\\_%') + (SELECT count(*) FROM \
+    (SELECT relnamespace AS n, oid FROM pg_catalog.pg_class UNION ALL SELECT pronamespace, oid FROM pg_catalog.pg_proc \
+    UNION ALL SELECT typnamespace, oid FROM pg_catalog.pg_type) o JOIN pg_catalog.pg_namespace s ON s.oid = o.n \
+    WHERE s.nspname <> 'information_schema' AND s.nspname NOT LIKE 'pg\\_%' \
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e'))";
 
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> Result<RestoreReport> {
@@ -82,7 +87,7 @@ fn prepare_database(settings: &Settings, name: &str) -> Result<()> {
         command.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "-d"]).arg(dbname(database)).arg("-c").arg(question);
         process::run_ok(command, 65_536, TIME).map(|answer| String::from_utf8_lossy(&answer).trim().to_owned())
     };
-    if ask("postgres", &format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{name}'"))? == "0" {
+    if ask("postgres", &format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}'", name.replace('\'', "''")))? == "0" {
         let mut command = settings.program("createdb");
         // The dump brings what a template could have put there already.
         command.args(["--template=template0", "--", name]);
