@@ -1,7 +1,7 @@
 //! `node.toml`: where a node keeps what it keeps, and which keys it uses and trusts.
 
 use crate::error::{Error, Result};
-use crate::{Name, Span};
+use crate::{ByteSize, Name, Span};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct NodeConfig {
     /// The longest time that fetching one request may take. Default 12 h.
     #[serde(default = "default_fetch_time")]
     pub fetch_time: Span,
+    /// How much room must be left where `data` lies for a fetch to begin. Default: none.
+    pub keep_free: Option<ByteSize>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
     pub runtime: Option<PathBuf>,
 }

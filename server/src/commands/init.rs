@@ -113,6 +113,8 @@ receipts_key = {receipts}
 # workers = 8
 # The longest time that fetching one request may take.
 # fetch_time = \"12h\"
+# How much room must be left for a fetch to begin; until there is, requests wait. Default: none.
+# keep_free = \"50 GiB\"
 # Where sockets of kept ssh connections are; the path must be short. Default: run in data.
 # runtime = \"/run/nightsafe\"
 ",

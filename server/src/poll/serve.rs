@@ -7,8 +7,9 @@ use super::client::Client;
 use super::{Poller, ingest, receipts};
 use crate::node::Node;
 use archive::store::Store;
+use base::config::NodeConfig;
 use base::config::client::SshAddress;
-use base::{Claim, Error, Kind, Name, RequestId, Result, Silent, clock};
+use base::{At, ByteSize, Claim, Error, Kind, Name, RequestId, Result, Silent, clock};
 use modules::{Fetched, Lane, ServerContext, server_module};
 use queue::access::ClientGrant;
 use queue::pool::{NodeEntry, NodePool};
@@ -147,6 +148,7 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
         return Ok(Some(receipts::refusal(&poller.node, &claim, ingest::no_module(&claim))));
     };
     tracing::info!("{}: fetching {} ({})", client.name, claim.dataset, claim.id);
+    enough_room(&poller.node.config)?;
     let started = Instant::now();
     let store = Store::open(&client.folder)?;
     let context = ServerContext {
@@ -170,6 +172,18 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
         receipt.reason.as_deref().unwrap_or_default()
     );
     Ok(Some(receipt))
+}
+
+/// Whether a fetch may begin: `keep_free` is left for what the node has to write itself.
+fn enough_room(config: &NodeConfig) -> Result<()> {
+    let Some(wanted) = config.keep_free else { return Ok(()) };
+    let disk = rustix::fs::statvfs(&config.data).at("see how much room there is in", &config.data)?;
+    let free = ByteSize(disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free >= wanted {
+        return Ok(());
+    }
+    Err(Error::not_now(format!("{free} are free in {}, and keep_free is {wanted}", config.data.display()))
+        .hint("Make room there, or lower keep_free in node.toml; the requests wait."))
 }
 
 /// The way to an account of the client; where it leads comes from the access list alone.

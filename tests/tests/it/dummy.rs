@@ -1,6 +1,6 @@
 //! The way itself, with the module that carries nothing: states, queue, log, receipts, and what people are told.
 
-use crate::harness::Loopback;
+use crate::harness::{Loopback, until};
 
 #[test]
 fn a_request_goes_all_the_way_and_is_written_down_on_both_sides() {
@@ -103,4 +103,22 @@ fn cancel_and_pause() {
     safe.client(&["send", "--now"]).silent();
     safe.round();
     safe.client(&["status"]).says(&["stored"]).ok();
+}
+
+#[test]
+fn without_room_requests_wait_and_go_on_when_there_is() {
+    let safe = Loopback::start();
+    let config = safe.read("node.toml");
+    safe.write("node.toml", &format!("keep_free = \"1000000 TiB\"\n{config}"));
+    safe.client(&["submit", "dummy", "x"]).ok();
+    safe.client(&["send"]).silent();
+    safe.node(&["poll"]).exits(75);
+    safe.node(&["status"]).says(&["keep_free"]);
+    safe.client(&["status"]).says(&["being fetched"]);
+    safe.write("node.toml", &config);
+    // The wait for the next try goes by; nothing has to be said to anybody.
+    until("the request is answered", || {
+        let _ = (safe.node(&["poll"]), safe.client(&["send", "--now"]));
+        safe.client(&["status"]).stdout.contains("stored")
+    });
 }
