@@ -56,7 +56,9 @@ impl NodeConfig {
 
     fn check(&self) -> Result<()> {
         let _ = self.version;
-        for (field, path) in [("data", &self.data), ("gate", &self.gate), ("pull_key", &self.pull_key), ("receipts_key", &self.receipts_key)] {
+        for (field, path) in
+            [("data", &self.data), ("gate", &self.gate), ("pull_key", &self.pull_key), ("receipts_key", &self.receipts_key)]
+        {
             if !path.is_absolute() {
                 return Err(Error::usage(format!("{field} must be an absolute path")));
             }
