@@ -85,7 +85,8 @@ impl Peer {
         let mut command = self.git(repo)?;
         command.args(["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", "--"]);
         command.arg(self.url(remote_name)?).arg(refspec);
-        let output = process::run(command, 1 << 20, TIME).map_err(|error| error.context(format!("could not push to {}", self.name())))?;
+        let output = process::run_started(command, 1 << 20, TIME, process::bound_memory)
+            .map_err(|error| error.context(format!("could not push to {}", self.name())))?;
         if output.status.success() {
             return Ok(PushOutcome::Accepted);
         }
@@ -134,8 +135,8 @@ impl Peer {
     pub fn git_ls_remote(&self, remote_name: &str, limit: usize, time: Duration) -> Result<Vec<u8>> {
         let mut command = self.git(Path::new("/"))?;
         command.args(["ls-remote", "--symref", "--"]).arg(self.url(remote_name)?);
-        let output =
-            process::run(command, limit, time).map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
+        let output = process::run_started(command, limit, time, process::bound_memory)
+            .map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
         if output.status.success() { Ok(output.stdout) } else { Err(self.broken("list the refs of", &output)) }
     }
 
