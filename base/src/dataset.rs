@@ -97,7 +97,7 @@ impl std::str::FromStr for Dataset {
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once(':') {
             Some((module, path)) => Self::new(module, path),
-            None => Err(Error::usage(format!("{text:?} is no dataset")).hint("Write MODULE:PATH, as in files:/var/www.")),
+            None => Err(Error::usage(format!("{text:?} is no dataset; write MODULE:PATH, as in files:/var/www"))),
         }
     }
 }
@@ -159,8 +159,11 @@ impl DatasetPattern {
     /// Of kind usage.
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
-        let wrong = || Error::usage(format!("{text:?} is no pattern of datasets"))
-            .hint("Write MODULE:PATH, where the path may end in /* or /**, or be *; or a single * for everything.");
+        let wrong = || {
+            Error::usage(format!(
+                "{text:?} is no pattern of datasets; write MODULE:PATH, where the path may end in /* or /**, or be *; or a single * for everything"
+            ))
+        };
         if text == "*" {
             return Ok(Self(text));
         }

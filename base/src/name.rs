@@ -24,8 +24,9 @@ impl Name {
         let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
         if !first || !rest || text.len() > 63 {
-            return Err(Error::usage(format!("{text:?} cannot be a name"))
-                .hint("Use 1 to 63 of a-z, 0-9, '.' and '-', beginning with a letter or a digit."));
+            return Err(Error::usage(format!(
+                "{text:?} cannot be a name; use 1 to 63 of a-z, 0-9, '.' and '-', beginning with a letter or a digit"
+            )));
         }
         // `x.git` and `x.lock` would be a repository's or a lock's name beside the folder of client `x`.
         if RESERVED.contains(&text.as_str()) || text.ends_with(".git") || text.ends_with(".lock") || text.contains("..") {

@@ -21,7 +21,7 @@ impl std::str::FromStr for ByteSize {
                 let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
                 number.checked_mul(1u64 << shift).map(ByteSize)
             })
-            .ok_or_else(|| Error::usage(format!("{text:?} is no size")).hint("Write a whole number and B, KiB, MiB, GiB or TiB, as in \"200 GiB\"."))
+            .ok_or_else(|| Error::usage(format!("{text:?} is no size; write a whole number and B, KiB, MiB, GiB or TiB, as in 200 GiB")))
     }
 }
 
@@ -70,7 +70,7 @@ impl std::str::FromStr for Span {
                 let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
                 number.checked_mul(*seconds).map(|s| Span(Duration::from_secs(s)))
             })
-            .ok_or_else(|| Error::usage(format!("{text:?} is no span of time")).hint("Write a whole number and s, m, h, d or w, as in \"6h\"."))
+            .ok_or_else(|| Error::usage(format!("{text:?} is no span of time; write a whole number and s, m, h, d or w, as in 6h")))
     }
 }
 

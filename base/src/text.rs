@@ -6,8 +6,19 @@ pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if harmless(c) { vec![c] } else { c.escape_unicode().collect() }).collect()
 }
 
-/// The first `limit` bytes of what a program printed, as printable text without the white space at its ends.
+/// The first `limit` bytes of what a program printed, as one printable line without white space at the ends of lines.
 pub fn excerpt(output: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(&output[..output.len().min(limit)]);
-    text.trim().lines().map(printable).collect::<Vec<_>>().join("; ")
+    text.lines().map(|line| printable(line.trim())).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_printed_becomes_one_line() {
+        assert_eq!(excerpt(b"\n a:\n\tis \x1b[2J there?\r\n\n", 100), "a:; is \\u{1b}[2J there?");
+        assert_eq!(excerpt(b"abc", 2), "ab");
+    }
 }

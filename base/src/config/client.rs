@@ -115,7 +115,7 @@ pub struct SshAddress {
 impl std::str::FromStr for SshAddress {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::usage(format!("{text:?} is no ssh address")).hint("Write USER@HOST or USER@HOST:PORT.");
+        let wrong = || Error::usage(format!("{text:?} is no ssh address; write USER@HOST or USER@HOST:PORT"));
         let (user, rest) = text.split_once('@').ok_or_else(wrong)?;
         let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
             let (host, tail) = rest.split_once(']').ok_or_else(wrong)?;

@@ -49,18 +49,26 @@ pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
 }
 
 fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
+    let message = error.message().trim().replace('\n', " ");
+    // What is not there at all is nowhere: the whole file's beginning would only mislead.
+    if message.starts_with("missing field") && error.span().is_none_or(|span| span.start == 0) {
+        return Error::usage(format!("{name}: {message}"));
+    }
     let place = error.span().map_or_else(String::new, |span| {
         let before = &text[..span.start.min(text.len())];
         let line = before.matches('\n').count() + 1;
         format!(", line {line}")
     });
-    let message = error.message().trim().replace('\n', " ");
     let field = error
         .span()
         .and_then(|span| text.get(..span.start).map(|before| before.rsplit('\n').next().unwrap_or("").len()).map(|column| (span, column)))
         .and_then(|(span, column)| text.get(span.start - column..)?.lines().next().map(str::trim))
         .map_or_else(String::new, |line| format!(" (in `{}`)", line.chars().take(120).collect::<String>()));
-    Error::usage(format!("{name}{place}: {message}{field}"))
+    let wrong = Error::usage(format!("{name}{place}: {message}{field}"));
+    if message.starts_with("unknown field") {
+        return wrong.hint(format!("What nightsafe {} does not know, it does not carry out: correct the name, or take it out.", env!("CARGO_PKG_VERSION")));
+    }
+    wrong
 }
 
 /// Where control sockets go when nobody says: `run` below `state` where the whole path stays short enough for a
@@ -101,6 +109,9 @@ mod tests {
         assert!(message("version = 2\nx = 1").contains("version = 2"));
         assert!(message("size = \"1 B\"").contains("no version"));
         assert!(message("version = 1\nsize = ").contains("line 2"));
-        assert!(message("version = 1\nsize = \"1 XB\"").contains("no size"));
+        let size = message("version = 1\nsize = \"1 XB\"");
+        assert!(size.contains("no size") && size.contains("MiB"), "{size}");
+        let missing = message("version = 1");
+        assert!(missing.contains("missing field `size`") && !missing.contains("line"), "{missing}");
     }
 }
