@@ -30,11 +30,24 @@ pub struct Past {
     pub failing_since: Option<Timestamp>,
     /// Why the last of them failed.
     pub error: Option<String>,
+    /// What keeps the present request from being prepared.
+    #[serde(default)]
+    pub held: Option<Held>,
+}
+
+/// Something that keeps a request waiting on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Since when.
+    pub since: Timestamp,
+    /// What it is.
+    pub why: String,
 }
 
 impl Past {
     /// Takes in how a request ended.
     pub fn add(&mut self, outcome: &OutcomeFile) {
+        self.held = None;
         match outcome.outcome {
             Ending::Stored => {
                 *self = Self {
@@ -78,8 +91,27 @@ impl History {
     /// With the path.
     pub fn add(&mut self, config: &ClientConfig, outcome: &OutcomeFile) -> Result<()> {
         self.datasets.entry(outcome.dataset.clone()).or_default().add(outcome);
+        self.save(config, &outcome.node)
+    }
+
+    /// Notes what keeps `dataset` from being prepared, or that nothing does any more. True when that is new.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn hold(&mut self, config: &ClientConfig, node: &Name, dataset: &Dataset, why: Option<String>) -> Result<bool> {
+        let before = self.datasets.get(dataset).and_then(|past| past.held.clone());
+        if before.as_ref().map(|held| &held.why) == why.as_ref() {
+            return Ok(false);
+        }
+        let since = before.as_ref().map_or_else(base::clock::now, |held| held.since);
+        self.datasets.entry(dataset.clone()).or_default().held = why.map(|why| Held { since, why });
+        self.save(config, node)?;
+        Ok(before.is_none())
+    }
+
+    fn save(&self, config: &ClientConfig, node: &Name) -> Result<()> {
         let bytes = serde_json::to_vec(self).map_err(|e| Error::failed("could not write the history").because(e))?;
-        atomic::write(&state::history_path(config, &outcome.node), &bytes, 0o644)
+        atomic::write(&state::history_path(config, node), &bytes, 0o644)
     }
 }
 
@@ -94,7 +126,9 @@ mod tests {
         let ended = |ending| OutcomeFile::new(&id, &dataset, &node, ending).because("why");
         let mut past = Past::default();
         past.add(&ended(Ending::Stored));
+        past.held = Some(Held { since: base::clock::now(), why: "no room".into() });
         past.add(&ended(Ending::Failed));
+        assert_eq!(past.held, None);
         past.add(&ended(Ending::Cancelled));
         past.add(&ended(Ending::Refused));
         assert_eq!((past.failures, past.error.as_deref()), (2, Some("why")));

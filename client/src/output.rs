@@ -3,7 +3,7 @@
 //! Knows no command and decides nothing but how a result is shown.
 
 use base::text::printable;
-use base::{Error, Exit, Kind, Result};
+use base::{Error, Exit, Monitor, Result};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -29,23 +29,33 @@ pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Turns a command's result into its exit code; an error is printed on stderr. What is merely not possible now is told
-/// to people, and left to the exit code where nobody looks, so that cron does not mail for it.
+/// Turns a command's result into its exit code; an error is printed on stderr.
 pub fn finish(result: Result<Exit>) -> ExitCode {
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            if error.kind() != Kind::NotNow || watched() {
-                complain(&error);
-            }
-            Exit::from(error.kind()).into()
-        }
-    }
+    let exit = result.unwrap_or_else(|error| {
+        complain(&error);
+        error.kind().into()
+    });
+    exit.into()
 }
 
 /// Prints an error and its hint on stderr.
 pub fn complain(error: &Error) {
     note(format_args!("nightsafe: {}", error.render()));
+}
+
+/// Problems that no result tells of are told to the person at once.
+#[derive(Debug)]
+pub struct Complaints;
+
+impl Monitor for Complaints {
+    fn problem(&self, error: &Error) {
+        complain(error);
+    }
+}
+
+/// `1 entry`, `2 entries`: a number with its word.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Prints a listing: `rows` as a JSON array of objects, or `table` for people.

@@ -21,6 +21,11 @@ pub fn warning(text: &str) {
     let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", printable(text));
 }
 
+/// Prints an error and its hint on stderr.
+pub fn complain(error: &Error) {
+    let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render());
+}
+
 /// Prints an array of objects, for programs.
 ///
 /// # Errors
@@ -72,7 +77,7 @@ pub fn ask(text: &str) -> Option<String> {
 /// Turns how a command ended into text on stderr and an exit code.
 pub fn finish(result: Result<Exit>) -> Exit {
     result.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render());
+        complain(&error);
         error.kind().into()
     })
 }

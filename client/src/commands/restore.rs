@@ -73,14 +73,15 @@ impl Restore {
 /// Says what came back and what did not.
 fn tell(report: &RestoreReport) -> Exit {
     let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
-    output::line(format_args!("Restored {} entries{size}.", report.entries));
+    output::line(format_args!("Restored {}{size}.", output::count(report.entries, "entry", "entries")));
     for problem in &report.problems {
         output::note(format_args!("nightsafe: {}", base::text::printable(problem)));
     }
     if report.problems.is_empty() {
         return Exit::Done;
     }
-    output::note(format_args!("nightsafe: {} problems; the rest was restored", report.problems.len()));
+    let problems = u64::try_from(report.problems.len()).unwrap_or(u64::MAX);
+    output::note(format_args!("nightsafe: {}; the rest was restored", output::count(problems, "problem", "problems")));
     Exit::Incomplete
 }
 

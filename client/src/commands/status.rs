@@ -1,7 +1,7 @@
 //! `nightsafe status`: what each dataset is doing, when it was last stored, and how things stand with the nodes.
 
 use crate::contact::Contact;
-use crate::history::History;
+use crate::history::{Held, History};
 use crate::output::{self, Table};
 use base::clock::ago;
 use base::config::ClientConfig;
@@ -33,6 +33,7 @@ struct DatasetRow {
     failures: u32,
     failing_since: Option<Timestamp>,
     error: Option<String>,
+    held: Option<Held>,
 }
 
 /// One node.
@@ -89,6 +90,7 @@ fn datasets(config: &ClientConfig) -> Result<Vec<DatasetRow>> {
         failures: 0,
         failing_since: None,
         error: None,
+        held: None,
     };
     for entry in &config.datasets {
         for node in config.nodes_of(&entry.address) {
@@ -98,21 +100,26 @@ fn datasets(config: &ClientConfig) -> Result<Vec<DatasetRow>> {
     for node in &config.nodes {
         for (dataset, past) in History::load(config, &node.name).datasets {
             let row = rows.entry((dataset.clone(), node.name.clone())).or_insert_with(|| empty(&dataset, &node.name));
-            row.state = if past.failures > 0 { "failed" } else { State::Finished.words() };
+            row.state = match (past.failures, past.last_success) {
+                (1.., _) => "failed",
+                (0, Some(_)) => State::Finished.words(),
+                (0, None) => row.state,
+            };
             row.last_success = past.last_success;
             row.snapshot = past.snapshot;
             row.unreadable = past.unreadable;
             row.failures = past.failures;
             row.failing_since = past.failing_since;
             row.error = past.error;
+            row.held = past.held;
         }
     }
     for (state, file, _) in ClientPool::open(&config.pool_path())?.unfinished()? {
         let dataset = file.dataset()?;
-        // What a node that is away does not fetch is waiting, whatever we have done for it.
+        // What is not prepared, or what a node that is away does not fetch, is waiting, whatever we have done for it.
         let away = config.node(&file.node).is_some_and(|node| Contact::load(config, &node.name).is_ok_and(|contact| contact.failures > 0));
         let row = rows.entry((dataset.clone(), file.node.clone())).or_insert_with(|| empty(&dataset, &file.node));
-        row.state = if away { State::Complete.words() } else { state.words() };
+        row.state = if away || row.held.is_some() { State::Complete.words() } else { state.words() };
         row.request = Some(file.id);
     }
     Ok(rows.into_values().collect())
@@ -161,12 +168,23 @@ fn node_table(rows: &[NodeRow]) -> Table {
 fn tell(datasets: &[DatasetRow], nodes: &[NodeRow]) {
     let mut lines = Vec::new();
     for row in datasets {
+        lines.extend(
+            row.held
+                .as_ref()
+                .filter(|_| row.request.is_some())
+                .map(|held| format!("{} (since {}; it is tried again)", held.why, held.since)),
+        );
         if row.failures > 0 {
             let since = row.failing_since.map(|time| format!(" since {time}")).unwrap_or_default();
             let why = row.error.as_deref().unwrap_or("no reason was given");
             lines.push(format!("{} for {}: failed {}{since}: {why}", row.dataset, row.node, times(row.failures)));
         } else if row.unreadable > 0 {
-            lines.push(format!("{} for {}: {} entries could not be read", row.dataset, row.node, row.unreadable));
+            lines.push(format!(
+                "{} for {}: {} could not be read",
+                row.dataset,
+                row.node,
+                output::count(row.unreadable, "entry", "entries")
+            ));
         }
     }
     for row in nodes {

@@ -117,6 +117,9 @@ fn dataset_of(config: &ClientConfig, module: &str, path: &str) -> Result<Dataset
     {
         return Ok(dataset);
     }
+    if path.is_empty() {
+        return Err(Error::usage("the path is empty").hint("Write . for the present folder."));
+    }
     let here = std::env::current_dir().map_err(|e| Error::failed("could not find the present folder").because(e))?;
     let absolute = here.join(path);
     let absolute =
@@ -202,7 +205,7 @@ fn tell(outcome: &OutcomeFile, subject: &str) -> Exit {
     let line = format!("{}  {subject} {}{reason}", outcome.id, outcome.outcome.words());
     match outcome.outcome {
         Ending::Stored if outcome.unreadable > 0 => {
-            output::line(format_args!("{line}, but {} entries could not be read", outcome.unreadable));
+            output::line(format_args!("{line}, but {} could not be read", output::count(outcome.unreadable, "entry", "entries")));
             Exit::Incomplete
         }
         Ending::Stored => {
@@ -237,6 +240,7 @@ mod tests {
         assert_eq!(named("files", "/a//b/../c/"), "files:/a/c");
         assert_eq!(named("files", "src"), format!("files:{}/src", here.display()));
         assert_eq!(named("files", "."), format!("files:{}", here.display()));
+        assert!(dataset_of(&config, "files", "").is_err());
         assert_eq!(named("files", ".."), format!("files:{}", here.parent().unwrap().display()));
     }
 }

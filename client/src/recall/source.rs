@@ -93,7 +93,9 @@ impl Source {
     /// When it cannot be read; a node is not believed more than a bounded list of lines.
     pub fn list(&self) -> Result<Vec<Offered>> {
         let mut offered: Vec<Offered> = match self {
-            Self::Local { store } => store.readable_snapshots(&Complaints)?.into_iter().map(|one| Offered::from(one.accepted)).collect(),
+            Self::Local { store } => {
+                store.readable_snapshots(&crate::output::Complaints)?.into_iter().map(|one| Offered::from(one.accepted)).collect()
+            }
             Self::Remote { node, peer } => {
                 let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
@@ -187,14 +189,5 @@ struct RemotePacks {
 impl PackSource for RemotePacks {
     fn pack(&self, digest: &Blake3) -> Result<Box<dyn ReadAt>> {
         Ok(Box::new(self.sftp.open(&format!("{}/packs/{}", self.client, digest.hex()))?))
-    }
-}
-
-/// Snapshots that cannot be listed are told to the person who looks.
-struct Complaints;
-
-impl base::Monitor for Complaints {
-    fn problem(&self, error: &Error) {
-        crate::output::complain(error);
     }
 }

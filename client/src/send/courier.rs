@@ -45,15 +45,10 @@ pub fn restore_queue(run: &NodeRun) -> Result<()> {
     if let Some(tip) = node_tip(run)? {
         tracing::info!("{}: this machine has no queue; the node's is fetched", run.node.name);
         fetch(run, &tip)?;
-        let restored = run.outbox(|outbox| match outbox.tip()? {
-            None => outbox.rebuild(Some(&tip), &[], &run.signer).map(|()| true),
-            // A lane was faster; the push will be refused, and that is mended.
-            Some(_) => Ok(false),
-        })?;
-        if restored {
-            run.note(|contact| contact.accepted = Some(tip))?;
-        }
+        run.outbox(|outbox| outbox.rebuild(Some(&tip), &[], &run.signer))?;
+        run.note(|contact| contact.accepted = Some(tip))?;
     }
+    run.queue_is_known();
     run.reached()
 }
 

@@ -136,7 +136,7 @@ fn serve(config: &Arc<ClientConfig>, node: &ClientNode, bell: &Arc<Bell>, sender
     run.recover()?;
     let failure: Arc<Mutex<Option<Error>>> = Arc::default();
     let lanes: Vec<_> = LANES.into_iter().map(|lane| spawn_lane(&run, lane, sender.clone(), Arc::clone(&failure))).collect();
-    let served = Courier { run: &run, sender, listener: None, waits: 0, want_receipts: true, queue_known: false }.work(events, &failure);
+    let served = Courier { run: &run, sender, listener: None, waits: 0, want_receipts: true }.work(events, &failure);
     if served.is_err() {
         // The lanes hold the node's lock with us; without them the next start cannot begin.
         run.leave();
@@ -179,7 +179,6 @@ struct Courier<'a> {
     /// How many waits were begun; what an older one says does not count.
     waits: u64,
     want_receipts: bool,
-    queue_known: bool,
 }
 
 impl Courier<'_> {
@@ -222,11 +221,12 @@ impl Courier<'_> {
     /// Sends what is ready, settles what was answered, and holds a wait open for what is not.
     fn round(&mut self) -> Result<()> {
         let run = self.run;
-        if !self.queue_known {
+        if !run.knows_queue()? {
             if attempt(run, courier::restore_queue(run))?.is_none() {
                 return Ok(());
             }
-            self.queue_known = true;
+            run.recover()?;
+            run.bell.ring();
         }
         push(run)?;
         if !run.is_due() || !run.is_waiting()? {

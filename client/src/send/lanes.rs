@@ -44,7 +44,7 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         Ok(prepared) => prepared,
         // It stays in process without a worker, and the next run prepares it anew.
         Err(error) if error.kind() == Kind::NotNow => {
-            run.tell_not_now(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name)));
+            run.hold(&dataset, Some(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name))))?;
             return Ok(false);
         }
         Err(error) => return ended(Ending::Failed, &error),
@@ -53,6 +53,7 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         run.tell_incomplete(&file.id, &dataset, prepared.unreadable);
     }
     commit(run, claimed, &dataset, prepared)?;
+    run.hold(&dataset, None)?;
     Ok(true)
 }
 

@@ -92,7 +92,7 @@ fn prepare_state(config: &ClientConfig) -> Result<()> {
 /// Requests for nodes that the configuration does not have (any more) get an answer too.
 fn refuse_strays(config: &ClientConfig, pool: &ClientPool) -> Result<()> {
     let stray = |file: &PoolFile| config.node(&file.node).is_none();
-    while let Some(claimed) = pool.claim_next(&stray, &base::Silent)? {
+    while let Some(claimed) = pool.claim_next(&stray, &output::Complaints)? {
         let file = &claimed.file;
         let why = format!("the configuration has no node {}", file.node);
         output::complain(&Error::refused(format!("{} for {}: {why}", file.dataset()?, file.node)));
@@ -143,7 +143,7 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
     if run.is_due() && run.is_waiting()? {
         attempt(&run, receipts::collect(&run))?;
     }
-    if courier::has_unsent(&run)? {
+    if courier::has_unsent(&run)? || !run.knows_queue()? {
         later(&run);
     }
     run.outbox(|outbox| outbox.repository().tidy())?;

@@ -10,11 +10,12 @@ use crate::outcome::OutcomeFile;
 use crate::{output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{At, Dataset, Error, Exit, FileLock, Kind, Monitor, Name, RequestId, Result, backoff, clock};
+use base::{At, Dataset, Error, Exit, FileLock, Kind, Monitor, Name, RequestId, Result, atomic, backoff, clock};
 use modules::Lane;
 use queue::pool::{Claimed, ClientPool, PoolFile, State};
-use queue::signature::Signer;
+use queue::signature::{Signer, parse_public_key};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use transport::{Endpoint, Peer};
@@ -50,6 +51,7 @@ pub struct NodeRun {
     report: Mutex<Report>,
     impatient: AtomicBool,
     left: AtomicBool,
+    queue_known: AtomicBool,
     _lock: FileLock,
 }
 
@@ -60,8 +62,11 @@ impl NodeRun {
     /// When something of the state cannot be opened.
     pub fn open(config: &Arc<ClientConfig>, node: &ClientNode, bell: Arc<Bell>) -> Result<Option<Self>> {
         let Some(held) = FileLock::try_now(&state::lock_path(config, &node.name))? else { return Ok(None) };
+        sweep_unfinished(&config.export_path(&node.name))?;
         let client = config.client_name()?.clone();
         let signer = Signer::from_file(&config.key_path()).map_err(|e| e.hint("nightsafe init makes the key."))?;
+        // ssh would only say that it knows no key of that host.
+        parse_public_key(&node.host_key).map_err(|e| e.context(format!("host_key of the node {} is wrong", node.name)))?;
         let endpoint = Endpoint {
             alias: node.name.to_string(),
             address: node.ssh.clone(),
@@ -82,6 +87,7 @@ impl NodeRun {
             report: Mutex::default(),
             impatient: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            queue_known: AtomicBool::new(false),
             client,
             signer,
             _lock: held,
@@ -162,18 +168,35 @@ impl NodeRun {
         work(&mut lock(&self.outbox))
     }
 
+    /// Whether our queue is what it should be. One without a commit may have been lost: until the node was asked for
+    /// it, nothing is put into it, and what is in process is not taken for unsent.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub fn knows_queue(&self) -> Result<bool> {
+        Ok(self.queue_known.load(Ordering::Acquire) || self.outbox(|outbox| outbox.tip())?.is_some())
+    }
+
+    /// The node was asked for our queue, and what it had of it is here.
+    pub fn queue_is_known(&self) {
+        self.queue_known.store(true, Ordering::Release);
+    }
+
     /// Finds requests in process that a crash left behind; the lanes begin with them.
     ///
     /// # Errors
     /// When the pool cannot be used.
     pub fn recover(&self) -> Result<()> {
+        if !self.knows_queue()? {
+            return Ok(());
+        }
         let sent = |file: &PoolFile| {
             if file.node != self.node.name {
                 return Ok(true);
             }
             self.outbox(|outbox| Ok(outbox.request_bytes(&file.id)?.is_some()))
         };
-        let found = self.pool.crashed(&sent, self)?;
+        let found = self.pool.crashed(&sent, &output::Complaints)?;
         lock(&self.recovered).extend(found);
         self.sweep_exports()
     }
@@ -199,13 +222,16 @@ impl NodeRun {
     /// # Errors
     /// When the pool cannot be used.
     pub fn next(&self, lane: Lane) -> Result<Option<Claimed>> {
+        if !self.knows_queue()? {
+            return Ok(None);
+        }
         let mine = |file: &PoolFile| file.node == self.node.name && lane_of(&file.module) == lane;
         let mut recovered = lock(&self.recovered);
         if let Some(i) = recovered.iter().position(|claimed| mine(&claimed.file)) {
             return Ok(Some(recovered.remove(i)));
         }
         drop(recovered);
-        self.pool.claim_next(&mine, self)
+        self.pool.claim_next(&mine, &output::Complaints)
     }
 
     /// Whether there is anything for this node that is not finished.
@@ -270,11 +296,28 @@ impl NodeRun {
         }
     }
 
+    /// Something keeps a request from being prepared (`None`: nothing does any more); it will be tried again. Told once.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn hold(&self, dataset: &Dataset, why: Option<&Error>) -> Result<()> {
+        let news = lock(&self.history).hold(&self.config, &self.node.name, dataset, why.map(Error::one_line))?;
+        match why {
+            Some(error) if news => {
+                self.mark_not_now();
+                output::complain(error);
+            }
+            Some(error) => self.tell_not_now(error),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Part of a dataset could not be read.
     pub fn tell_incomplete(&self, id: &RequestId, dataset: &Dataset, unreadable: u64) {
         lock(&self.report).incomplete = true;
-        let entries = if unreadable == 1 { "entry" } else { "entries" };
-        output::note(format_args!("nightsafe: {dataset}: {unreadable} {entries} could not be read; the rest is in {id}"));
+        let entries = output::count(unreadable, "entry", "entries");
+        output::note(format_args!("nightsafe: {dataset}: {entries} could not be read; the rest is in {id}"));
     }
 
     /// The exit code of what was told so far.
@@ -289,7 +332,19 @@ impl NodeRun {
     }
 }
 
-/// What the pool and the modules report: it is in results too, so a word in the log is enough.
+/// Removes packs that were still being written when their process was killed. Whoever has the node's lock alone writes
+/// here, and has not begun.
+fn sweep_unfinished(folder: &Path) -> Result<()> {
+    for file in std::fs::read_dir(folder).at("list", folder)? {
+        let file = file.at("list", folder)?;
+        if file.file_name().as_encoded_bytes().starts_with(atomic::TEMP_PREFIX.as_bytes()) {
+            atomic::remove(&file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What the modules report: it is in results too, so a word in the log is enough.
 impl Monitor for NodeRun {
     fn task(&self, name: &str, _total: Option<u64>) {
         tracing::debug!("{}: {name}", self.node.name);

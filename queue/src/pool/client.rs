@@ -110,7 +110,7 @@ impl ClientPool {
     /// With the path; then nothing of it is left behind.
     pub fn submit(&self, file: &PoolFile) -> Result<Submitted> {
         file.check()?;
-        let hint = "The submitter must belong to the group of that folder, and its file system needs room.";
+        let hint = "The submitter must belong to the group of that folder.";
         for id in ids(&self.inbox, State::Complete).map_err(|error| error.hint(hint))? {
             // What cannot be read is the sender's business to judge, not a reason to refuse this request.
             let Ok((waiting, _)) = read(&State::Complete.path(&self.inbox, &id), &id) else { continue };
@@ -129,7 +129,9 @@ impl ClientPool {
         if let Err(error) = done {
             // Best effort on top of an error that is reported: the sweep removes what stays.
             let _ = fs::remove_file(&writing);
-            return Err(error.context(format!("could not put a request into {}", self.inbox.display())).hint(hint));
+            let error = error.context(format!("could not put a request into {}", self.inbox.display()));
+            // A full disk has its own hint.
+            return Err(if error.kind() == Kind::NotNow { error } else { error.hint(hint) });
         }
         Ok(Submitted::New(file.id.clone()))
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub struct NodeEntry {
     /// The request's id.
     pub id: RequestId,
-    /// The commit of the client's log that holds it, hex.
-    pub commit: String,
+    /// The commit of the client's log that holds it, hex; `None` where the pool's file is damaged: the log knows as well.
+    pub commit: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,15 +129,15 @@ impl NodePool {
                 // It went on to its next state in this moment.
                 continue;
             };
-            let bytes = match untrusted::read(&path, FILE_LIMIT) {
+            let commit = match commit_in(&path, &id) {
                 Err(_) if !path.is_file() => continue,
-                other => other?.bytes,
+                Err(error) => {
+                    tracing::warn!("the request is looked up in the log: {}", error.one_line());
+                    None
+                }
+                Ok(commit) => Some(commit),
             };
-            let text: Text = base::config::parse(&path.display().to_string(), &bytes)?;
-            if text.version != base::config::VERSION || text.id != id {
-                return Err(Error::failed(format!("{} says that its id is {}", path.display(), text.id)));
-            }
-            entries.push((changed, NodeEntry { id, commit: text.commit }));
+            entries.push((changed, NodeEntry { id, commit }));
         }
         // Ids are made by clients and say nothing about order.
         entries.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
@@ -147,6 +147,12 @@ impl NodePool {
     fn lock(&self) -> Result<FileLock> {
         FileLock::wait(&self.root.join("lock"))
     }
+}
+
+/// The commit that the file at `path` names.
+fn commit_in(path: &Path, id: &RequestId) -> Result<String> {
+    let text: Text = base::config::parse(&path.display().to_string(), &untrusted::read(path, FILE_LIMIT)?.bytes)?;
+    if text.id == *id { Ok(text.commit) } else { Err(Error::failed(format!("{} says that its id is {}", path.display(), text.id))) }
 }
 
 #[cfg(test)]
@@ -169,7 +175,11 @@ mod tests {
         pool.add(&id(9), "again").unwrap();
         let waiting = pool.waiting().unwrap();
         assert_eq!(waiting.iter().map(|e| e.id.clone()).collect::<Vec<_>>(), [id(9), id(3), id(7)]);
-        assert_eq!(waiting[0].commit, format!("{:040}", 9));
+        assert_eq!(waiting[0].commit, Some(format!("{:040}", 9)));
+        // A damaged file costs its own content, and nobody else's place.
+        std::fs::write(State::Complete.path(&pool.root, &id(7)), "version = [").unwrap();
+        let waiting = pool.waiting().unwrap();
+        assert_eq!((waiting.len(), waiting.iter().filter(|entry| entry.commit.is_none()).count()), (3, 1));
 
         let lock = pool.start(&id(3)).unwrap().unwrap();
         assert_eq!(pool.state_of(&id(3)).unwrap(), Some(State::Process));

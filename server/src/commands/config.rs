@@ -35,8 +35,7 @@ fn check(config: &Path) -> Result<Exit> {
     let mut wrong = Vec::new();
     let mut see = |result: Result<()>| wrong.extend(result.err());
     for key in [&node.config.pull_key, &node.config.receipts_key] {
-        see(private(key));
-        see(Signer::from_file(key).map(drop));
+        see(private(key).and_then(|()| Signer::from_file(key).map(drop)));
     }
     for folder in [&node.config.data, &node.config.gate] {
         see(std::fs::metadata(folder)
@@ -50,10 +49,10 @@ fn check(config: &Path) -> Result<Exit> {
     }
     see(node.gate_program().map(drop));
     for error in &wrong {
-        output::warning(&error.render());
+        output::complain(error);
     }
     if !wrong.is_empty() {
-        return Err(Error::usage(format!("{} things must be changed first", wrong.len())));
+        return Ok(Exit::Usage);
     }
     output::line(&format!("{} is right; this is node {}", config.display(), node.config.name))?;
     Ok(Exit::Done)

@@ -8,10 +8,11 @@
 use super::client::Client;
 use super::handover::{Brought, Piece, bring_in, pieces, take_out};
 use super::{Poller, receipts};
-use base::{Claim, Kind, Name, RequestId, Result, Sha256, atomic, clock};
+use base::{Claim, Error, Kind, Name, Proof, RequestId, Result, Sha256, atomic, clock};
 use queue::access::ClientGrant;
 use queue::check::{Chain, Verdict, judge_commit};
 use queue::pool::{NodeEntry, NodePool};
+use queue::request::request_name;
 use queue::{AllowedSigners, Expect, PublicKey, Receipt, Repository, prove, signature};
 use std::path::{Path, PathBuf};
 
@@ -177,7 +178,7 @@ impl<'a> Intake<'a> {
             None => {
                 let entries = self.pool.processing()?.into_iter().chain(self.pool.waiting()?);
                 let Some(entry) = entries.into_iter().find(|entry| entry.id == claim.id) else { return Ok(Known::Same) };
-                Sha256::of(&self.log.proof(&entry.commit, &entry.id)?.0.request)
+                Sha256::of(&proof_of(self.log, &entry)?.0.request)
             }
         };
         Ok(if digest == claim.request_digest { Known::Same } else { Known::Other })
@@ -217,12 +218,24 @@ fn remember_signer(client: &Client, key: &PublicKey, commit: &str) -> Result<()>
     atomic::write(&path, text.as_bytes(), 0o640)
 }
 
+/// The raw proof of a request in the pool, and what travelled with it.
+fn proof_of(log: &Repository, entry: &NodeEntry) -> Result<(Proof, Option<Vec<u8>>)> {
+    match &entry.commit {
+        Some(commit) => log.proof(commit, &entry.id),
+        None => {
+            let found = log.find_file(&request_name(&entry.id))?;
+            let found = found.ok_or_else(|| Error::failed(format!("the pool holds {}, and the log does not", entry.id)))?;
+            log.proof(&found.commit, &entry.id)
+        }
+    }
+}
+
 /// The claim of a request that was taken in, proven again from the log, and what travelled with it.
 ///
 /// # Errors
 /// When the log does not hold it any more as it was.
 pub fn accepted_claim(log: &Repository, client: &Client, node: &Name, entry: &NodeEntry) -> Result<(Claim, Option<Vec<u8>>)> {
-    let (proof, attachment) = log.proof(&entry.commit, &entry.id)?;
+    let (proof, attachment) = proof_of(log, entry)?;
     let signers = AllowedSigners::load(&signers_path(&client.folder))?;
     let expect = Expect { client: Some(client.name.clone()), node: Some(node.clone()), dataset: None, id: Some(entry.id.clone()) };
     let claim = prove(&proof, &|name| signers.keys(name), &expect)?;

@@ -91,18 +91,21 @@ fn what_a_killed_send_was_writing_goes() {
 #[test]
 fn a_damaged_file_in_the_nodes_pool_is_looked_up_in_the_log() {
     let safe = Loopback::start();
-    safe.client(&["submit", "dummy", "x"]).ok();
-    safe.client(&["submit", "dummy", "y"]).ok();
-    safe.sh("nightsafe-server client pause web1 --admin-key admin/id_ed25519");
+    safe.client(&["submit", "files", &safe.text("source")]).ok();
     safe.client(&["send"]).silent();
-    let _ = safe.node(&["poll"]);
-    safe.sh("cd node/data/web1/pool; for file in C*; do : >$file; break; done");
+    // It cannot be fetched, so it stays in the pool.
+    safe.loopback("stop").exits(0);
+    let polled = safe.node(&["poll"]);
+    assert_ne!(polled.code, Some(0), "{polled}");
+    safe.sh("for file in node/data/web1/pool/P*; do echo 'version = [' >$file; done");
     safe.node(&["status"]).exits(0);
-    safe.sh("nightsafe-server client resume web1 --admin-key admin/id_ed25519");
-    let _ = safe.node(&["poll", "--sweep"]);
+    safe.loopback("start").exits(0);
+    crate::harness::until("the node has fetched it", || {
+        let _ = safe.node(&["poll"]);
+        safe.names("node/data/web1/snapshots").len() == 1
+    });
     safe.client(&["send"]).silent();
-    let status = safe.client(&["status"]);
-    assert_eq!(status.stdout.matches("stored").count(), 2, "{status}");
+    safe.client(&["status"]).says(&["stored"]);
 }
 
 #[test]
