@@ -6,6 +6,8 @@
 # The first four install the Debian packages that they need, when one is missing.
 
 CARGO ?= cargo
+# Tests that cross a process mostly wait for it.
+export RUST_TEST_THREADS ?= 4
 
 .PHONY: all build demo test check big
 
