@@ -135,7 +135,8 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         read(&mut run)?;
         run.finish()
     })?;
-    let packs: Vec<&PackInfo> = spec.index.packs().iter().zip(&done.referred).filter(|(_, used)| **used).map(|(pack, _)| pack).chain(&fresh).collect();
+    let packs: Vec<&PackInfo> =
+        spec.index.packs().iter().zip(&done.referred).filter(|(_, used)| **used).map(|(pack, _)| pack).chain(&fresh).collect();
     let named = |pack: &&PackInfo| PackRef { digest: pack.digest, size: pack.size };
     let public = Public {
         version: VERSION,
@@ -165,7 +166,13 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
     if bytes.len() > ATTACHED {
         atomic::write(&spec.export.join(format!("{}.manifest", spec.id)), &bytes, 0o640)?;
     }
-    Ok(Prepared { digest: manifest.digest, manifest: bytes, packs: fresh.iter().map(|pack| named(&pack)).collect(), counts: done.counts, unreadable: done.counts.unreadable })
+    Ok(Prepared {
+        digest: manifest.digest,
+        manifest: bytes,
+        packs: fresh.iter().map(|pack| named(&pack)).collect(),
+        counts: done.counts,
+        unreadable: done.counts.unreadable,
+    })
 }
 
 /// What a finished reading leaves.
@@ -236,8 +243,13 @@ impl<'a> Run<'a> {
 
     fn entry(&mut self, path: &[u8], stat: &Stat, kind: EntryKind) -> Entry {
         let name = |os: &std::ffi::OsStr| os.to_str().map(str::to_owned);
-        let user = self.users.entry(stat.uid).or_insert_with(|| uzers::get_user_by_uid(stat.uid).and_then(|user| name(user.name()))).clone();
-        let group = self.group_names.entry(stat.gid).or_insert_with(|| uzers::get_group_by_gid(stat.gid).and_then(|group| name(group.name()))).clone();
+        let user =
+            self.users.entry(stat.uid).or_insert_with(|| uzers::get_user_by_uid(stat.uid).and_then(|user| name(user.name()))).clone();
+        let group = self
+            .group_names
+            .entry(stat.gid)
+            .or_insert_with(|| uzers::get_group_by_gid(stat.gid).and_then(|group| name(group.name())))
+            .clone();
         Entry { path: path.to_vec(), kind, mode: stat.mode, uid: stat.uid, gid: stat.gid, user, group, mtime: stat.mtime }
     }
 

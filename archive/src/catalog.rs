@@ -214,7 +214,9 @@ mod tests {
             let (root, new) = write(&after);
             let changed = new.keys().filter(|id| !old.contains_key(*id)).count();
             // Segments name the places of those below, which the test gives anew: compare the lowest level alone.
-            let lowest = |segments: &HashMap<[u8; 32], Vec<u8>>| segments.iter().filter(|(_, s)| s.starts_with(b"line")).map(|(id, _)| *id).collect::<std::collections::HashSet<_>>();
+            let lowest = |segments: &HashMap<[u8; 32], Vec<u8>>| {
+                segments.iter().filter(|(_, s)| s.starts_with(b"line")).map(|(id, _)| *id).collect::<std::collections::HashSet<_>>()
+            };
             assert!(lowest(&new).difference(&lowest(&old)).count() <= 3, "at {at}");
             assert!(changed > 0 && root.level >= 2);
         }
@@ -236,10 +238,23 @@ mod tests {
         }
         let good = format!(r#"{{"first":"a","ref":"00000000000000ab/3/0","id":"{}"}}"#, "0".repeat(64));
         assert_eq!(Child::parse(good.as_bytes()).unwrap().to_line().unwrap(), good);
-        for (from, to) in [("\"first\":\"a\",", ""), ("\"a\"", "\"\\u0000\""), ("ab/3/0", "ab/3"), ("ab/3/0", "ab/3/0-1"), ("000\"}", "00\"}"), ("000\"}", "00X\"}"), ("\"first\"", "\"last\""), ("}", ",\"x\":1}")] {
+        for (from, to) in [
+            ("\"first\":\"a\",", ""),
+            ("\"a\"", "\"\\u0000\""),
+            ("ab/3/0", "ab/3"),
+            ("ab/3/0", "ab/3/0-1"),
+            ("000\"}", "00\"}"),
+            ("000\"}", "00X\"}"),
+            ("\"first\"", "\"last\""),
+            ("}", ",\"x\":1}"),
+        ] {
             assert!(Child::parse(good.replacen(from, to, 1).as_bytes()).is_err(), "{from} {to}");
         }
-        assert!(Child { first: vec![0; limits::PATH + 1], at: Member { run: RunId(0), frame: 0, n: 0 }, id: ChunkId([0; 32]) }.to_line().is_err());
+        assert!(
+            Child { first: vec![0; limits::PATH + 1], at: Member { run: RunId(0), frame: 0, n: 0 }, id: ChunkId([0; 32]) }
+                .to_line()
+                .is_err()
+        );
     }
 
     proptest! {

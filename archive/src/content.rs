@@ -52,7 +52,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(secrets: &Secrets) -> Self {
-        Self { secrets: secrets.clone(), chunker: Chunker::default(), files: Cutter::new(secrets, FILES), streams: Cutter::new(secrets, STREAMS) }
+        Self {
+            secrets: secrets.clone(),
+            chunker: Chunker::default(),
+            files: Cutter::new(secrets, FILES),
+            streams: Cutter::new(secrets, STREAMS),
+        }
     }
 
     /// Reads a file from its beginning. `expected` is its size, if it does not change.

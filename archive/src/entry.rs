@@ -82,7 +82,8 @@ impl TryFrom<String> for FileDigest {
     fn try_from(text: String) -> Result<Self> {
         // The rest of a digest's hex is filled up, so that one parser serves both lengths.
         let full = base::Blake3::from_hex(&format!("{text:0<64}")).filter(|_| text.len() == 32);
-        full.map(|digest| Self::of(&digest.0)).ok_or_else(|| Error::failed(format!("{text:?} is no file's digest; 32 hex digits are expected")))
+        full.map(|digest| Self::of(&digest.0))
+            .ok_or_else(|| Error::failed(format!("{text:?} is no file's digest; 32 hex digits are expected")))
     }
 }
 
@@ -243,10 +244,14 @@ impl Entry {
         let line: Line = serde_json::from_slice(line).map_err(crate::entry::unreadable)?;
         let path = bytes_of(line.path, line.path_b64)?.ok_or_else(|| broken("it has no path"))?;
         check_path(&path, line.kind == Type::Dir)?;
-        let mode = (line.mode.len() == 4).then(|| u32::from_str_radix(&line.mode, 8).ok()).flatten().filter(|_| line.mode.bytes().all(|b| b.is_ascii_digit()));
+        let mode = (line.mode.len() == 4)
+            .then(|| u32::from_str_radix(&line.mode, 8).ok())
+            .flatten()
+            .filter(|_| line.mode.bytes().all(|b| b.is_ascii_digit()));
         let mode = mode.ok_or_else(|| broken("its mode is not four octal digits"))?;
         let target = bytes_of(line.target, line.target_b64)?;
-        let plain = line.chunks.is_none() && line.more.is_none() && line.digest.is_none() && line.size.is_none() && line.hard_link.is_none();
+        let plain =
+            line.chunks.is_none() && line.more.is_none() && line.digest.is_none() && line.size.is_none() && line.hard_link.is_none();
         let kind = match (line.kind, target) {
             (Type::Dir, None) if plain => EntryKind::Dir,
             (Type::Link, Some(target)) if plain && !path.is_empty() => {
@@ -362,11 +367,33 @@ mod tests {
         bad.push(with("\"path\":\"a/b\"", "\"path\":\"a\",\"path\":\"b\""));
         bad.push(with("a/b", &"a".repeat(70_000)));
         for (from, to) in [
-            ("\"file\"", "\"dir\""), ("\"file\"", "\"link\""), ("\"file\"", "\"fifo\""), ("\"file\"", "\"socket\""), ("0644", "644"), ("0644", "0888"), ("0644", "+644"), ("0644", "00644"),
-            ("\"uid\":0", "\"uid\":-1"), ("\"uid\":0", "\"uid\":4294967296"), ("\"uid\":0", "\"uid\":\"0\""), ("-1.500000000", "-1.5"), ("-1.500000000", "1"),
-            ("-1.500000000", "--1.500000000"), ("-1.500000000", ".500000000"), ("-1.500000000", "99999999999999999999.000000000"), ("\"size\":5,", ""), ("\"size\":5", "\"size\":0"),
-            ("\"size\":5", "\"size\":-5"), ("\"size\":5", "\"size\":18446744073709551616"), ("\"chunks\":\"00000000000000ab/3/0\",", ""), ("ab/3/0", "ab/3"), ("0e0f", "0e"), ("0e0f", "0E0F"),
-            ("\"chunks\"", "\"xattrs\""), ("\"size\":5", "\"size\":5,\"target\":\"x\""), ("\"size\":5", "\"size\":5,\"more\":\"00000000000000ab/3/0\""),
+            ("\"file\"", "\"dir\""),
+            ("\"file\"", "\"link\""),
+            ("\"file\"", "\"fifo\""),
+            ("\"file\"", "\"socket\""),
+            ("0644", "644"),
+            ("0644", "0888"),
+            ("0644", "+644"),
+            ("0644", "00644"),
+            ("\"uid\":0", "\"uid\":-1"),
+            ("\"uid\":0", "\"uid\":4294967296"),
+            ("\"uid\":0", "\"uid\":\"0\""),
+            ("-1.500000000", "-1.5"),
+            ("-1.500000000", "1"),
+            ("-1.500000000", "--1.500000000"),
+            ("-1.500000000", ".500000000"),
+            ("-1.500000000", "99999999999999999999.000000000"),
+            ("\"size\":5,", ""),
+            ("\"size\":5", "\"size\":0"),
+            ("\"size\":5", "\"size\":-5"),
+            ("\"size\":5", "\"size\":18446744073709551616"),
+            ("\"chunks\":\"00000000000000ab/3/0\",", ""),
+            ("ab/3/0", "ab/3"),
+            ("0e0f", "0e"),
+            ("0e0f", "0E0F"),
+            ("\"chunks\"", "\"xattrs\""),
+            ("\"size\":5", "\"size\":5,\"target\":\"x\""),
+            ("\"size\":5", "\"size\":5,\"more\":\"00000000000000ab/3/0\""),
         ] {
             bad.push(with(from, to));
         }
@@ -388,15 +415,25 @@ mod tests {
 
     fn kind() -> impl Strategy<Value = EntryKind> {
         use crate::reference::{Member, RunId};
-        let list = || prop::collection::vec((0u64..3, any::<u32>(), any::<u32>()), 1..5)
-            .prop_map(|all| References::of(all.into_iter().map(|(run, frame, n)| Member { run: RunId(run), frame, n })));
-        let file = (1u64.., list(), any::<bool>(), any::<[u8; 16]>(), any::<Option<u64>>()).prop_map(|(size, list, more, digest, hard_link)| EntryKind::File {
-            size,
-            content: if more { Content::More(list) } else { Content::Chunks(list) },
+        let list = || {
+            prop::collection::vec((0u64..3, any::<u32>(), any::<u32>()), 1..5)
+                .prop_map(|all| References::of(all.into_iter().map(|(run, frame, n)| Member { run: RunId(run), frame, n })))
+        };
+        let file =
+            (1u64.., list(), any::<bool>(), any::<[u8; 16]>(), any::<Option<u64>>()).prop_map(|(size, list, more, digest, hard_link)| {
+                EntryKind::File {
+                    size,
+                    content: if more { Content::More(list) } else { Content::Chunks(list) },
+                    digest: FileDigest(digest),
+                    hard_link,
+                }
+            });
+        let empty = any::<[u8; 16]>().prop_map(|digest| EntryKind::File {
+            size: 0,
+            content: Content::Chunks(References::default()),
             digest: FileDigest(digest),
-            hard_link,
+            hard_link: None,
         });
-        let empty = any::<[u8; 16]>().prop_map(|digest| EntryKind::File { size: 0, content: Content::Chunks(References::default()), digest: FileDigest(digest), hard_link: None });
         prop_oneof![Just(EntryKind::Dir), file, empty, path().prop_map(|target| EntryKind::Link { target })]
     }
 

@@ -137,7 +137,8 @@ impl Epoch {
         let identity = age::x25519::Identity::generate();
         let secret = format!("{}\n", identity.to_string().expose_secret());
         let key_file = encrypt(recipients.keys.iter().map(|key| key.as_ref() as &dyn age::Recipient), secret.as_bytes())?;
-        let public = EpochPublic { recipient: identity.to_public().to_string(), recipients: recipients.texts, key_file: STANDARD.encode(key_file) };
+        let public =
+            EpochPublic { recipient: identity.to_public().to_string(), recipients: recipients.texts, key_file: STANDARD.encode(key_file) };
         let file = EpochFile { version: 1, made: now, epoch: public };
         let text = toml::to_string(&file).map_err(|e| Error::failed("could not write the epoch").because(e))?;
         if let Some(folder) = path.parent() {
@@ -148,7 +149,8 @@ impl Epoch {
     }
 
     fn of(public: EpochPublic) -> Result<Self> {
-        let recipient = public.recipient.parse().map_err(|e: &str| Error::failed(format!("{:?} is no age recipient: {e}", public.recipient)))?;
+        let recipient =
+            public.recipient.parse().map_err(|e: &str| Error::failed(format!("{:?} is no age recipient: {e}", public.recipient)))?;
         Ok(Self { public, recipient })
     }
 
@@ -192,8 +194,9 @@ impl Recipients {
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.dedup_by(|a, b| a.0 == b.0);
         if all.is_empty() {
-            return Err(Error::usage("nobody could open the archive: no recipient is configured")
-                .hint("Write `recipients = [\"age1…\"]` into client.toml; `age-keygen` makes a key, whose secret half stays off this machine."));
+            return Err(Error::usage("nobody could open the archive: no recipient is configured").hint(
+                "Write `recipients = [\"age1…\"]` into client.toml; `age-keygen` makes a key, whose secret half stays off this machine.",
+            ));
         }
         let (texts, keys) = all.into_iter().unzip();
         Ok(Self { keys, texts })
@@ -212,7 +215,8 @@ fn parse_recipient(text: &str) -> Result<(String, Box<dyn age::Recipient>)> {
     let wrong = |why: &str| Error::usage(format!("{text:?} cannot be a recipient: {why}"));
     if text.starts_with("AGE-SECRET-KEY-") {
         // Not repeated in the message: it is a secret.
-        return Err(Error::usage("a recipient in client.toml is a secret key").hint("Put the public half there, which begins with age1, and keep the secret off this machine."));
+        return Err(Error::usage("a recipient in client.toml is a secret key")
+            .hint("Put the public half there, which begins with age1, and keep the secret off this machine."));
     }
     if text.starts_with("ssh-") {
         let key: age::ssh::Recipient = text.parse().map_err(|e| wrong(&format!("{e:?}")))?;
@@ -222,7 +226,8 @@ fn parse_recipient(text: &str) -> Result<(String, Box<dyn age::Recipient>)> {
         return Ok((key.to_string(), Box::new(key)));
     }
     if text.parse::<age::plugin::Recipient>().is_ok() || text.starts_with("age1") && text[4..].contains('1') {
-        return Err(wrong("keys of age plugins cannot be used by this version").hint("Use a plain age key (age1…) or an ssh key (ssh-ed25519, ssh-rsa)."));
+        return Err(wrong("keys of age plugins cannot be used by this version")
+            .hint("Use a plain age key (age1…) or an ssh key (ssh-ed25519, ssh-rsa)."));
     }
     Err(wrong("it is neither an age key (age1…) nor an ssh-ed25519 or ssh-rsa public key"))
 }
@@ -276,7 +281,8 @@ impl IdentityFile {
 }
 
 fn ssh_identity(text: &str) -> Result<Box<dyn age::Identity + Send + Sync>> {
-    let key = age::ssh::Identity::from_buffer(text.trim_start().as_bytes(), None).map_err(|e| Error::usage("it is no ssh private key that can be read").because(e))?;
+    let key = age::ssh::Identity::from_buffer(text.trim_start().as_bytes(), None)
+        .map_err(|e| Error::usage("it is no ssh private key that can be read").because(e))?;
     match key {
         age::ssh::Identity::Unencrypted(_) => Ok(Box::new(key)),
         age::ssh::Identity::Encrypted(_) => Err(Error::usage("the ssh key has a passphrase")
@@ -293,13 +299,18 @@ fn age_identities(text: &str) -> Result<Vec<Box<dyn age::Identity + Send + Sync>
             continue;
         }
         if line.starts_with("AGE-PLUGIN-") {
-            return Err(Error::usage("identities of age plugins cannot be used by this version").hint("Use a plain age identity (AGE-SECRET-KEY-1…) or an ssh key."));
+            return Err(Error::usage("identities of age plugins cannot be used by this version")
+                .hint("Use a plain age identity (AGE-SECRET-KEY-1…) or an ssh key."));
         }
         // The line is a secret: the message names its number alone.
         let key: age::x25519::Identity = line.parse().map_err(|e| Error::usage(format!("line {} is no age identity: {e}", number + 1)))?;
         identities.push(Box::new(key));
     }
-    if identities.is_empty() { Err(Error::usage("it holds no identity").hint("A line that begins with AGE-SECRET-KEY-1 is expected.")) } else { Ok(identities) }
+    if identities.is_empty() {
+        Err(Error::usage("it holds no identity").hint("A line that begins with AGE-SECRET-KEY-1 is expected."))
+    } else {
+        Ok(identities)
+    }
 }
 
 /// The secret half of an epoch's key, as a keyholder gets it: opens packs and sealed parts.
@@ -339,9 +350,13 @@ impl EpochKey {
 fn in_words(error: age::DecryptError) -> Box<dyn std::error::Error + Send + Sync> {
     match error {
         age::DecryptError::Io(error) => error.into(),
-        age::DecryptError::InvalidHeader | age::DecryptError::UnknownFormat => "it is no age file that this version reads, or its head was changed".into(),
+        age::DecryptError::InvalidHeader | age::DecryptError::UnknownFormat => {
+            "it is no age file that this version reads, or its head was changed".into()
+        }
         age::DecryptError::InvalidMac | age::DecryptError::DecryptionFailed => "it was changed after it was encrypted".into(),
-        age::DecryptError::NoMatchingKeys | age::DecryptError::KeyDecryptionFailed => "it was encrypted to another key, or its head was changed".into(),
+        age::DecryptError::NoMatchingKeys | age::DecryptError::KeyDecryptionFailed => {
+            "it was encrypted to another key, or its head was changed".into()
+        }
         age::DecryptError::ExcessiveWork { .. } => "it was encrypted with a passphrase".into(),
         other => format!("{other:?}").into(),
     }
@@ -357,16 +372,20 @@ pub fn open_epoch(public: &Public, identities: &IdentityFile) -> Result<EpochKey
     let bytes = epoch.key_file_bytes()?;
     let wrong = || {
         let made_for = epoch.recipients.iter().map(|text| base::text::printable(text)).collect::<Vec<_>>().join(", ");
-        Error::failed(format!("wrong identity: this snapshot was made for {made_for}")).hint("Give the identity file of one of these keys with --identity.")
+        Error::failed(format!("wrong identity: this snapshot was made for {made_for}"))
+            .hint("Give the identity file of one of these keys with --identity.")
     };
-    let decryptor = age::Decryptor::new(&bytes[..]).map_err(|e| Error::failed("the manifest's key file is damaged").because(in_words(e)))?;
+    let decryptor =
+        age::Decryptor::new(&bytes[..]).map_err(|e| Error::failed("the manifest's key file is damaged").because(in_words(e)))?;
     let reader = decryptor.decrypt(identities.each()).map_err(|e| match e {
         age::DecryptError::NoMatchingKeys | age::DecryptError::KeyDecryptionFailed => wrong(),
         other => Error::failed("could not open the manifest's key file").because(in_words(other)),
     })?;
-    let plain = base::untrusted::read_bounded(reader, limits::KEY_FILE).map_err(|e| Error::failed("the manifest's key file is damaged").because(e))?;
+    let plain = base::untrusted::read_bounded(reader, limits::KEY_FILE)
+        .map_err(|e| Error::failed("the manifest's key file is damaged").because(e))?;
     let text = std::str::from_utf8(&plain).unwrap_or_default().trim_end();
-    let identity: age::x25519::Identity = text.parse().map_err(|e| Error::failed(format!("the manifest's key file holds no age identity: {e}")))?;
+    let identity: age::x25519::Identity =
+        text.parse().map_err(|e| Error::failed(format!("the manifest's key file holds no age identity: {e}")))?;
     if identity.to_public().to_string() != epoch.recipient {
         return Err(Error::refused("the manifest's key file holds another key than the manifest names; somebody has changed it"));
     }
@@ -376,9 +395,9 @@ pub fn open_epoch(public: &Public, identities: &IdentityFile) -> Result<EpochKey
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Blake3, Dataset, Name};
     use crate::manifest::{Counts, Manifest, PackRef, Root, Sealed, SealedPack, SealedRef, VERSION};
     use crate::reference::{Member, RunId};
+    use base::{Blake3, Dataset, Name};
 
     const SSH: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZWQyNTUxOQAAACCzPq7zfqLffKoBDe/eo04kH2XxtSmk9D7RQyf1xUqrYgAAAJgAIAxdACAMXQAAAAtzc2gtZWQyNTUxOQAAACCzPq7zfqLffKoBDe/eo04kH2XxtSmk9D7RQyf1xUqrYgAAAEC2BsIi0QwW2uFscKTUUXNHLsYX4FxlaSDSblbAj7WR7bM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqtiAAAAEHVzZXJAZXhhbXBsZS5jb20BAgMEBQ==\n-----END OPENSSH PRIVATE KEY-----\n";
     const SSH_PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti user@example.com";
@@ -394,13 +413,27 @@ mod tests {
         let dataset: Dataset = "files:/a".parse().unwrap();
         let at = Member { run: RunId(1), frame: 2, n: 3 };
         let sealed = Sealed {
-            version: VERSION, id: id.clone(), dataset: dataset.clone(), secret: Secrets::from_bytes([7; 32]), root: Root { at, id: ChunkId([1; 32]), level: 1 },
+            version: VERSION,
+            id: id.clone(),
+            dataset: dataset.clone(),
+            secret: Secrets::from_bytes([7; 32]),
+            root: Root { at, id: ChunkId([1; 32]), level: 1 },
             packs: vec![SealedPack { run: RunId(1), first: 0, frames: 3, table: Blake3([2; 32]) }],
-            unreadable: vec![crate::manifest::Unreadable { path: b"\xff".to_vec(), why: "no".into() }], tags: vec!["t".into()], stream: false, time: base::clock::now(),
+            unreadable: vec![crate::manifest::Unreadable { path: b"\xff".to_vec(), why: "no".into() }],
+            tags: vec!["t".into()],
+            stream: false,
+            time: base::clock::now(),
         };
         let public = Public {
-            version: VERSION, id, client: Name::new("web1").unwrap(), node: Name::new("node1").unwrap(), dataset, epoch: epoch.public().clone(), packs: vec![PackRef { digest: Blake3([3; 32]), size: 65_536 }],
-            counts: Counts { entries: 1, files: 1, bytes: 5, unreadable: 1 }, sealed: SealedRef { digest: Blake3([0; 32]), size: 0 },
+            version: VERSION,
+            id,
+            client: Name::new("web1").unwrap(),
+            node: Name::new("node1").unwrap(),
+            dataset,
+            epoch: epoch.public().clone(),
+            packs: vec![PackRef { digest: Blake3([3; 32]), size: 65_536 }],
+            counts: Counts { entries: 1, files: 1, bytes: 5, unreadable: 1 },
+            sealed: SealedRef { digest: Blake3([0; 32]), size: 0 },
         };
         (Manifest::seal(public, &sealed, epoch.recipient()).unwrap(), sealed)
     }
@@ -451,14 +484,27 @@ mod tests {
     fn recipients_and_identities_that_cannot_be_used_say_why() {
         let secret = age::x25519::Identity::generate().to_string();
         for (bad, why) in [
-            ("", "neither"), ("age1", "neither"), ("age1yubikey1qgqgqgqg", "plugins"), (secret.expose_secret(), "secret key"), ("ssh-ed25519", "cannot be a recipient"), ("ssh-dss AAAA", "cannot be a recipient"), ("bob", "neither"),
+            ("", "neither"),
+            ("age1", "neither"),
+            ("age1yubikey1qgqgqgqg", "plugins"),
+            (secret.expose_secret(), "secret key"),
+            ("ssh-ed25519", "cannot be a recipient"),
+            ("ssh-dss AAAA", "cannot be a recipient"),
+            ("bob", "neither"),
         ] {
             let error = check_recipients(&[bad.into()]).unwrap_err();
             assert!(error.render().contains(why) && error.kind() == base::Kind::Usage, "{bad}: {}", error.render());
             assert!(!error.render().contains("AGE-SECRET-KEY-1"), "the secret is repeated");
         }
         assert!(check_recipients(&[]).is_err());
-        for (bad, why) in [("", "no identity"), ("# only\n", "no identity"), ("AGE-PLUGIN-YUBIKEY-1", "plugins"), ("AGE-SECRET-KEY-1X", "line 1"), ("-----BEGIN X-----\n", "ssh"), ("\u{0}", "line 1")] {
+        for (bad, why) in [
+            ("", "no identity"),
+            ("# only\n", "no identity"),
+            ("AGE-PLUGIN-YUBIKEY-1", "plugins"),
+            ("AGE-SECRET-KEY-1X", "line 1"),
+            ("-----BEGIN X-----\n", "ssh"),
+            ("\u{0}", "line 1"),
+        ] {
             assert!(IdentityFile::parse(bad.as_bytes()).unwrap_err().render().contains(why), "{bad}");
         }
         assert!(IdentityFile::parse(b"\xff").is_err());
@@ -490,10 +536,28 @@ mod tests {
             [text.replacen(from, to, 1).as_bytes(), &bytes[line..]].concat()
         };
         let digest = "\"digest\":\"blake3:0303";
-        let mut bad = vec![Vec::new(), b"\n".to_vec(), b"{}\n".to_vec(), bytes[..line].to_vec(), bytes[..line + 1].to_vec(), bytes[..bytes.len() - 1].to_vec(), [&bytes[..], b"x"].concat(), vec![b'a'; limits::MANIFEST + 1]];
+        let mut bad = vec![
+            Vec::new(),
+            b"\n".to_vec(),
+            b"{}\n".to_vec(),
+            bytes[..line].to_vec(),
+            bytes[..line + 1].to_vec(),
+            bytes[..bytes.len() - 1].to_vec(),
+            [&bytes[..], b"x"].concat(),
+            vec![b'a'; limits::MANIFEST + 1],
+        ];
         for (from, to) in [
-            ("\"version\":1", "\"version\":2"), ("\"version\":1", "\"version\":1,\"x\":1"), ("\"web1\"", "\"../x\""), ("files:/a", "files:/a/../b"), ("3f9a1c7e", "3F9A1C7E"), (digest, "\"digest\":\"blake3:XX03"),
-            ("\"size\":65536", "\"size\":0"), ("\"size\":65536", "\"size\":-1"), ("\"entries\":1", "\"entries\":-1"), ("\"recipient\":\"age1", "\"recipient\":\"bge1"), ("\"key_file\":\"", "\"key_file\":\"*"),
+            ("\"version\":1", "\"version\":2"),
+            ("\"version\":1", "\"version\":1,\"x\":1"),
+            ("\"web1\"", "\"../x\""),
+            ("files:/a", "files:/a/../b"),
+            ("3f9a1c7e", "3F9A1C7E"),
+            (digest, "\"digest\":\"blake3:XX03"),
+            ("\"size\":65536", "\"size\":0"),
+            ("\"size\":65536", "\"size\":-1"),
+            ("\"entries\":1", "\"entries\":-1"),
+            ("\"recipient\":\"age1", "\"recipient\":\"bge1"),
+            ("\"key_file\":\"", "\"key_file\":\"*"),
         ] {
             bad.push(with(from, to));
         }

@@ -99,7 +99,8 @@ impl Forge {
     pub(crate) fn new() -> Self {
         let key = age::x25519::Identity::generate();
         let dir = tempfile::tempdir().unwrap();
-        let epoch = Epoch::current(&dir.path().join("epoch.toml"), &[key.to_public().to_string()], "2026-11-20T00:00:00Z".parse().unwrap()).unwrap();
+        let epoch = Epoch::current(&dir.path().join("epoch.toml"), &[key.to_public().to_string()], "2026-11-20T00:00:00Z".parse().unwrap())
+            .unwrap();
         Self {
             secrets: Secrets::from_bytes([7; 32]),
             identities: IdentityFile::parse(key.to_string().expose_secret().as_bytes()).unwrap(),
@@ -274,7 +275,16 @@ impl Forged {
 pub(crate) fn entry(path: &str, kind: EntryKind) -> Entry {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mode = if kind == EntryKind::Dir { 0o755 } else { 0o644 };
-    Entry { path: path.as_bytes().to_vec(), kind, mode, uid, gid, user: None, group: None, mtime: Mtime { seconds: 1_700_000_000, nanos: 123_456_789 } }
+    Entry {
+        path: path.as_bytes().to_vec(),
+        kind,
+        mode,
+        uid,
+        gid,
+        user: None,
+        group: None,
+        mtime: Mtime { seconds: 1_700_000_000, nanos: 123_456_789 },
+    }
 }
 
 pub(crate) fn folder(path: &str) -> Entry {

@@ -48,7 +48,8 @@ pub fn members(frame: &[u8], run: RunId, number: u32) -> Result<Vec<Range<usize>
     let mut found = Vec::new();
     let mut offset = 0;
     while offset < frame.len() {
-        let block: &[u8; BLOCK] = frame.get(offset..offset + BLOCK).and_then(|b| b.try_into().ok()).ok_or_else(|| wrong("it is cut off"))?;
+        let block: &[u8; BLOCK] =
+            frame.get(offset..offset + BLOCK).and_then(|b| b.try_into().ok()).ok_or_else(|| wrong("it is cut off"))?;
         let mut header = tar::Header::new_old();
         header.as_mut_bytes().copy_from_slice(block);
         let n = u32::try_from(found.len()).map_err(|_| wrong("it has too many members"))?;
@@ -98,7 +99,16 @@ mod tests {
     fn hostile_frames() {
         let good = frame(&[b"one".to_vec(), b"two".to_vec()]);
         assert!(members(&good, RUN, u32::MAX).is_ok());
-        let mut bad = vec![Vec::new(), vec![0; 512], vec![0; 1024], vec![0xff; 1024], good[..1].to_vec(), good[..512].to_vec(), good[..1535].to_vec(), good[1024..].to_vec()];
+        let mut bad = vec![
+            Vec::new(),
+            vec![0; 512],
+            vec![0; 1024],
+            vec![0xff; 1024],
+            good[..1].to_vec(),
+            good[..512].to_vec(),
+            good[..1535].to_vec(),
+            good[1024..].to_vec(),
+        ];
         bad.push([&good[..], &good].concat());
         bad.push([&good[..], &[0; 1024]].concat());
         let edit = |at: usize, bytes: &[u8]| {

@@ -232,7 +232,10 @@ fn read(path: &Path) -> Result<(Header, Vec<Record>)> {
     let wrong = |why: &str| Error::failed(format!("{} is no file of the index: {why}", path.display()));
     let header: Header = serde_json::from_slice(&line).map_err(|e| wrong("its first line cannot be read").because(e))?;
     let end = header.first.checked_add(header.frames).ok_or_else(|| wrong("its frames cannot be"))?;
-    if header.version != 1 || path.file_name().and_then(|n| n.to_str()) != Some(&header.pack.hex()) || header.frames as usize > limits::TABLE {
+    if header.version != 1
+        || path.file_name().and_then(|n| n.to_str()) != Some(&header.pack.hex())
+        || header.frames as usize > limits::TABLE
+    {
         return Err(wrong("it is of another version, or of another pack"));
     }
     let mut records = Vec::new();
@@ -269,7 +272,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("node1");
         let load = || Index::load(&folder, "age1x").unwrap();
-        let (one, two): (RequestId, RequestId) = ("20261120T031500Z-3f9a1c7e".parse().unwrap(), "20261120T031500Z-3f9a1c7f".parse().unwrap());
+        let (one, two): (RequestId, RequestId) =
+            ("20261120T031500Z-3f9a1c7e".parse().unwrap(), "20261120T031500Z-3f9a1c7f".parse().unwrap());
         load().note(&one, &info(1), &[(chunk(1), 10, 0), (chunk(2), 14, 7)]).unwrap();
         load().note(&two, &info(2), &[(chunk(3), 10, 0)]).unwrap();
         assert!(load().is_empty());
@@ -299,7 +303,15 @@ mod tests {
         let mut frame = good.clone();
         let last = frame.len() - 8;
         frame[last] = 200;
-        for bad in [vec![], b"{}\n".to_vec(), good[..good.len() - 1].to_vec(), [&good[..], b"x"].concat(), frame, b"\n".repeat(10_000), good.replace_first(b"\"version\":1", b"\"version\":2")] {
+        for bad in [
+            vec![],
+            b"{}\n".to_vec(),
+            good[..good.len() - 1].to_vec(),
+            [&good[..], b"x"].concat(),
+            frame,
+            b"\n".repeat(10_000),
+            good.replace_first(b"\"version\":1", b"\"version\":2"),
+        ] {
             fs::write(&path, &bad).unwrap();
             assert!(Index::load(dir.path(), "age1x").unwrap().packs().is_empty());
         }

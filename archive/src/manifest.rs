@@ -191,7 +191,8 @@ impl Manifest {
         if sealed.root.level >= limits::LEVELS {
             return wrong("the catalog has too many levels");
         }
-        let mut spans: Vec<_> = sealed.packs.iter().map(|pack| (pack.run, pack.first, u64::from(pack.first) + u64::from(pack.frames))).collect();
+        let mut spans: Vec<_> =
+            sealed.packs.iter().map(|pack| (pack.run, pack.first, u64::from(pack.first) + u64::from(pack.frames))).collect();
         spans.sort_unstable();
         let apart = spans.windows(2).all(|two| two[0].0 != two[1].0 || two[0].2 <= u64::from(two[1].1));
         if !apart || sealed.packs.iter().any(|pack| pack.frames == 0) {

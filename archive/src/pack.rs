@@ -96,7 +96,12 @@ impl FrameTable {
         }
         let mut table = Self { rows: Vec::with_capacity(bytes.len() / ROW) };
         for row in bytes.chunks_exact(ROW) {
-            let info = FrameInfo { offset: u64::from_le_bytes(part(row, 0)), compressed: u32::from_le_bytes(part(row, 8)), plain: u32::from_le_bytes(part(row, 12)), digest: Blake3(part(row, 16)) };
+            let info = FrameInfo {
+                offset: u64::from_le_bytes(part(row, 0)),
+                compressed: u32::from_le_bytes(part(row, 8)),
+                plain: u32::from_le_bytes(part(row, 12)),
+                digest: Blake3(part(row, 16)),
+            };
             if !fits(&info) {
                 return Err(wrong("a frame is longer than readers accept, or empty"));
             }
@@ -249,8 +254,21 @@ mod tests {
             table
         };
         let bad = [
-            vec![], good[..47].to_vec(), good[..95].to_vec(), [&good[..], &[0]].concat(), [&good[..], &[0; 48]].concat(), vec![0; 48], vec![0xff; 48],
-            edit(0, &[1]), edit(48, &[9]), edit(48, &[11]), edit(8, &[0; 4]), edit(12, &[0; 4]), edit(56, &[0xff; 4]), edit(60, &[0xff; 4]), edit(48, &[0xff; 8]),
+            vec![],
+            good[..47].to_vec(),
+            good[..95].to_vec(),
+            [&good[..], &[0]].concat(),
+            [&good[..], &[0; 48]].concat(),
+            vec![0; 48],
+            vec![0xff; 48],
+            edit(0, &[1]),
+            edit(48, &[9]),
+            edit(48, &[11]),
+            edit(8, &[0; 4]),
+            edit(12, &[0; 4]),
+            edit(56, &[0xff; 4]),
+            edit(60, &[0xff; 4]),
+            edit(48, &[0xff; 8]),
             vec![0; limits::TABLE + 48],
         ];
         for table in bad {
@@ -269,7 +287,13 @@ mod tests {
         };
         assert_eq!(find_table(&tail(LENGTH, 8, 48), GRAIN).unwrap(), 65_472..65_520);
         for (magic, inner, length, size) in [
-            (TABLE, 8, 48, GRAIN), (LENGTH, 9, 48, GRAIN), (LENGTH, 8, 0, GRAIN), (LENGTH, 8, u64::MAX, GRAIN), (LENGTH, 8, 65_536, GRAIN), (LENGTH, 8, 48, GRAIN + 1), (LENGTH, 8, 48, 0),
+            (TABLE, 8, 48, GRAIN),
+            (LENGTH, 9, 48, GRAIN),
+            (LENGTH, 8, 0, GRAIN),
+            (LENGTH, 8, u64::MAX, GRAIN),
+            (LENGTH, 8, 65_536, GRAIN),
+            (LENGTH, 8, 48, GRAIN + 1),
+            (LENGTH, 8, 48, 0),
             (LENGTH, 8, limits::TABLE as u64 + 48, 1 << 40),
         ] {
             assert!(find_table(&tail(magic, inner, length), size).is_err(), "{magic:x} {inner} {length} {size}");

@@ -72,7 +72,9 @@ pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<Re
     let mut planned = (0, 0);
     for entry in selected {
         match entry {
-            Ok(entry) if marker.is(&entry.path) => writer.problem(&Error::failed(format!("{} was not restored: restores use this name themselves", entry.shown_path())))?,
+            Ok(entry) if marker.is(&entry.path) => {
+                writer.problem(&Error::failed(format!("{} was not restored: restores use this name themselves", entry.shown_path())))?
+            }
             Ok(entry) => {
                 let path = entry.path.clone();
                 planned = (planned.0 + 1, planned.1 + plan(entry, &mut owners, &mut window, &mut writer));
@@ -145,7 +147,8 @@ fn restore_file(reader: &SnapshotReader, entry: &Entry, size: u64, meta: &Meta, 
         if write::same_file(&there, size, meta) {
             return Ok(());
         }
-        return Err(Error::refused(format!("{} is there already", path.display())).hint("The dataset is a single file; name one that does not exist yet."));
+        return Err(Error::refused(format!("{} is there already", path.display()))
+            .hint("The dataset is a single file; name one that does not exist yet."));
     }
     spec.monitor.task("restoring", Some(size));
     let mut draft = atomic::Draft::beside(path, 0o600)?;

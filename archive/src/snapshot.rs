@@ -122,7 +122,8 @@ impl SnapshotReader {
             return Err(Error::usage(format!("{} is not a file", entry.shown_path())));
         };
         let expected = Expected { size: *size, digest: *digest };
-        self.stream(content, expected, out).map_err(|error| error.context(format!("could not read {} from the snapshot", entry.shown_path())))
+        self.stream(content, expected, out)
+            .map_err(|error| error.context(format!("could not read {} from the snapshot", entry.shown_path())))
     }
 
     fn stream(&self, content: &Content, expected: Expected, out: &mut dyn Write) -> Result<()> {

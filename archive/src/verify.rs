@@ -62,7 +62,13 @@ pub fn verify_all(reader: &SnapshotReader, monitor: &dyn Monitor) -> Result<Veri
     Ok(report)
 }
 
-fn check(reader: &SnapshotReader, window: &mut Vec<(String, Wanted)>, report: &mut VerifyReport, problems: &mut Problems<'_>, monitor: &dyn Monitor) -> Result<()> {
+fn check(
+    reader: &SnapshotReader,
+    window: &mut Vec<(String, Wanted)>,
+    report: &mut VerifyReport,
+    problems: &mut Problems<'_>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let (names, files): (Vec<_>, Vec<_>) = window.drain(..).unzip();
     read_all(reader.frames(), reader.secrets(), &files, &mut |batch| {
         for piece in batch.pieces {

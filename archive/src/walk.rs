@@ -57,7 +57,12 @@ impl Stat {
 }
 
 impl From<rustix::fs::Stat> for Stat {
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "the kernel's types differ between machines; its values fit")]
+    #[expect(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        clippy::unnecessary_cast,
+        reason = "the kernel's types differ between machines; its values fit"
+    )]
     fn from(stat: rustix::fs::Stat) -> Self {
         Self {
             kind: FileType::from_raw_mode(stat.st_mode),
@@ -108,7 +113,9 @@ pub(crate) fn open(source: Source<'_>) -> Result<(OwnedFd, Stat)> {
 fn check_root(stat: &Stat, path: &Path) -> Result<()> {
     match stat.kind {
         FileType::Directory | FileType::RegularFile => Ok(()),
-        FileType::Symlink => Err(Error::usage(format!("{} is a symbolic link", path.display())).hint("Name the folder or file that it points to.")),
+        FileType::Symlink => {
+            Err(Error::usage(format!("{} is a symbolic link", path.display())).hint("Name the folder or file that it points to."))
+        }
         _ => Err(Error::usage(format!("{} is neither a folder nor a file", path.display()))),
     }
 }
@@ -209,7 +216,9 @@ fn step(folder: BorrowedFd<'_>, name: &Name, path: &[u8], visitor: &mut dyn Visi
             let stat = rustix::fs::fstat(&fd)?;
             Ok((fd, Stat::from(stat)))
         }),
-        FileType::RegularFile => match open_at(folder, plain.as_c_str(), OFlags::empty()).and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, Stat::from(stat)))) {
+        FileType::RegularFile => match open_at(folder, plain.as_c_str(), OFlags::empty())
+            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, Stat::from(stat))))
+        {
             Ok((fd, stat)) if stat.kind == FileType::RegularFile => {
                 visitor.file(path, &File::from(fd), stat)?;
                 return Ok(None);
@@ -293,8 +302,20 @@ fn list(folder: &OwnedFd) -> std::io::Result<Vec<Name>> {
 /// Types of file systems that the kernel makes up: proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs,
 /// bpf, pstore, mqueue, configfs, fusectl, efivarfs.
 const MADE_UP: [i64; 14] = [
-    0x9fa0, 0x6265_6572, 0x1cd1, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11, 0x6165_676c, 0x1980_0202,
-    0x6265_6570, 0x6573_5543, 0xde5e_81e4,
+    0x9fa0,
+    0x6265_6572,
+    0x1cd1,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x6165_676c,
+    0x1980_0202,
+    0x6265_6570,
+    0x6573_5543,
+    0xde5e_81e4,
 ];
 
 /// Whether a folder is on a file system that the kernel makes up.

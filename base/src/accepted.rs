@@ -137,7 +137,9 @@ mod tests {
         let text = String::from_utf8(sample().to_toml().unwrap()).unwrap();
         assert!(text.starts_with("version = 1\n") && text.contains("received = 2026-11-20T03:16:00Z\n"), "{text}");
         assert_eq!(Accepted::parse("a", text.as_bytes()).unwrap(), sample());
-        for bad in [text.replace("version = 1", "version = 2"), format!("{text}more = 1\n"), text.replace("2026-11-20T03:16:00Z", "2026-11-20")] {
+        for bad in
+            [text.replace("version = 1", "version = 2"), format!("{text}more = 1\n"), text.replace("2026-11-20T03:16:00Z", "2026-11-20")]
+        {
             assert!(Accepted::parse("a", bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -30,9 +30,7 @@ pub fn open(folder: impl AsFd, relative: &Path, flags: OFlags) -> Result<OwnedFd
 /// # Errors
 /// Of kind refused when `path` is not `base` or below it; otherwise with the path.
 pub fn open_absolute(base: &Path, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    let relative = path
-        .strip_prefix(base)
-        .map_err(|_| Error::refused(format!("{} is not below {}", path.display(), base.display())))?;
+    let relative = path.strip_prefix(base).map_err(|_| Error::refused(format!("{} is not below {}", path.display(), base.display())))?;
     open(folder(base)?, relative, flags)
         .map_err(|error| error.context(format!("could not open {} without following links", path.display())))
 }

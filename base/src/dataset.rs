@@ -230,7 +230,21 @@ mod tests {
         for good in ["files:/", "files:/var/www", "postgres:shop", "postgres:main/shop", "git:/a b", "files:/ä"] {
             assert_eq!(good.parse::<Dataset>().unwrap().to_string(), good);
         }
-        for bad in ["", "files", "files:", "files:/a/", "files:/a/../b", "files:/./a", "files://a", "files:a/../b", "files:-x", "Files:/a", "files:/a\nb", "-x:/a", ":/a"] {
+        for bad in [
+            "",
+            "files",
+            "files:",
+            "files:/a/",
+            "files:/a/../b",
+            "files:/./a",
+            "files://a",
+            "files:a/../b",
+            "files:-x",
+            "Files:/a",
+            "files:/a\nb",
+            "-x:/a",
+            ":/a",
+        ] {
             assert!(bad.parse::<Dataset>().is_err(), "{bad:?}");
         }
         assert_eq!(Dataset::cleaned("files", "/a//b/./c/../d/").unwrap().path(), "/a/b/d");

@@ -190,8 +190,7 @@ impl<T, E: Into<std::io::Error>> At<T> for std::result::Result<T, E> {
                 _ => Kind::Failed,
             };
             let full = kind == Kind::NotNow;
-            let error = Error::new(kind, format!("could not {doing}"))
-                .because(PathError { path: path.as_ref().to_owned(), source });
+            let error = Error::new(kind, format!("could not {doing}")).because(PathError { path: path.as_ref().to_owned(), source });
             if full { error.hint("Make room on that file system; nothing was lost, and the same command goes on.") } else { error }
         })
     }

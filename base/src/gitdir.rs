@@ -126,7 +126,9 @@ fn check_alternates(config: &ClientConfig, dataset: &Dataset, folder: &OwnedFd, 
     for line in text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let Some(lender) = lender(dataset, line).filter(|lender| config.allows(lender)) else {
             return Err(Error::refused(format!("{dataset} borrows objects from {}, which is not allowed", crate::text::printable(line)))
-                .hint("Allow that repository too in client.toml, or run git repack -a -d in the borrower and remove objects/info/alternates."));
+                .hint(
+                    "Allow that repository too in client.toml, or run git repack -a -d in the borrower and remove objects/info/alternates.",
+                ));
         };
         let base = config.base_of(&lender).unwrap_or(lender.path());
         let opened = beneath::open_absolute(Path::new(base), Path::new(lender.path()), OFlags::RDONLY | OFlags::DIRECTORY);
@@ -134,7 +136,9 @@ fn check_alternates(config: &ClientConfig, dataset: &Dataset, folder: &OwnedFd, 
             Ok(opened) => opened,
             // Git leaves out what is not there.
             Err(_) if Path::new(lender.path()).symlink_metadata().is_err() => continue,
-            Err(error) => return Err(Error::refused(format!("{dataset} borrows objects from {lender}, which cannot be checked")).because(error)),
+            Err(error) => {
+                return Err(Error::refused(format!("{dataset} borrows objects from {lender}, which cannot be checked")).because(error));
+            }
         };
         if depth == 0 {
             return Err(Error::refused(format!("{dataset} borrows objects from too many repositories in a row")));
@@ -200,7 +204,10 @@ mod tests {
         };
         let alternates = |name: &str, text: &str| fs::write(at("srv").join(name).join("objects/info/alternates"), text).unwrap();
         let names = ["plain", "borrows", "gone", "oldest"];
-        let bad = ["quoted", "long", "steals", "relative", "inside", "second", "listed", "packs", "pack", "heads", "head", "packed", "tables", "deep", "ref"];
+        let bad = [
+            "quoted", "long", "steals", "relative", "inside", "second", "listed", "packs", "pack", "heads", "head", "packed", "tables",
+            "deep", "ref",
+        ];
         for name in names.iter().chain(&bad) {
             bare(&at("srv").join(name));
         }
@@ -218,7 +225,11 @@ mod tests {
         symlink(at("list"), at("srv/listed/objects/info/alternates")).unwrap();
         let replace = |name: &str, target: &str| {
             let path = at("srv").join(name);
-            if path.is_dir() { fs::remove_dir(&path).unwrap() } else { drop(fs::remove_file(&path)) }
+            if path.is_dir() {
+                fs::remove_dir(&path).unwrap()
+            } else {
+                drop(fs::remove_file(&path))
+            }
             symlink(target, path).unwrap();
         };
         replace("packs/objects/pack", &format!("{secret}/pack"));

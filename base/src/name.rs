@@ -11,8 +11,7 @@ use std::fmt;
 pub struct Name(String);
 
 /// Words that a name must not be: folders of the node's own, and the built-in modules.
-const RESERVED: &[&str] =
-    &["admin", "log", "access", "state", "run", "wake", "git", "files", "postgres", "mariadb", "sqlite", "dummy"];
+const RESERVED: &[&str] = &["admin", "log", "access", "state", "run", "wake", "git", "files", "postgres", "mariadb", "sqlite", "dummy"];
 
 impl Name {
     /// Checks `text`.
@@ -76,7 +75,28 @@ mod tests {
         for good in ["a", "web1", "0", "a.b-c", &"x".repeat(63)] {
             assert!(Name::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "-a", ".a", "A", "a b", "a/b", "a_b", "é", "admin", "log", "access", "state", "run", "wake", "git", "a..b", "a.git", "a.lock", "a\n", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "-a",
+            ".a",
+            "A",
+            "a b",
+            "a/b",
+            "a_b",
+            "é",
+            "admin",
+            "log",
+            "access",
+            "state",
+            "run",
+            "wake",
+            "git",
+            "a..b",
+            "a.git",
+            "a.lock",
+            "a\n",
+            &"x".repeat(64),
+        ] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
         }
     }

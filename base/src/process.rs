@@ -28,11 +28,20 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// objects are flushed to the disk.
 pub fn git() -> Command {
     let mut command = command("git");
-    command
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .args(["-c", "core.fsync=all", "-c", "core.useReplaceRefs=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false"]);
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_TERMINAL_PROMPT", "0").args([
+        "-c",
+        "core.fsync=all",
+        "-c",
+        "core.useReplaceRefs=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "gc.auto=0",
+        "-c",
+        "maintenance.auto=false",
+        "-c",
+        "advice.detachedHead=false",
+    ]);
     command
 }
 
@@ -170,6 +179,9 @@ mod tests {
     #[test]
     fn the_environment_is_cleared() {
         let text = String::from_utf8(run_ok(command("env"), 10_000, Duration::from_secs(5)).unwrap()).unwrap();
-        assert!(text.lines().all(|line| ["PATH", "LC_ALL"].iter().chain(&KEPT).any(|name| line.starts_with(&format!("{name}=")))), "{text}");
+        assert!(
+            text.lines().all(|line| ["PATH", "LC_ALL"].iter().chain(&KEPT).any(|name| line.starts_with(&format!("{name}=")))),
+            "{text}"
+        );
     }
 }

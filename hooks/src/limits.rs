@@ -57,7 +57,8 @@ pub fn run(command: &mut Command, limits: Limits) -> Result<ExitStatus> {
 
 /// Starts a child that inherits the limits; this process keeps its own.
 fn spawn(command: &mut Command, limits: Limits) -> Result<Child> {
-    let wanted = [(Resource::Cpu, limits.cpu), (Resource::Fsize, limits.file), (Resource::As, limits.space), (Resource::Data, limits.memory)];
+    let wanted =
+        [(Resource::Cpu, limits.cpu), (Resource::Fsize, limits.file), (Resource::As, limits.space), (Resource::Data, limits.memory)];
     let before = wanted.map(|(resource, limit)| {
         let old = getrlimit(resource);
         let limit = old.maximum.map_or(limit, |most| most.min(limit));

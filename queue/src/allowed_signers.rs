@@ -93,7 +93,8 @@ fn end_of_options(text: &str) -> Option<usize> {
 
 /// Whether a line with these options counts for signatures of git.
 fn is_for_git(options: &str) -> Result<bool> {
-    let not_done = || Error::usage(format!("the options {options} are not carried out")).hint("Only namespaces=\"git\" can stand before a key.");
+    let not_done =
+        || Error::usage(format!("the options {options} are not carried out")).hint("Only namespaces=\"git\" can stand before a key.");
     let list = options.strip_prefix("namespaces=\"").and_then(|rest| rest.strip_suffix('"')).ok_or_else(not_done)?;
     if list.contains(['"', '*', '?', '!']) {
         return Err(not_done());
@@ -116,7 +117,17 @@ mod tests {
         let count = |name: &str| list.keys(&Name::new(name).unwrap()).len();
         assert_eq!(["web1", "web2", "web3", "web4", "web5", "other"].map(count), [1, 1, 1, 0, 1, 0]);
         assert_eq!(list.names().count(), 4);
-        for bad in ["web1", "web1 ", "web1 AAAA", &format!("* {KEY}"), &format!("web1 cert-authority {KEY}"), &format!("web1 valid-before=\"20300101\" {KEY}"), &format!("web1 namespaces=\"git\",cert-authority {KEY}"), &format!("web1 namespaces=\"*\" {KEY}"), &format!("web1 namespaces=\"git {KEY}")] {
+        for bad in [
+            "web1",
+            "web1 ",
+            "web1 AAAA",
+            &format!("* {KEY}"),
+            &format!("web1 cert-authority {KEY}"),
+            &format!("web1 valid-before=\"20300101\" {KEY}"),
+            &format!("web1 namespaces=\"git\",cert-authority {KEY}"),
+            &format!("web1 namespaces=\"*\" {KEY}"),
+            &format!("web1 namespaces=\"git {KEY}"),
+        ] {
             let error = AllowedSigners::parse("signers", format!("# c\n{bad}").as_bytes()).unwrap_err();
             assert!(error.one_line().contains("line 2"), "{bad}: {}", error.one_line());
         }

@@ -127,7 +127,9 @@ pub struct Reserved;
 
 impl<'de> Deserialize<'de> for Reserved {
     fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
-        Err(D::Error::custom("this field is carried out by a later release of nightsafe, not by this one; bring this machine to the release that wrote it"))
+        Err(D::Error::custom(
+            "this field is carried out by a later release of nightsafe, not by this one; bring this machine to the release that wrote it",
+        ))
     }
 }
 
@@ -138,7 +140,14 @@ mod tests {
     #[test]
     fn one_spelling() {
         let time = "2026-11-20T03:15:00Z".parse().unwrap();
-        let bytes = Lines::new().text("a", "x\"\\\n=").maybe("b", None::<&str>).number("c", 7).time("d", time).list("e", ["p", "q"]).list("f", [""; 0]).bytes();
+        let bytes = Lines::new()
+            .text("a", "x\"\\\n=")
+            .maybe("b", None::<&str>)
+            .number("c", 7)
+            .time("d", time)
+            .list("e", ["p", "q"])
+            .list("f", [""; 0])
+            .bytes();
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(text, "version = 1\na = \"x\\\"\\\\\\u000A=\"\nc = 7\nd = 2026-11-20T03:15:00Z\ne = [\"p\", \"q\"]\n");
         assert_eq!(toml::from_str::<toml::Table>(&text).unwrap()["a"].as_str(), Some("x\"\\\n="));

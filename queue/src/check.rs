@@ -43,7 +43,13 @@ pub enum Verdict {
 ///
 /// # Errors
 /// Of kind refused, with the first rule that is broken by any file of the commit.
-pub fn check_commit(commit: &CommitFiles, repository: &Repository, client: &Name, node: &Name, keys: &[PublicKey]) -> Result<Vec<CheckedRequest>> {
+pub fn check_commit(
+    commit: &CommitFiles,
+    repository: &Repository,
+    client: &Name,
+    node: &Name,
+    keys: &[PublicKey],
+) -> Result<Vec<CheckedRequest>> {
     let mut requests = Vec::new();
     each_request(commit, repository, client, node, keys, &mut |verdict| {
         requests.push(accepted(verdict)?);
@@ -103,7 +109,15 @@ pub struct Checked {
 ///
 /// # Errors
 /// Of kind refused, with the first rule that is broken.
-pub fn check_push(repository: &Repository, old: Option<&str>, new: &str, client: &Name, node: &Name, keys: &[PublicKey], last_seq: u64) -> Result<Checked> {
+pub fn check_push(
+    repository: &Repository,
+    old: Option<&str>,
+    new: &str,
+    client: &Name,
+    node: &Name,
+    keys: &[PublicKey],
+    last_seq: u64,
+) -> Result<Checked> {
     let oids = repository.walk(old, new)?;
     if oids.len() > COMMITS_LIMIT {
         return Err(Error::refused(format!("the push brings {} commits, and at most {COMMITS_LIMIT} are allowed at a time", oids.len())));
@@ -192,7 +206,10 @@ fn sort_files(entries: &[TreeEntry]) -> Result<Sorted<'_>> {
             (_, Some(id)) => {
                 sorted.attachments.insert(id, entry);
             }
-            _ => return Err(Error::refused(format!("{name} is not a name that belongs here")).hint("A queue holds RQ<id>.toml and MF<id>, nothing else.")),
+            _ => {
+                return Err(Error::refused(format!("{name} is not a name that belongs here"))
+                    .hint("A queue holds RQ<id>.toml and MF<id>, nothing else."));
+            }
         }
     }
     let asked: HashSet<_> = sorted.requests.iter().map(|(id, _)| id).collect();
@@ -210,7 +227,14 @@ fn id_in(name: &[u8], before: &str, after: &str) -> Option<RequestId> {
     std::str::from_utf8(name).ok()?.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
 }
 
-fn each_request(commit: &CommitFiles, repository: &Repository, client: &Name, node: &Name, keys: &[PublicKey], visit: &mut dyn FnMut(Verdict) -> Result<()>) -> Result<()> {
+fn each_request(
+    commit: &CommitFiles,
+    repository: &Repository,
+    client: &Name,
+    node: &Name,
+    keys: &[PublicKey],
+    visit: &mut dyn FnMut(Verdict) -> Result<()>,
+) -> Result<()> {
     let proven = prove_commit(commit, client, keys)?;
     let sorted = sort_files(&commit.entries)?;
     for (id, entry) in &sorted.requests {
@@ -268,7 +292,13 @@ fn prove_commit<'a>(commit: &'a CommitFiles, signer: &Name, keys: &[PublicKey]) 
 ///
 /// # Errors
 /// Of kind refused, when it was not signed so, or is no commit of receipts of `node` for `client`.
-pub fn check_receipts(commit: &CommitFiles, repository: &Repository, client: &Name, node: &Name, keys: &[PublicKey]) -> Result<Vec<Receipt>> {
+pub fn check_receipts(
+    commit: &CommitFiles,
+    repository: &Repository,
+    client: &Name,
+    node: &Name,
+    keys: &[PublicKey],
+) -> Result<Vec<Receipt>> {
     let read = || {
         prove_commit(commit, node, keys)?;
         let mut receipts = Vec::new();
@@ -280,7 +310,10 @@ pub fn check_receipts(commit: &CommitFiles, repository: &Repository, client: &Na
             let id = id.ok_or_else(|| Error::refused(format!("{} is not a name that belongs here", shown(&entry.name))))?;
             let receipt = Receipt::parse(&repository.blob(&entry.oid, crate::receipt::FILE_LIMIT)?)?;
             if receipt.id != id || receipt.client != *client || receipt.node != *node {
-                return Err(Error::refused(format!("RC{id}.toml is a receipt of {} for request {} of {}", receipt.node, receipt.id, receipt.client)));
+                return Err(Error::refused(format!(
+                    "RC{id}.toml is a receipt of {} for request {} of {}",
+                    receipt.node, receipt.id, receipt.client
+                )));
             }
             receipts.push(receipt);
         }

@@ -2,9 +2,9 @@
 //!
 //! Knows git objects and ssh keys; knows nothing of archives, of the network, or of what a module does with a request.
 
-mod canonical;
 pub mod access;
 pub mod allowed_signers;
+mod canonical;
 pub mod check;
 mod history;
 pub mod listing;

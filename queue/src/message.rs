@@ -114,11 +114,20 @@ mod tests {
         request.reason = Reason::Manual;
         request.by = "alice".into();
         let text = request.message();
-        assert!(text.starts_with("web1 asks node1 to back up files:/var/www (manual, by alice)\n\nrequest 20261120T031500Z-3f9a1c7e, number 1042\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "web1 asks node1 to back up files:/var/www (manual, by alice)\n\nrequest 20261120T031500Z-3f9a1c7e, number 1042\n"
+            ),
+            "{text}"
+        );
         let many = of_requests(&vec![request; 1000]);
         assert!(many.starts_with("web1 asks node1 to back up 1000 datasets\n\n") && many.contains("more\n") && many.len() < 17_000);
         let mut receipt = crate::receipt::tests::sample();
-        assert!(receipt.message().starts_with("node1 stored files:/var/www of web1: 12.3 MiB fetched, 12.3 MiB more kept, 3 s\n\nrequest "), "{}", receipt.message());
+        assert!(
+            receipt.message().starts_with("node1 stored files:/var/www of web1: 12.3 MiB fetched, 12.3 MiB more kept, 3 s\n\nrequest "),
+            "{}",
+            receipt.message()
+        );
         receipt.outcome = Outcome::Refused;
         receipt.reason = Some("the quota is used up".into());
         assert!(receipt.message().starts_with("node1 refused files:/var/www of web1: the quota is used up\n"));

@@ -106,7 +106,9 @@ impl Expect {
 
 fn same<T: PartialEq + std::fmt::Display>(field: &str, expected: Option<&T>, found: &T) -> Result<()> {
     match expected {
-        Some(expected) if expected != found => Err(Error::refused(format!("the request's {field} is {found}, and {expected} was expected"))),
+        Some(expected) if expected != found => {
+            Err(Error::refused(format!("the request's {field} is {found}, and {expected} was expected")))
+        }
         _ => Ok(()),
     }
 }

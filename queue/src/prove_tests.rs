@@ -85,11 +85,23 @@ fn forgeries() {
     let with = |entries: &[(&str, &str, &[u8])]| proof_with(&bytes, &tree_of(entries), 1);
     let cases: Vec<(&str, Proof, &str)> = vec![
         ("a genuine commit beside another request", Proof { request: other_bytes.clone(), ..good.clone() }, "not in the tree"),
-        ("a genuine commit beside another tree", Proof { tree: tree_of(&[("100644", &name, &other_bytes)]), request: other_bytes.clone(), ..good.clone() }, "not the one that was signed"),
+        (
+            "a genuine commit beside another tree",
+            Proof { tree: tree_of(&[("100644", &name, &other_bytes)]), request: other_bytes.clone(), ..good.clone() },
+            "not the one that was signed",
+        ),
         ("signed by another client's key", proof_with(&bytes, &tree_of(&[("100644", &name, &bytes)]), 3), "no key of web1"),
         ("signed by a key that nobody knows", proof_with(&bytes, &tree_of(&[("100644", &name, &bytes)]), 9), "no key of web1"),
-        ("a client's signature under another client's request", proof_with(&web2_bytes, &tree_of(&[("100644", &name, &web2_bytes)]), 1), "no key of web2"),
-        ("a client without keys", proof_with(&stranger_bytes, &tree_of(&[("100644", &name, &stranger_bytes)]), 1), "no key of web3 is known"),
+        (
+            "a client's signature under another client's request",
+            proof_with(&web2_bytes, &tree_of(&[("100644", &name, &web2_bytes)]), 1),
+            "no key of web2",
+        ),
+        (
+            "a client without keys",
+            proof_with(&stranger_bytes, &tree_of(&[("100644", &name, &stranger_bytes)]), 1),
+            "no key of web3 is known",
+        ),
         ("under another id's name", with(&[("100644", "RQ20261120T031500Z-3f9a1c7f.toml", &bytes)]), "not in the tree as"),
         ("under no request's name", with(&[("100644", "README", &bytes)]), "not in the tree as"),
         ("as a program", with(&[("100755", &name, &bytes)]), "not in the tree as"),
@@ -135,7 +147,10 @@ fn nothing_shorter_is_a_proof() {
         assert!(prove(&Proof { tree: good.tree[..end].to_vec(), ..good.clone() }, &keys, &Expect::default()).is_err(), "tree {end}");
     }
     for end in 0..good.request.len() {
-        assert!(prove(&Proof { request: good.request[..end].to_vec(), ..good.clone() }, &keys, &Expect::default()).is_err(), "request {end}");
+        assert!(
+            prove(&Proof { request: good.request[..end].to_vec(), ..good.clone() }, &keys, &Expect::default()).is_err(),
+            "request {end}"
+        );
     }
 }
 

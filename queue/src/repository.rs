@@ -90,7 +90,9 @@ impl Repository {
     /// When git's variables are not there or do not fit together.
     pub fn open_quarantined(branch: &str) -> Result<Self> {
         let variable = |name: &str| {
-            std::env::var_os(name).map(PathBuf::from).ok_or_else(|| Error::failed(format!("{name} is not set")).hint("This is run by git as a hook, not by hand."))
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .ok_or_else(|| Error::failed(format!("{name} is not set")).hint("This is run by git as a hook, not by hand."))
         };
         let folder = variable("GIT_DIR")?;
         Self::open_with_quarantine(&folder, branch, std::env::var_os("GIT_OBJECT_DIRECTORY").map(PathBuf::from).as_deref())
@@ -139,7 +141,8 @@ impl Repository {
     fn writable(&self) -> Result<FileLock> {
         let durable = self.git.config().and_then(|config| config.get_bool("core.fsyncobjectfiles")).unwrap_or(false);
         if !durable {
-            return Err(Error::failed(format!("{} cannot be written to safely", self.path.display())).hint("This user can only read that repository."));
+            return Err(Error::failed(format!("{} cannot be written to safely", self.path.display()))
+                .hint("This user can only read that repository."));
         }
         self.lock()
     }
@@ -335,7 +338,9 @@ impl Repository {
         let full = error.class() == git2::ErrorClass::Os && error.message().contains("No space left");
         let error = Error::failed(format!("could not {doing} {}", self.path.display())).because(error);
         if full {
-            return error.with_kind(base::Kind::NotNow).hint("Make room on that file system; nothing was lost, and the same command goes on.");
+            return error
+                .with_kind(base::Kind::NotNow)
+                .hint("Make room on that file system; nothing was lost, and the same command goes on.");
         }
         error.hint(format!("git -C {} fsck says more.", self.path.display()))
     }
@@ -352,4 +357,3 @@ fn author_line(name: &str) -> Result<String> {
     let mail: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }).collect();
     Ok(format!("{name} <{mail}@nightsafe.invalid> {} +0000", base::clock::now().as_second().max(0)))
 }
-

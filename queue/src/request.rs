@@ -271,7 +271,11 @@ pub(crate) mod tests {
             ("reason = \"hook\"", "reason = \"hook\"\ntags = [\"A\"]", &["line 11", "no tag"]),
             ("reason = \"hook\"", "reason = \"hook\"\npart = 3", &["line 11", "later release", "part"]),
             ("reason = \"hook\"", "reason = \"hook\"\nrepairs = []", &["line 11", "later release", "repairs"]),
-            ("reason = \"hook\"", "reason = \"hook\"\nrefs = \"sha256:0707070707070707070707070707070707070707070707070707070707070707\"", &["both"]),
+            (
+                "reason = \"hook\"",
+                "reason = \"hook\"\nrefs = \"sha256:0707070707070707070707070707070707070707070707070707070707070707\"",
+                &["both"],
+            ),
             ("reason = \"hook\"", "reason = \"hook\"\nextra = 1", &["line 11", "extra"]),
             ("reason = \"hook\"", "reason = \"hook\"\nreason = \"hook\"", &["line 11", "duplicate"]),
             ("03:15:00Z\n", "03:15:00\n", &["line 8", "UTC"]),

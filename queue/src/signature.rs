@@ -108,14 +108,17 @@ impl Signer {
 
 fn program_signature(key: &Path, payload: &[u8]) -> Result<String> {
     // The payload goes in through a file in memory: the program reads it from its standard input.
-    let memory = rustix::fs::memfd_create("nightsafe-payload", rustix::fs::MemfdFlags::CLOEXEC).at("make a file in memory for", "ssh-keygen")?;
+    let memory =
+        rustix::fs::memfd_create("nightsafe-payload", rustix::fs::MemfdFlags::CLOEXEC).at("make a file in memory for", "ssh-keygen")?;
     let mut memory = File::from(memory);
     memory.write_all(payload).at("write to", "ssh-keygen")?;
     memory.rewind().at("write to", "ssh-keygen")?;
     let mut command = base::process::command("ssh-keygen");
     command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).stdin(memory);
     let output = base::process::run_ok(command, KEY_LIMIT, AGENT_TIME).map_err(|error| {
-        error.context(format!("ssh-keygen did not sign with {}", key.display())).hint("Is the ssh agent running (SSH_AUTH_SOCK), and does ssh-add -L list this key?")
+        error
+            .context(format!("ssh-keygen did not sign with {}", key.display()))
+            .hint("Is the ssh agent running (SSH_AUTH_SOCK), and does ssh-add -L list this key?")
     })?;
     String::from_utf8(output).map_err(|_| Error::failed("ssh-keygen printed no signature"))
 }
@@ -130,8 +133,11 @@ pub fn parse_public_key(text: &str) -> Result<PublicKey> {
     if text.chars().any(|c| c.is_control() && c != '\t') {
         return Err(Error::usage("a public key is one line").hint("Give each key by itself."));
     }
-    let key = PublicKey::from_openssh(text)
-        .map_err(|error| Error::usage(format!("{:?} is no public key", excerpt(text))).because(error).hint("Give the line of a .pub file, as in \"ssh-ed25519 AAAA… name\"."))?;
+    let key = PublicKey::from_openssh(text).map_err(|error| {
+        Error::usage(format!("{:?} is no public key", excerpt(text)))
+            .because(error)
+            .hint("Give the line of a .pub file, as in \"ssh-ed25519 AAAA… name\".")
+    })?;
     let key = bare(&key);
     check_kind(&key)?;
     Ok(key)
@@ -153,7 +159,13 @@ fn check_kind(key: &PublicKey) -> Result<()> {
             let bits = rsa.n.as_positive_bytes().map_or(0, |n| n.len() * 8);
             (2048..=4096).contains(&bits)
         }
-        _ => matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 | Algorithm::Ecdsa { curve: ssh_key::EcdsaCurve::NistP256 }),
+        _ => matches!(
+            key.algorithm(),
+            Algorithm::Ed25519
+                | Algorithm::SkEd25519
+                | Algorithm::SkEcdsaSha2NistP256
+                | Algorithm::Ecdsa { curve: ssh_key::EcdsaCurve::NistP256 }
+        ),
     };
     if good {
         return Ok(());
@@ -176,7 +188,8 @@ fn verify_armored(armored: &str, payload: &[u8]) -> Result<PublicKey> {
     }
     let key = PublicKey::new(signature.public_key().clone(), "");
     check_kind(&key).map_err(|error| error.with_kind(base::Kind::Refused))?;
-    key.verify(NAMESPACE, payload, &signature).map_err(|error| Error::refused("the signature does not belong to this commit").because(error))?;
+    key.verify(NAMESPACE, payload, &signature)
+        .map_err(|error| Error::refused("the signature does not belong to this commit").because(error))?;
     Ok(key)
 }
 
@@ -230,8 +243,14 @@ pub fn read_commit(raw: &[u8]) -> Result<SignedCommit> {
     let committer = header(&mut lines, "committer")?;
     let time = identity_time(committer)?;
     let mut armored = match lines.peek() {
-        None => return Err(Error::refused("the commit is not signed").hint("Sign it with an ssh key: git config gpg.format ssh, git commit -S.")),
-        Some(line) if !line.starts_with("gpgsig ") => return Err(Error::refused(format!("the commit has a header {:?} that is not allowed here", excerpt(line)))),
+        None => {
+            return Err(
+                Error::refused("the commit is not signed").hint("Sign it with an ssh key: git config gpg.format ssh, git commit -S.")
+            );
+        }
+        Some(line) if !line.starts_with("gpgsig ") => {
+            return Err(Error::refused(format!("the commit has a header {:?} that is not allowed here", excerpt(line))));
+        }
         Some(_) => header(&mut lines, "gpgsig")?.to_owned() + "\n",
     };
     for line in lines {

@@ -11,7 +11,8 @@ pub(crate) fn signer(seed: u8) -> Signer {
     Signer { public: bare(key.public_key()), by: By::Key(Box::new(key)) }
 }
 
-pub(crate) const HEAD: &str = "author web1 <web1@nightsafe.invalid> 1763608500 +0000\ncommitter web1 <web1@nightsafe.invalid> 1763608500 +0000";
+pub(crate) const HEAD: &str =
+    "author web1 <web1@nightsafe.invalid> 1763608500 +0000\ncommitter web1 <web1@nightsafe.invalid> 1763608500 +0000";
 
 /// A raw commit signed by `signer`.
 pub(crate) fn commit(tree: &str, signer: &Signer) -> Vec<u8> {
@@ -42,7 +43,8 @@ fn key_file(folder: &Path, name: &str, kind: &[&str], passphrase: &str) -> PathB
 #[test]
 fn every_kind_of_key_agrees_with_ssh_keygen() {
     let dir = tempfile::tempdir().unwrap();
-    let kinds: [(&str, &[&str]); 3] = [("ed", &["-t", "ed25519"]), ("ec", &["-t", "ecdsa", "-b", "256"]), ("rsa", &["-t", "rsa", "-b", "2048"])];
+    let kinds: [(&str, &[&str]); 3] =
+        [("ed", &["-t", "ed25519"]), ("ec", &["-t", "ecdsa", "-b", "256"]), ("rsa", &["-t", "rsa", "-b", "2048"])];
     let payload = format!("tree {TREE}\n{HEAD}\n\nwords\n");
     let message = dir.path().join("payload");
     std::fs::write(&message, &payload).unwrap();
@@ -90,7 +92,14 @@ fn keys_that_cannot_be_used_say_what_to_do() {
     assert!(hint(&open).contains("chmod 600"), "{}", hint(&open));
     assert!(hint(&dir.path().join("absent")).contains("absent"));
     assert!(hint(&open.with_extension("pub")).contains("every user"));
-    for bad in ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-dss AAAAB3NzaC1kc3M=", "-----BEGIN", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti x\nssh-ed25519 AAAA"] {
+    for bad in [
+        "",
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA",
+        "ssh-dss AAAAB3NzaC1kc3M=",
+        "-----BEGIN",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti x\nssh-ed25519 AAAA",
+    ] {
         assert!(parse_public_key(bad).is_err(), "{bad}");
     }
 }
@@ -115,7 +124,10 @@ fn the_agent_signs() {
     std::fs::remove_file(&path).unwrap();
     // The variable is read in another process, as no test may change its own environment.
     let mut child = base::process::command(std::env::current_exe().unwrap());
-    child.args(["--exact", "signature::tests::child_that_asks_the_agent", "--ignored"]).env("SSH_AUTH_SOCK", &socket).env("NIGHTSAFE_TEST_KEY", path.with_extension("pub"));
+    child
+        .args(["--exact", "signature::tests::child_that_asks_the_agent", "--ignored"])
+        .env("SSH_AUTH_SOCK", &socket)
+        .env("NIGHTSAFE_TEST_KEY", path.with_extension("pub"));
     let output = base::process::run(child, 1 << 20, Duration::from_secs(60)).unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
     let error = Signer::from_agent(&path.with_extension("pub")).unwrap().sign(b"x").unwrap_err();
@@ -143,7 +155,10 @@ fn commits_that_are_not_read() {
     let mut table: Vec<(&str, String)> = vec![
         ("no signature", good.replace(&format!("\n{signature}"), "")),
         ("two signatures", good.replace(signature, &format!("{signature}\n{signature}"))),
-        ("a second signature of another kind", good.replace(signature, &format!("{signature}\n{}", signature.replacen("gpgsig", "gpgsig-sha256", 1)))),
+        (
+            "a second signature of another kind",
+            good.replace(signature, &format!("{signature}\n{}", signature.replacen("gpgsig", "gpgsig-sha256", 1))),
+        ),
         ("only the other kind", good.replacen("gpgsig ", "gpgsig-sha256 ", 1)),
         ("the other kind before it", good.replacen("gpgsig ", "gpgsig-sha256 x\ngpgsig ", 1)),
         ("an encoding", good.replacen("\ngpgsig ", "\nencoding ISO-8859-1\ngpgsig ", 1)),
@@ -161,10 +176,13 @@ fn commits_that_are_not_read() {
         ("a message with more", format!("{good}\n")),
         ("a zero byte", good.replacen("words", "wor\0ds", 1)),
         ("an escape in the name", good.replacen("author web1", "author \u{1b}[2J", 1)),
-        ("a signature of another", good.replace(signature, &{
-            let other = String::from_utf8(commit(&TREE.replace('4', "5"), &signer)).unwrap();
-            other[other.find("gpgsig ").unwrap()..other.find("\n\n").unwrap()].to_owned()
-        })),
+        (
+            "a signature of another",
+            good.replace(signature, &{
+                let other = String::from_utf8(commit(&TREE.replace('4', "5"), &signer)).unwrap();
+                other[other.find("gpgsig ").unwrap()..other.find("\n\n").unwrap()].to_owned()
+            }),
+        ),
         ("a line of the signature missing", {
             let lines: Vec<_> = good.lines().collect();
             let at = lines.iter().position(|line| line.starts_with("gpgsig ")).unwrap();

@@ -56,7 +56,16 @@ impl Setup {
         let dataset = "files:/tree".parse().unwrap();
         let export = self.at("export");
         let spec = BackupSpec {
-            id: &id, client: &client, node: &node, dataset: &dataset, tags: &["daily".to_owned()], secrets: &self.secrets, epoch: &self.epoch, index: &index, export: &export, monitor: &Silent,
+            id: &id,
+            client: &client,
+            node: &node,
+            dataset: &dataset,
+            tags: &["daily".to_owned()],
+            secrets: &self.secrets,
+            epoch: &self.epoch,
+            index: &index,
+            export: &export,
+            monitor: &Silent,
         };
         let made = make(&spec);
         (id, made)
@@ -122,7 +131,12 @@ impl Setup {
         for entry in &entries {
             if let EntryKind::File { size, content, digest, .. } = &entry.kind {
                 let content = content_of(&chunks, content);
-                assert_eq!((content.len() as u64, FileDigest::of(&sealed.secret.chunk_id(&content).0)), (*size, *digest), "{}", entry.shown_path());
+                assert_eq!(
+                    (content.len() as u64, FileDigest::of(&sealed.secret.chunk_id(&content).0)),
+                    (*size, *digest),
+                    "{}",
+                    entry.shown_path()
+                );
                 bytes.insert(entry.path.clone(), content);
             }
         }
@@ -177,7 +191,11 @@ fn a_tree_comes_back() {
     fs::create_dir(tree.join("b")).unwrap();
     fs::create_dir(tree.join("empty folder")).unwrap();
     for (seed, name) in (0u64..).zip(names) {
-        let length = match name { "empty" => 0, "big" => 7 << 20, _ => 1000 };
+        let length = match name {
+            "empty" => 0,
+            "big" => 7 << 20,
+            _ => 1000,
+        };
         fs::write(tree.join(name), noise(length, seed)).unwrap();
     }
     let strange = std::os::unix::ffi::OsStringExt::from_vec(b"not \xff utf-8\n".to_vec());
@@ -189,7 +207,22 @@ fn a_tree_comes_back() {
     fs::hard_link(tree.join("a.txt"), tree.join("z")).unwrap();
     let (prepared, snapshot) = setup.tree();
     let paths: Vec<&[u8]> = snapshot.entries.iter().map(|e| &e.path[..]).collect();
-    let expected: [&[u8]; 14] = [b"", b"a.txt", b"b-c", b"b.c", b"b/", b"b/c", b"b/linked", "b/\u{e4} \"quoted\"".as_bytes(), b"big", b"empty", b"empty folder/", b"link", b"not \xff utf-8\n", b"z"];
+    let expected: [&[u8]; 14] = [
+        b"",
+        b"a.txt",
+        b"b-c",
+        b"b.c",
+        b"b/",
+        b"b/c",
+        b"b/linked",
+        "b/\u{e4} \"quoted\"".as_bytes(),
+        b"big",
+        b"empty",
+        b"empty folder/",
+        b"link",
+        b"not \xff utf-8\n",
+        b"z",
+    ];
     assert_eq!(paths, expected);
     for (seed, name) in (0u64..).zip(names) {
         assert_eq!(snapshot.bytes[name.as_bytes()], fs::read(tree.join(name)).unwrap(), "{seed}");
@@ -197,7 +230,10 @@ fn a_tree_comes_back() {
     let find = |path: &[u8]| snapshot.entries.iter().find(|e| e.path == path).unwrap();
     let meta = fs::metadata(tree.join("a.txt")).unwrap();
     let entry = find(b"a.txt");
-    assert_eq!((entry.mode, entry.uid, entry.mtime.seconds, i64::from(entry.mtime.nanos)), (0o4755, meta.uid(), meta.mtime(), meta.mtime_nsec()));
+    assert_eq!(
+        (entry.mode, entry.uid, entry.mtime.seconds, i64::from(entry.mtime.nanos)),
+        (0o4755, meta.uid(), meta.mtime(), meta.mtime_nsec())
+    );
     assert_eq!(find(b"link").kind, EntryKind::Link { target: b"../outside".to_vec() });
     for name in [&b"a.txt"[..], b"b/linked", b"z"] {
         assert!(matches!(find(name).kind, EntryKind::File { hard_link: Some(1), .. }), "{:?}", find(name));
@@ -227,8 +263,15 @@ fn what_cannot_be_read_does_not_stop_the_rest() {
     fs::write(tree.join("good"), b"good").unwrap();
     let (prepared, snapshot) = setup.tree();
     assert_eq!((prepared.unreadable, prepared.counts.unreadable), (2, 2));
-    let ledger: Vec<_> = snapshot.sealed.unreadable.iter().map(|u| (String::from_utf8_lossy(&u.path).into_owned(), u.why.clone())).collect();
-    assert_eq!(ledger, [("fifo".to_owned(), "it is a FIFO, which is not carried by this version".to_owned()), ("socket".to_owned(), "it is a socket, which is not carried by this version".to_owned())]);
+    let ledger: Vec<_> =
+        snapshot.sealed.unreadable.iter().map(|u| (String::from_utf8_lossy(&u.path).into_owned(), u.why.clone())).collect();
+    assert_eq!(
+        ledger,
+        [
+            ("fifo".to_owned(), "it is a FIFO, which is not carried by this version".to_owned()),
+            ("socket".to_owned(), "it is a socket, which is not carried by this version".to_owned())
+        ]
+    );
     assert_eq!(snapshot.bytes[&b"good"[..]], b"good");
 }
 

@@ -105,7 +105,9 @@ impl<'a> Members<'a> {
     pub(crate) fn new(frames: &'a Frames, content: &'a Content) -> Self {
         match content {
             Content::Chunks(list) => Self { frames, list: None, items: list.0.iter().copied().collect(), within: 0 },
-            Content::More(list) => Self { frames, list: Some((&list.0, Cursor::default(), Decoder::default())), items: VecDeque::new(), within: 0 },
+            Content::More(list) => {
+                Self { frames, list: Some((&list.0, Cursor::default(), Decoder::default())), items: VecDeque::new(), within: 0 }
+            }
         }
     }
 

@@ -3,11 +3,11 @@
 //! Does not know what the chunks in them are for.
 
 use super::pack::{OpenPack, decompressor};
+use crate::PackSource;
 use crate::epoch::EpochKey;
 use crate::frame::members;
 use crate::manifest::{PackRef, SealedPack};
 use crate::reference::{Member, RunId};
-use crate::PackSource;
 use base::{Error, Kind, Result};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -65,8 +65,13 @@ impl Frames {
     /// Which pack holds a chunk's frame.
     pub(crate) fn locate(&self, at: Member) -> Result<Place> {
         let after = self.spans.partition_point(|(run, first, _)| (*run, *first) <= (at.run, at.frame));
-        let found = after.checked_sub(1).map(|i| self.spans[i]).filter(|(run, first, index)| *run == at.run && at.frame - first < self.packs[*index].1.frames);
-        found.map(|(_, _, index)| (index, at.frame)).ok_or_else(|| Error::failed(format!("chunk {at} is in none of the packs that the manifest names")))
+        let found = after
+            .checked_sub(1)
+            .map(|i| self.spans[i])
+            .filter(|(run, first, index)| *run == at.run && at.frame - first < self.packs[*index].1.frames);
+        found
+            .map(|(_, _, index)| (index, at.frame))
+            .ok_or_else(|| Error::failed(format!("chunk {at} is in none of the packs that the manifest names")))
     }
 
     /// The frame at a place. One thread at a time decodes; others wait for it.

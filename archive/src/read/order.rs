@@ -96,7 +96,9 @@ pub(crate) fn read_all(frames: &Frames, secrets: &Secrets, files: &[Wanted], emi
                 let mut pieces = Vec::with_capacity(here_now.len());
                 for file in here_now {
                     let Content::Chunks(list) = &files[file].content else { continue };
-                    let mut progress = started.remove(&file).unwrap_or_else(|| Progress { cursor: Cursor::default(), check: Check::new(secrets, files[file].expected) });
+                    let mut progress = started
+                        .remove(&file)
+                        .unwrap_or_else(|| Progress { cursor: Cursor::default(), check: Check::new(secrets, files[file].expected) });
                     let (piece, next) = take_from(frames, place, &frame, file, &list.0, &mut progress);
                     if let Some(next) = next {
                         waiting.entry(next).or_default().push(file);
@@ -129,7 +131,14 @@ pub(crate) fn read_all(frames: &Frames, secrets: &Secrets, files: &[Wanted], emi
 }
 
 /// Takes from a frame all that a file has there next, and says where the file goes on.
-fn take_from(frames: &Frames, place: Place, frame: &Arc<Frame>, file: usize, items: &[Item], progress: &mut Progress) -> (Piece, Option<Place>) {
+fn take_from(
+    frames: &Frames,
+    place: Place,
+    frame: &Arc<Frame>,
+    file: usize,
+    items: &[Item],
+    progress: &mut Progress,
+) -> (Piece, Option<Place>) {
     let mut piece = Piece { file, offset: progress.check.seen(), chunks: Vec::new(), state: Reached::Middle };
     loop {
         let Some(at) = progress.cursor.peek(items) else {

@@ -80,7 +80,9 @@ impl OpenPack {
         if base::Blake3::of(&compressed) != info.digest {
             return Err(Error::failed(format!("frame {index} in it is not the one that its table names")));
         }
-        let plain = decompressor.decompress(&compressed, info.plain as usize).map_err(|e| Error::failed(format!("frame {index} in it cannot be decompressed")).because(e))?;
+        let plain = decompressor
+            .decompress(&compressed, info.plain as usize)
+            .map_err(|e| Error::failed(format!("frame {index} in it cannot be decompressed")).because(e))?;
         if plain.len() != info.plain as usize {
             return Err(Error::failed(format!("frame {index} in it has another length than its table says")));
         }
@@ -90,7 +92,16 @@ impl OpenPack {
 
 /// A peer that went away is something else than damage: it may be tried again.
 fn unreadable(error: std::io::Error) -> Error {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, NotConnected, TimedOut};
-    let away = matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | NotConnected | TimedOut);
-    if away { Error::not_now("the connection was lost").because(error) } else { Error::failed("it cannot be read or was changed").because(error) }
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, NotConnected, TimedOut,
+    };
+    let away = matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | NotConnected | TimedOut
+    );
+    if away {
+        Error::not_now("the connection was lost").because(error)
+    } else {
+        Error::failed("it cannot be read or was changed").because(error)
+    }
 }

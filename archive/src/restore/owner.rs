@@ -30,8 +30,14 @@ impl Owners {
     }
 
     pub(super) fn meta(&mut self, entry: &Entry) -> Meta {
-        let user = entry.user.as_ref().and_then(|name| *self.users.entry(name.clone()).or_insert_with(|| uzers::get_user_by_name(name).map(|user| user.uid())));
-        let group = entry.group.as_ref().and_then(|name| *self.groups.entry(name.clone()).or_insert_with(|| uzers::get_group_by_name(name).map(|group| group.gid())));
+        let user = entry
+            .user
+            .as_ref()
+            .and_then(|name| *self.users.entry(name.clone()).or_insert_with(|| uzers::get_user_by_name(name).map(|user| user.uid())));
+        let group = entry
+            .group
+            .as_ref()
+            .and_then(|name| *self.groups.entry(name.clone()).or_insert_with(|| uzers::get_group_by_name(name).map(|group| group.gid())));
         let wanted = (user.unwrap_or(entry.uid), group.unwrap_or(entry.gid));
         // -1 means "leave as it is" to chown.
         let owner = (self.root && wanted.0 != u32::MAX && wanted.1 != u32::MAX).then(|| (Uid::from_raw(wanted.0), Gid::from_raw(wanted.1)));
@@ -48,7 +54,16 @@ mod tests {
     use crate::entry::{EntryKind, Mtime};
 
     fn entry(user: Option<&str>, uid: u32) -> Entry {
-        Entry { path: b"a".to_vec(), kind: EntryKind::Dir, mode: 0o6755, uid, gid: uid, user: user.map(Into::into), group: None, mtime: Mtime { seconds: -1, nanos: 5 } }
+        Entry {
+            path: b"a".to_vec(),
+            kind: EntryKind::Dir,
+            mode: 0o6755,
+            uid,
+            gid: uid,
+            user: user.map(Into::into),
+            group: None,
+            mtime: Mtime { seconds: -1, nanos: 5 },
+        }
     }
 
     #[test]

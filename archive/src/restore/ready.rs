@@ -37,9 +37,13 @@ pub(super) fn prepare(reader: &SnapshotReader, path: &Path, owners: &mut Owners)
     let name = format!(".nightsafe-restore-{}", reader.public().id);
     let mut used = false;
     match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DirBuilder::new().recursive(true).mode(0o700).create(path).at("create the folder", path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).at("create the folder", path)?
+        }
         Err(error) => return Err(error).at("look at", path),
-        Ok(meta) if !meta.is_dir() => return Err(Error::refused(format!("{} is not a folder", path.display())).hint("Name a folder that does not exist yet.")),
+        Ok(meta) if !meta.is_dir() => {
+            return Err(Error::refused(format!("{} is not a folder", path.display())).hint("Name a folder that does not exist yet."));
+        }
         Ok(_) => {
             used = fs::read_dir(path).at("list", path)?.next().is_some();
             let ours = path.join(&name).symlink_metadata().is_ok_and(|meta| meta.is_file());
@@ -53,7 +57,8 @@ pub(super) fn prepare(reader: &SnapshotReader, path: &Path, owners: &mut Owners)
         .at("set the mode of", path)
         .map_err(|error| error.hint("What is restored is closed to others at first; name a folder that does not exist yet."))?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let lock = rustix::fs::openat(target.root(), name.as_str(), flags, Mode::RUSR | Mode::WUSR).map(File::from).at("create", path.join(&name))?;
+    let lock =
+        rustix::fs::openat(target.root(), name.as_str(), flags, Mode::RUSR | Mode::WUSR).map(File::from).at("create", path.join(&name))?;
     match lock.try_lock() {
         Ok(()) => Ok((target, Marker { name, _lock: lock })),
         Err(TryLockError::WouldBlock) => Err(Error::not_now(format!("another restore is writing into {}", path.display()))),
@@ -63,7 +68,9 @@ pub(super) fn prepare(reader: &SnapshotReader, path: &Path, owners: &mut Owners)
 
 /// Lets a folder pass that is not empty if all that it holds is just what the snapshot has there, to the byte.
 fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<()> {
-    let refuse = |why: String| Error::refused(format!("{} is not empty: {why}", path.display())).hint("Name a folder that does not exist yet, or is empty.");
+    let refuse = |why: String| {
+        Error::refused(format!("{} is not empty: {why}", path.display())).hint("Name a folder that does not exist yet, or is empty.")
+    };
     let found = count(path)?;
     let mut target = Target::new(path, true)?;
     let mut same = 0u64;

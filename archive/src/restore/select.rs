@@ -30,7 +30,8 @@ pub(super) fn select<'a>(reader: &'a SnapshotReader, paths: &[String]) -> Result
     let mut kept: Vec<Entry> = Vec::new();
     for entry in chosen {
         // Sorted, so that a folder stands before what is in it.
-        let covered = kept.last().is_some_and(|last| last.path == entry.path || last.kind == EntryKind::Dir && entry.path.starts_with(&last.path));
+        let covered =
+            kept.last().is_some_and(|last| last.path == entry.path || last.kind == EntryKind::Dir && entry.path.starts_with(&last.path));
         if !covered {
             kept.push(entry);
         }
@@ -56,7 +57,8 @@ fn clean(path: &str) -> Result<&str> {
     let inner = path.trim_matches('/');
     let inner = if inner == "." { "" } else { inner };
     if !inner.is_empty() && inner.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(Error::usage(format!("{path:?} is not a path in a snapshot")).hint("Write it relative to the dataset's own path, without \"..\" and \"//\"."));
+        return Err(Error::usage(format!("{path:?} is not a path in a snapshot"))
+            .hint("Write it relative to the dataset's own path, without \"..\" and \"//\"."));
     }
     Ok(inner)
 }

@@ -56,18 +56,16 @@ impl Target {
         }
         let used = self.used;
         let shown = self.shown(path);
-        self.at(path, |folder, name| {
-            match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
-                Err(rustix::io::Errno::EXIST) if used => {
-                    if file_type(&rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &shown)?) != FileType::Directory {
-                        rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("replace", &shown)?;
-                        return rustix::fs::mkdirat(folder, name, Mode::RWXU).at("create the folder", &shown);
-                    }
-                    let existing = beneath::open(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
-                    rustix::fs::fchmod(existing, Mode::RWXU).at("set the mode of", &shown)
+        self.at(path, |folder, name| match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
+            Err(rustix::io::Errno::EXIST) if used => {
+                if file_type(&rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &shown)?) != FileType::Directory {
+                    rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("replace", &shown)?;
+                    return rustix::fs::mkdirat(folder, name, Mode::RWXU).at("create the folder", &shown);
                 }
-                other => other.at("create the folder", &shown),
+                let existing = beneath::open(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
+                rustix::fs::fchmod(existing, Mode::RWXU).at("set the mode of", &shown)
             }
+            other => other.at("create the folder", &shown),
         })
     }
 
@@ -141,7 +139,9 @@ impl Target {
             let link = || rustix::fs::linkat(&from, name, folder, new, AtFlags::empty());
             match link() {
                 Err(rustix::io::Errno::EXIST) if used => {
-                    let stat = |folder: BorrowedFd<'_>, name: &OsStr| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino));
+                    let stat = |folder: BorrowedFd<'_>, name: &OsStr| {
+                        rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
+                    };
                     if stat(folder, new).at("look at", &shown)? == stat(from.as_fd(), name).at("look at", &shown)? {
                         return Ok(());
                     }

@@ -49,7 +49,8 @@ fn sample() -> (Forge, Vec<Entry>) {
     let mut forge = Forge::new();
     let big: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n + 1; 1500]).collect();
     let big: Vec<&[u8]> = big.iter().map(Vec::as_slice).collect();
-    let mut entries = vec![folder(""), folder("a/"), folder("a/b/"), folder("empty/"), link("a/link", "../x"), link("zlink", "/etc/passwd")];
+    let mut entries =
+        vec![folder(""), folder("a/"), folder("a/b/"), folder("empty/"), link("a/link", "../x"), link("zlink", "/etc/passwd")];
     entries.push(forge.file("a/one", &[b"one"]));
     entries.push(forge.file("a/nothing", &[]));
     entries.push(forge.file("big", &big));
@@ -386,9 +387,14 @@ fn damage_is_named_and_the_rest_is_restored() {
             assert!(found.len() < everything.len(), "{what} {pack}");
             // A folder whose entry was in the damaged part is there with mode 0700; all else is right or absent.
             for (path, what_is_there) in &found {
-                assert!(everything.get(path) == Some(what_is_there) || what_is_there.starts_with("folder 700"), "{what} {pack} {path:?} {what_is_there}");
+                assert!(
+                    everything.get(path) == Some(what_is_there) || what_is_there.starts_with("folder 700"),
+                    "{what} {pack} {path:?} {what_is_there}"
+                );
             }
-            let named = report.problems.iter().all(|problem| problem.contains(&pack.hex()) || problem.contains("has no entry") || problem.ends_with("for the same reason"));
+            let named = report.problems.iter().all(|problem| {
+                problem.contains(&pack.hex()) || problem.contains("has no entry") || problem.ends_with("for the same reason")
+            });
             assert!(named, "{what} {:?}", report.problems);
             let lost = everything.keys().filter(|path| !found.contains_key(*path)).count();
             let verified = crate::verify::verify_all(&forged.reader(), &Silent).unwrap();
@@ -413,8 +419,24 @@ fn content_that_is_not_what_was_backed_up_never_stands_there() {
         ("half-nowhere", References::of([at, nowhere]), b"rightright"),
         ("beyond", References::of([beyond]), b"right"),
         ("far-beyond", References::of([at, zeros]), b"rightright"),
-        ("endless", References(vec![crate::reference::Item { run: at.run, frame: 0, extent: crate::reference::Extent::Repeat { n: 0, count: u64::MAX } }]), b"right"),
-        ("endless-range", References(vec![crate::reference::Item { run: at.run, frame: 0, extent: crate::reference::Extent::Range { first: 0, last: u32::MAX } }]), b"right"),
+        (
+            "endless",
+            References(vec![crate::reference::Item {
+                run: at.run,
+                frame: 0,
+                extent: crate::reference::Extent::Repeat { n: 0, count: u64::MAX },
+            }]),
+            b"right",
+        ),
+        (
+            "endless-range",
+            References(vec![crate::reference::Item {
+                run: at.run,
+                frame: 0,
+                extent: crate::reference::Extent::Range { first: 0, last: u32::MAX },
+            }]),
+            b"right",
+        ),
     ];
     let mut entries = vec![folder("")];
     entries.extend(cases.iter().map(|(path, list, content)| forge.file_at(path, list.clone(), content)));
@@ -494,10 +516,12 @@ fn one_small_file_is_read_with_few_reads() {
     let mut entries = vec![folder("")];
     let mut random = 1u64;
     for n in 0..2000 {
-        let content: Vec<u8> = (0..10_000).map(|_| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            random.to_be_bytes()[0]
-        }).collect();
+        let content: Vec<u8> = (0..10_000)
+            .map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random.to_be_bytes()[0]
+            })
+            .collect();
         entries.push(forge.file(&format!("f{n:05}"), &[&content]));
     }
     let forged = forge.finish(entries);

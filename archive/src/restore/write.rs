@@ -115,7 +115,10 @@ impl<'a> Writer<'a> {
         }
         self.write_files(alone.files, alone.wanted)?;
         for folder in self.target.take_made_up() {
-            self.problem(&Error::failed(format!("the folder {:?} has no entry; it was made with mode 0700", base::text::printable(&folder))))?;
+            self.problem(&Error::failed(format!(
+                "the folder {:?} has no entry; it was made with mode 0700",
+                base::text::printable(&folder)
+            )))?;
         }
         Ok(())
     }
@@ -165,7 +168,8 @@ impl<'a> Writer<'a> {
         std::thread::scope(|scope| {
             let (sender, batches) = mpsc::sync_channel::<Batch>(BATCHES_AHEAD);
             let missing = &missing;
-            let reading = scope.spawn(move || read_all(reader.frames(), reader.secrets(), missing, &mut |batch| sender.send(batch).is_ok()));
+            let reading =
+                scope.spawn(move || read_all(reader.frames(), reader.secrets(), missing, &mut |batch| sender.send(batch).is_ok()));
             let mut begun = Begun::default();
             let mut written = Ok(());
             for batch in batches {
@@ -188,12 +192,14 @@ impl<'a> Writer<'a> {
             let shown = self.target.shown(&job.path);
             let outcome = match piece.state {
                 Reached::Failed(error) => Err(error),
-                Reached::Middle | Reached::Whole => self.write_piece(&piece, batch.frame.as_deref(), job, expected.size, &mut begun.open, &shown).and_then(|file| {
-                    if matches!(piece.state, Reached::Middle) {
-                        return Ok(Some(file));
-                    }
-                    dress(&file, &job.meta, &shown).map(|()| None)
-                }),
+                Reached::Middle | Reached::Whole => {
+                    self.write_piece(&piece, batch.frame.as_deref(), job, expected.size, &mut begun.open, &shown).and_then(|file| {
+                        if matches!(piece.state, Reached::Middle) {
+                            return Ok(Some(file));
+                        }
+                        dress(&file, &job.meta, &shown).map(|()| None)
+                    })
+                }
             };
             let outcome = match outcome {
                 Ok(Some(file)) => {
@@ -227,7 +233,15 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a piece and gives the open file.
-    fn write_piece(&mut self, piece: &Piece, frame: Option<&Frame>, job: &FileJob, size: u64, open: &mut HashMap<usize, File>, shown: &Path) -> Result<File> {
+    fn write_piece(
+        &mut self,
+        piece: &Piece,
+        frame: Option<&Frame>,
+        job: &FileJob,
+        size: u64,
+        open: &mut HashMap<usize, File>,
+        shown: &Path,
+    ) -> Result<File> {
         let file = match open.remove(&piece.file) {
             Some(file) => file,
             None if piece.offset == 0 => self.target.create(&job.path)?,
@@ -290,5 +304,7 @@ impl<'a> Writer<'a> {
 /// Whether a stat is that of a finished file.
 pub(super) fn same_file(stat: &rustix::fs::Stat, size: u64, meta: &Meta) -> bool {
     let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1));
-    file_type(stat) == FileType::RegularFile && u64::try_from(stat.st_size).is_ok_and(|found| found == size) && time == (meta.mtime.tv_sec, meta.mtime.tv_nsec)
+    file_type(stat) == FileType::RegularFile
+        && u64::try_from(stat.st_size).is_ok_and(|found| found == size)
+        && time == (meta.mtime.tv_sec, meta.mtime.tv_nsec)
 }

@@ -174,7 +174,9 @@ pub fn check_accept(facts: &AcceptFacts<'_>) -> AcceptVerdict {
 
 /// Where the manifest says something else than the request that was signed.
 fn inequality(public: &Public, claim: &Claim) -> Option<String> {
-    let differs = |what: &str, found: &str, signed: &str| (found != signed).then(|| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"));
+    let differs = |what: &str, found: &str, signed: &str| {
+        (found != signed).then(|| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"))
+    };
     differs("id", public.id.as_str(), claim.id.as_str())
         .or_else(|| differs("client", public.client.as_str(), claim.client.as_str()))
         .or_else(|| differs("node", public.node.as_str(), claim.node.as_str()))
@@ -192,7 +194,14 @@ pub(super) fn quota_verdict(used: u64, new: u64, quota: &Quota) -> Option<String
 }
 
 /// See [`Store::accept`].
-pub(super) fn accept(store: &Store, claim: &Claim, content: Content<'_>, received: Timestamp, quota: &Quota, stats: Stats) -> Result<Accepted> {
+pub(super) fn accept(
+    store: &Store,
+    claim: &Claim,
+    content: Content<'_>,
+    received: Timestamp,
+    quota: &Quota,
+    stats: Stats,
+) -> Result<Accepted> {
     let _lock = store.lock()?;
     let layout = &store.layout;
     let files = Files::new(claim, content)?;
@@ -202,7 +211,8 @@ pub(super) fn accept(store: &Store, claim: &Claim, content: Content<'_>, receive
         Content::Refs(refs) => (ContentFacts::Refs(Sha256::of(refs)), None),
         Content::Nothing => (ContentFacts::Nothing, None),
     };
-    let packs = public.map_or(Ok(Vec::new()), |public| public.packs.iter().map(|pack| store.place(&claim.id, pack)).collect::<Result<Vec<_>>>())?;
+    let packs =
+        public.map_or(Ok(Vec::new()), |public| public.packs.iter().map(|pack| store.place(&claim.id, pack)).collect::<Result<Vec<_>>>())?;
     let known = store.known(claim)?;
     let small = files.bytes();
     let verdict = check_accept(&AcceptFacts { claim, content: digested, known, packs: &packs, small, used: usage.bytes, quota: *quota });
@@ -248,7 +258,8 @@ pub(super) struct Files<'a>(Vec<(&'static str, Cow<'a, [u8]>)>);
 impl<'a> Files<'a> {
     pub(super) fn new(claim: &'a Claim, content: Content<'a>) -> Result<Self> {
         let proof = &claim.proof;
-        let mut files: Vec<(_, Cow<'a, [u8]>)> = vec![(COMMIT, (&proof.commit[..]).into()), (TREE, (&proof.tree[..]).into()), (REQUEST, (&proof.request[..]).into())];
+        let mut files: Vec<(_, Cow<'a, [u8]>)> =
+            vec![(COMMIT, (&proof.commit[..]).into()), (TREE, (&proof.tree[..]).into()), (REQUEST, (&proof.request[..]).into())];
         match content {
             Content::Manifest(manifest) => files.push((MANIFEST, manifest.to_bytes().into())),
             Content::Refs(refs) => files.push((REFS, refs.into())),

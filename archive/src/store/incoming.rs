@@ -31,7 +31,10 @@ impl PackWriter<'_> {
     /// Of kind refused when the bytes are not those that the manifest names; otherwise with the path.
     pub fn finish(self) -> Result<()> {
         if self.written != self.pack.size {
-            return Err(Error::refused(format!("pack {} came with {} bytes, and the manifest says {}", self.pack.digest, self.written, self.pack.size)));
+            return Err(Error::refused(format!(
+                "pack {} came with {} bytes, and the manifest says {}",
+                self.pack.digest, self.written, self.pack.size
+            )));
         }
         let found = Blake3(*self.hasher.finalize().as_bytes());
         if found != self.pack.digest {
@@ -48,7 +51,10 @@ impl PackWriter<'_> {
 impl Write for PackWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.written + bytes.len() as u64 > self.pack.size {
-            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("more than the {} bytes that the manifest says", self.pack.size)));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::FileTooLarge,
+                format!("more than the {} bytes that the manifest says", self.pack.size),
+            ));
         }
         let n = self.file.write(bytes)?;
         self.hasher.update(&bytes[..n]);
@@ -115,7 +121,11 @@ impl Store {
                 return Ok(Some(meta.len()));
             }
         }
-        if meta.is_dir() { atomic::remove_tree(&path)? } else { atomic::remove(&path)? }
+        if meta.is_dir() {
+            atomic::remove_tree(&path)?
+        } else {
+            atomic::remove(&path)?
+        }
         Ok(None)
     }
 

@@ -116,7 +116,8 @@ impl Store {
     /// When there is no such snapshot, or with the path.
     pub fn snapshot(&self, id: &RequestId) -> Result<Stored> {
         let path = self.layout.snapshot(id);
-        let accepted = self.accepted(id)?.ok_or_else(|| Error::failed(format!("there is no snapshot {id} in {}", self.layout.root().display())))?;
+        let accepted =
+            self.accepted(id)?.ok_or_else(|| Error::failed(format!("there is no snapshot {id} in {}", self.layout.root().display())))?;
         let context = |error: Error| error.context(format!("the snapshot in {} cannot be read", path.display()));
         let folder = beneath::folder(&path)?;
         let get = |name: &str, limit: usize| read(&folder, name, limit).map_err(context);

@@ -149,7 +149,9 @@ fn refs_are_kept_and_nothing_leaves_nothing() {
     let mut git = claim(&forged.manifest);
     git.dataset = "git:/srv/a.git".parse().unwrap();
     git.payload = Payload::Refs(Sha256::of(b"other"));
-    let accept = |claim: &Claim, content: Content<'_>| store.accept(claim, content, time(NOW), &Quota::default(), Stats { bytes_elsewhere: 7, ..STATS });
+    let accept = |claim: &Claim, content: Content<'_>| {
+        store.accept(claim, content, time(NOW), &Quota::default(), Stats { bytes_elsewhere: 7, ..STATS })
+    };
     assert_eq!(accept(&git, Content::Refs(refs)).unwrap_err().kind(), Kind::Refused);
     git.payload = Payload::Refs(Sha256::of(refs));
     assert_eq!(accept(&git, Content::Manifest(&forged.manifest)).unwrap_err().kind(), Kind::Refused);
@@ -191,7 +193,13 @@ fn the_decision() {
     // Places.
     let mut places = here.clone();
     places[0] = PackFacts::Stored(public.packs[0].size);
-    assert_eq!(decide(&good, manifest, Known::No, &places, 0, None), AcceptVerdict::Accept { take: public.packs[1..].iter().map(|pack| pack.digest).collect(), bytes: total - public.packs[0].size + 100 });
+    assert_eq!(
+        decide(&good, manifest, Known::No, &places, 0, None),
+        AcceptVerdict::Accept {
+            take: public.packs[1..].iter().map(|pack| pack.digest).collect(),
+            bytes: total - public.packs[0].size + 100
+        }
+    );
     for wrong in [PackFacts::Stored(1), PackFacts::Incoming(1)] {
         places[0] = wrong;
         assert!(refused(&decide(&good, manifest, Known::No, &places, 0, None)));
@@ -253,7 +261,9 @@ fn packs_that_are_not_what_they_should_be() {
     let bytes = forged.packs.packs.lock().unwrap()[&pack.digest].clone();
     let mut flipped = bytes.clone();
     flipped[100] ^= 1;
-    for (what, sent, finishes) in [("right", &bytes[..], true), ("short", &bytes[1..], false), ("flipped", &flipped, false), ("nothing", b"", false)] {
+    for (what, sent, finishes) in
+        [("right", &bytes[..], true), ("short", &bytes[1..], false), ("flipped", &flipped, false), ("nothing", b"", false)]
+    {
         let mut writer = store.begin_pack(&claim.id, &pack).unwrap();
         writer.write_all(sent).unwrap();
         let outcome = writer.finish();
@@ -270,14 +280,18 @@ fn packs_that_are_not_what_they_should_be() {
     let outside = dir.path().join("outside");
     fs::write(&outside, &bytes).unwrap();
     type Plant<'a> = &'a dyn Fn();
-    let plants: [Plant<'_>; 3] = [&|| fs::write(&name, &flipped).unwrap(), &|| symlink(&outside, &name).unwrap(), &|| fs::create_dir_all(name.join("x")).unwrap()];
+    let plants: [Plant<'_>; 3] =
+        [&|| fs::write(&name, &flipped).unwrap(), &|| symlink(&outside, &name).unwrap(), &|| fs::create_dir_all(name.join("x")).unwrap()];
     for plant in plants {
         store.discard_incoming(&claim.id).unwrap();
         fetch(&store, &forged, &claim.id);
         fs::remove_file(&name).unwrap();
         plant();
         let restarted = Store::open(dir.path()).unwrap();
-        assert_eq!(restarted.accept(&claim, Content::Manifest(&forged.manifest), time(NOW), &Quota::default(), STATS).unwrap_err().kind(), Kind::NotNow);
+        assert_eq!(
+            restarted.accept(&claim, Content::Manifest(&forged.manifest), time(NOW), &Quota::default(), STATS).unwrap_err().kind(),
+            Kind::NotNow
+        );
         assert_eq!(restarted.to_fetch(&claim.id, &forged.manifest.public).unwrap(), [pack]);
         assert!(!restarted.has_pack(&pack.digest));
     }
@@ -337,7 +351,17 @@ fn a_crash_between_any_two_steps() {
 
 /// The note as accept would write it.
 fn take_note(store: &Store, claim: &Claim, manifest: &Manifest) -> Vec<u8> {
-    let parts = base::AcceptedParts { claim, received: time(NOW), order: 2, bytes_fetched: 1, bytes_stored: 1, seconds: 1, bytes: manifest.public.counts.bytes, packs: 1, unreadable: 0 };
+    let parts = base::AcceptedParts {
+        claim,
+        received: time(NOW),
+        order: 2,
+        bytes_fetched: 1,
+        bytes_stored: 1,
+        seconds: 1,
+        bytes: manifest.public.counts.bytes,
+        packs: 1,
+        unreadable: 0,
+    };
     assert_eq!(usage::Usage::get(&store.layout).unwrap().order, 1);
     Accepted::new(parts).to_toml().unwrap()
 }
@@ -373,7 +397,9 @@ fn readers_need_no_right_to_write() {
     let store = Store::open(dir.path()).unwrap();
     let forged = forged("a");
     take(&store, &forged).unwrap();
-    let tree = |path: &Path| -> BTreeMap<_, _> { fs::read_dir(path).unwrap().map(|e| e.unwrap()).map(|e| (e.file_name(), e.metadata().unwrap().mtime_nsec())).collect() };
+    let tree = |path: &Path| -> BTreeMap<_, _> {
+        fs::read_dir(path).unwrap().map(|e| e.unwrap()).map(|e| (e.file_name(), e.metadata().unwrap().mtime_nsec())).collect()
+    };
     fs::remove_file(dir.path().join("store.lock")).unwrap();
     let before = tree(dir.path());
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();

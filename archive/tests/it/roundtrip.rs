@@ -82,7 +82,10 @@ fn everything_comes_back_by_both_readers() {
     assert_eq!(state(&world.at("five")), after);
     for manifest in [&first, &second] {
         let verified = verify_all(&world.reader(manifest), &Silent).unwrap();
-        assert_eq!((verified.entries, verified.bytes, verified.problems.len()), (manifest.public.counts.entries, manifest.public.counts.bytes, 0));
+        assert_eq!(
+            (verified.entries, verified.bytes, verified.problems.len()),
+            (manifest.public.counts.entries, manifest.public.counts.bytes, 0)
+        );
     }
 }
 
@@ -137,9 +140,18 @@ fn damage_in_the_store_is_named_and_the_rest_comes_back() {
             let found = state(&world.at(&name));
             // A flipped bit may lie in the padding or in a frame that only an older snapshot uses.
             assert!(!report.problems.is_empty() || what == "flip" && found == before, "{what}");
-            assert!(report.problems.iter().all(|problem| problem.contains(&pack.digest.hex()) || problem.contains("no entry")), "{:?}", report.problems);
+            assert!(
+                report.problems.iter().all(|problem| problem.contains(&pack.digest.hex()) || problem.contains("no entry")),
+                "{:?}",
+                report.problems
+            );
             for (path, now) in &found {
-                assert!(before.get(path).is_some_and(|then| then == now || then.split(" = ").next() == Some(now)) || now.starts_with("folder") || now.contains(" = "), "{what} {path:?} {now}");
+                assert!(
+                    before.get(path).is_some_and(|then| then == now || then.split(" = ").next() == Some(now))
+                        || now.starts_with("folder")
+                        || now.contains(" = "),
+                    "{what} {path:?} {now}"
+                );
             }
         }
         fs::write(&path, &whole).unwrap();

@@ -38,7 +38,8 @@ impl World {
         Self {
             store: Store::open(&dir.path().join("web1")).unwrap(),
             identities: IdentityFile::load(&identity).unwrap(),
-            epoch: Epoch::current(&dir.path().join("epoch.toml"), &[key.to_public().to_string()], "2026-11-20T00:00:00Z".parse().unwrap()).unwrap(),
+            epoch: Epoch::current(&dir.path().join("epoch.toml"), &[key.to_public().to_string()], "2026-11-20T00:00:00Z".parse().unwrap())
+                .unwrap(),
             secrets: Secrets::load_or_create(&dir.path().join("secret")).unwrap(),
             dir,
             made: 0,
@@ -62,7 +63,18 @@ impl World {
         let index = Index::load(&self.at("index"), &self.epoch.public().recipient).unwrap();
         let export = self.at("export");
         let (secrets, epoch) = (&self.secrets, &self.epoch);
-        let spec = BackupSpec { id: &id, client: &client, node: &node, dataset: &dataset, tags: &[], secrets, epoch, index: &index, export: &export, monitor: &Silent };
+        let spec = BackupSpec {
+            id: &id,
+            client: &client,
+            node: &node,
+            dataset: &dataset,
+            tags: &[],
+            secrets,
+            epoch,
+            index: &index,
+            export: &export,
+            monitor: &Silent,
+        };
         let prepared = make(&spec).unwrap();
         let manifest = Manifest::parse(&prepared.manifest).unwrap();
         assert_eq!(manifest.digest, prepared.digest);

@@ -178,7 +178,10 @@ impl ClientConfig {
                 return Err(Error::usage(format!("the dataset {} is there twice", entry.address)));
             }
             if let Some(unknown) = entry.nodes.iter().find(|name| self.node(name).is_none()) {
-                return Err(Error::usage(format!("the dataset {} names the node {unknown}, for which there is no [[node]]", entry.address)));
+                return Err(Error::usage(format!(
+                    "the dataset {} names the node {unknown}, for which there is no [[node]]",
+                    entry.address
+                )));
             }
         }
         for allow in &self.allow {
@@ -194,7 +197,10 @@ impl ClientConfig {
     /// # Errors
     /// Of kind usage when the configuration is a restorer's and has none.
     pub fn client_name(&self) -> Result<&Name> {
-        self.name.as_ref().ok_or_else(|| Error::usage("the configuration has no name, so this machine sends no backups").hint("Write name = \"…\" as the node's administrator knows this machine."))
+        self.name.as_ref().ok_or_else(|| {
+            Error::usage("the configuration has no name, so this machine sends no backups")
+                .hint("Write name = \"…\" as the node's administrator knows this machine.")
+        })
     }
 
     /// The node called `name`.

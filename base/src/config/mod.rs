@@ -43,7 +43,9 @@ pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
                 .hint(format!("This is nightsafe {}; read the file with the newer release that wrote it, or set version = {VERSION} if it was a slip.", env!("CARGO_PKG_VERSION"))));
         }
         Some(_) => return Err(Error::usage(format!("{name}: version must be a number; this program reads version = {VERSION}"))),
-        None => return Err(Error::usage(format!("{name}: there is no version")).hint(format!("Write version = {VERSION} as the first line."))),
+        None => {
+            return Err(Error::usage(format!("{name}: there is no version")).hint(format!("Write version = {VERSION} as the first line.")));
+        }
     }
     toml::from_str(text).map_err(|e| describe(name, text, &e))
 }
@@ -66,7 +68,10 @@ fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
         .map_or_else(String::new, |line| format!(" (in `{}`)", line.chars().take(120).collect::<String>()));
     let wrong = Error::usage(format!("{name}{place}: {message}{field}"));
     if message.starts_with("unknown field") {
-        return wrong.hint(format!("What nightsafe {} does not know, it does not carry out: correct the name, or take it out.", env!("CARGO_PKG_VERSION")));
+        return wrong.hint(format!(
+            "What nightsafe {} does not know, it does not carry out: correct the name, or take it out.",
+            env!("CARGO_PKG_VERSION")
+        ));
     }
     wrong
 }

@@ -17,7 +17,10 @@ pub const CORE: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true
 
 /// The settings of a repository that receives pushes.
 pub fn receiving_config(hooks: &Path) -> Result<String> {
-    let hooks = hooks.to_str().filter(|path| path.starts_with('/') && !path.contains(['"', '\\', '\n'])).ok_or_else(|| Error::usage("the folder of hooks must be an absolute, plain path"))?;
+    let hooks = hooks
+        .to_str()
+        .filter(|path| path.starts_with('/') && !path.contains(['"', '\\', '\n']))
+        .ok_or_else(|| Error::usage("the folder of hooks must be an absolute, plain path"))?;
     let mut config = CORE.to_owned();
     let _ = write!(
         config,

@@ -189,7 +189,8 @@ impl Repository {
             entry.map(|entry| self.blob(&entry.oid, FILE_LIMIT)).transpose()
         };
         let name = crate::request::request_name(id);
-        let request = read(name.clone())?.ok_or_else(|| Error::failed(format!("there is no {name} in commit {commit} of {}", self.path.display())))?;
+        let request = read(name.clone())?
+            .ok_or_else(|| Error::failed(format!("there is no {name} in commit {commit} of {}", self.path.display())))?;
         let attachment = read(crate::request::attachment_name(id))?;
         Ok((Proof { commit: files.raw, tree: files.tree, request }, attachment))
     }

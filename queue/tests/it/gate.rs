@@ -138,9 +138,19 @@ fn too_much_is_refused() {
 fn settings_of_a_receiving_repository() {
     let setup = setup();
     let expected = [
-        ("receive.fsckObjects", "true"), ("receive.denyDeletes", "true"), ("receive.denyNonFastForwards", "true"), ("receive.autogc", "false"),
-        ("receive.unpackLimit", "1"), ("receive.shallowUpdate", "false"), ("receive.advertisePushOptions", "false"), ("core.logAllRefUpdates", "always"),
-        ("gc.auto", "0"), ("gc.pruneExpire", "never"), ("core.useReplaceRefs", "false"), ("core.fsync", "all"), ("receive.maxInputSize", "8m"),
+        ("receive.fsckObjects", "true"),
+        ("receive.denyDeletes", "true"),
+        ("receive.denyNonFastForwards", "true"),
+        ("receive.autogc", "false"),
+        ("receive.unpackLimit", "1"),
+        ("receive.shallowUpdate", "false"),
+        ("receive.advertisePushOptions", "false"),
+        ("core.logAllRefUpdates", "always"),
+        ("gc.auto", "0"),
+        ("gc.pruneExpire", "never"),
+        ("core.useReplaceRefs", "false"),
+        ("core.fsync", "all"),
+        ("receive.maxInputSize", "8m"),
     ];
     for (key, value) in expected {
         assert_eq!(git_ok(setup.gate.path(), &["config", "--local", key]).trim(), value, "{key}");

@@ -22,14 +22,21 @@ fn git_reads_what_we_write() {
     }
     let tip = repository.tip().unwrap().unwrap();
     assert_eq!(git_ok(&path, &["rev-parse", "HEAD"]).trim(), tip);
-    assert_eq!(git_ok(&path, &["rev-parse", "--is-bare-repository", "--show-object-format", "--symbolic-full-name", "HEAD"]), "true\nsha1\nrefs/heads/requests\n");
+    assert_eq!(
+        git_ok(&path, &["rev-parse", "--is-bare-repository", "--show-object-format", "--symbolic-full-name", "HEAD"]),
+        "true\nsha1\nrefs/heads/requests\n"
+    );
     assert_eq!(git_ok(&path, &["fsck", "--strict", "--full"]), "");
     let signers = dir.path().join("signers");
     std::fs::write(&signers, format!("web1 namespaces=\"git\" {}\n", public(signer.public()))).unwrap();
     let option = format!("gpg.ssh.allowedSignersFile={}", signers.display());
     let log = git_ok(&path, &["-c", &option, "log", "--show-signature", "--format=%G? %GS %an %ae%n%s"]);
     assert_eq!(log.matches("Good \"git\" signature for web1").count(), 3, "{log}");
-    assert_eq!(log.matches("G web1 web1 web1@nightsafe.invalid\nweb1 asks node1 to back up files:/var/www (manual, by alice)").count(), 3, "{log}");
+    assert_eq!(
+        log.matches("G web1 web1 web1@nightsafe.invalid\nweb1 asks node1 to back up files:/var/www (manual, by alice)").count(),
+        3,
+        "{log}"
+    );
     assert_eq!(git_ok(&path, &["ls-tree", "-r", "HEAD"]).lines().count(), 1);
     // And again after git has packed everything.
     git(&path, &["repack", "-adq"]);
@@ -71,7 +78,10 @@ fn walks_and_moves() {
     assert!(repository.reset_to(&"1".repeat(40)).is_err());
     // A merge is nowhere gone past.
     let tree = git_ok(repository.path(), &["rev-parse", "HEAD^{tree}"]);
-    let merge = git_ok(repository.path(), &["-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", tree.trim(), "-m", "m", "-p", &oids[4], "-p", &oids[3]]);
+    let merge = git_ok(
+        repository.path(),
+        &["-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", tree.trim(), "-m", "m", "-p", &oids[4], "-p", &oids[3]],
+    );
     assert!(repository.walk(None, merge.trim()).unwrap_err().one_line().contains("merge"));
 }
 
@@ -80,7 +90,18 @@ fn commits_need_plain_names_and_stay_whole() {
     let dir = tempfile::tempdir().unwrap();
     let repository = Repository::open_or_create(&dir.path().join("a.git"), "requests").unwrap();
     let signer = signer(dir.path(), 1);
-    for bad in [vec![], vec!["a/b/c"], vec!["/a"], vec!["a/"], vec!["a", "a.b", "a/b"], vec!["../a"], vec![".git"], vec![""], vec!["a", "a"], vec!["a\n"]] {
+    for bad in [
+        vec![],
+        vec!["a/b/c"],
+        vec!["/a"],
+        vec!["a/"],
+        vec!["a", "a.b", "a/b"],
+        vec!["../a"],
+        vec![".git"],
+        vec![""],
+        vec!["a", "a"],
+        vec!["a\n"],
+    ] {
         let files: Vec<_> = bad.iter().map(|name| ((*name).to_owned(), vec![])).collect();
         assert!(repository.commit_files(&files, "words", &signer, "web1").is_err(), "{bad:?}");
     }
@@ -88,7 +109,14 @@ fn commits_need_plain_names_and_stay_whole() {
         assert!(repository.commit_files(&[("a".into(), vec![])], "words", &signer, bad).is_err(), "{bad:?}");
     }
     assert_eq!(repository.tip().unwrap(), None);
-    repository.commit_files(&[("b".into(), vec![1]), ("a.b".into(), vec![2]), ("a".into(), vec![3]), ("keys/a.pub".into(), vec![4])], "s\n\nbody\n\n\n", &signer, "Ä b").unwrap();
+    repository
+        .commit_files(
+            &[("b".into(), vec![1]), ("a.b".into(), vec![2]), ("a".into(), vec![3]), ("keys/a.pub".into(), vec![4])],
+            "s\n\nbody\n\n\n",
+            &signer,
+            "Ä b",
+        )
+        .unwrap();
     assert_eq!(git_ok(repository.path(), &["fsck", "--strict"]), "");
     assert_eq!(git_ok(repository.path(), &["log", "--format=%B%an %ae"]), "s\n\nbody\nÄ b --b@nightsafe.invalid\n");
 }
@@ -130,7 +158,16 @@ fn notes_are_made_again_when_they_do_not_fit() {
     let open = || Repository::open_or_create(&path, "requests").unwrap();
     let mut oids = Vec::new();
     for seq in 1..=6 {
-        oids.push(open().commit_files(&files(&[request(seq, if seq % 2 == 0 { "files:/even" } else { "files:/odd one" })]), "words", &signer, "web1").unwrap());
+        oids.push(
+            open()
+                .commit_files(
+                    &files(&[request(seq, if seq % 2 == 0 { "files:/even" } else { "files:/odd one" })]),
+                    "words",
+                    &signer,
+                    "web1",
+                )
+                .unwrap(),
+        );
     }
     let ask = |repository: &Repository| {
         let last = |text: &str| repository.last_request(&text.parse().unwrap()).unwrap();
@@ -141,7 +178,9 @@ fn notes_are_made_again_when_they_do_not_fit() {
     assert_eq!((whole.lines().count(), ask(&open())), (6, right.clone()));
     let first_three: String = whole.lines().take(3).map(|line| format!("{line}\n")).collect();
     let turned: String = whole.lines().rev().map(|line| format!("{line}\n")).collect();
-    for damage in ["", "x", "x\n", &first_three, &whole[..whole.len() - 5], &turned, &whole.replace(&oids[5], &"1".repeat(40)), &"\u{0}".repeat(100)] {
+    for damage in
+        ["", "x", "x\n", &first_three, &whole[..whole.len() - 5], &turned, &whole.replace(&oids[5], &"1".repeat(40)), &"\u{0}".repeat(100)]
+    {
         std::fs::write(&notes, damage).unwrap();
         assert_eq!(ask(&open()), right, "{damage}");
         assert_eq!(ask(&open()), right, "{damage}");
@@ -168,7 +207,13 @@ fn what_a_killed_process_left_is_no_hindrance() {
     std::fs::create_dir_all(dir.path().join(".tmp-a.git/objects")).unwrap();
     let repository = Repository::open_or_create(&path, "requests").unwrap();
     let signer = signer(dir.path(), 1);
-    let left = ["refs/heads/requests.lock", "objects/tmp_object_git2_1", "objects/pack/pack_git2_1", "objects/tmp_objdir-incoming-1/pack/x", "objects/pack/tmp_new"];
+    let left = [
+        "refs/heads/requests.lock",
+        "objects/tmp_object_git2_1",
+        "objects/pack/pack_git2_1",
+        "objects/tmp_objdir-incoming-1/pack/x",
+        "objects/pack/tmp_new",
+    ];
     let day = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
     for name in left {
         let file = path.join(name);
@@ -198,7 +243,10 @@ fn large_objects_are_not_read() {
     assert!(repository.blob(&commit.entries[0].oid, 64 * 1024).unwrap_err().one_line().contains("66560 bytes"));
     assert_eq!(repository.blob(&commit.entries[0].oid, 65 * 1024).unwrap(), large);
     let keys = [signer.public().clone()];
-    for verdict in [check_commit(&commit, &repository, &name("web1"), &name("node1"), &keys).map(|_| ()), judge_commit(&commit, &repository, &name("web1"), &name("node1"), &keys).map(|_| ())] {
+    for verdict in [
+        check_commit(&commit, &repository, &name("web1"), &name("node1"), &keys).map(|_| ()),
+        judge_commit(&commit, &repository, &name("web1"), &name("node1"), &keys).map(|_| ()),
+    ] {
         assert!(verdict.unwrap_err().one_line().contains("66560 bytes"));
     }
     // Something that is no commit is not read as one.
@@ -215,7 +263,12 @@ fn large_commits_are_packs_and_tidying_keeps_everything() {
     for some in requests.chunks(20) {
         repository.commit_files(&files(some), "words", &signer, "web1").unwrap();
     }
-    let packs = || std::fs::read_dir(path.join("objects/pack")).unwrap().filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "pack")).count();
+    let packs = || {
+        std::fs::read_dir(path.join("objects/pack"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "pack"))
+            .count()
+    };
     let all = || repository.commits(None, &repository.tip().unwrap().unwrap()).unwrap().len();
     assert!(git_ok(&path, &["count-objects"]).starts_with("0 "));
     let (before, seq) = (packs(), repository.last_seq().unwrap());
@@ -241,7 +294,8 @@ fn verdicts() {
             queue::check::Verdict::Refuse(claim, why) => format!("refuse {} {why}", claim.seq),
             queue::check::Verdict::Alarm(why) => format!("alarm {why}"),
         };
-        let judged = judge_commit(&commit, &repository, &client, &node, &keys).map(|all| all.into_iter().map(words).collect::<Vec<_>>().join("; "));
+        let judged =
+            judge_commit(&commit, &repository, &client, &node, &keys).map(|all| all.into_iter().map(words).collect::<Vec<_>>().join("; "));
         let checked = check_commit(&commit, &repository, &client, &node, &keys);
         let all_good = judged.as_ref().is_ok_and(|words| !words.contains("refuse") && !words.contains("alarm"));
         assert_eq!(checked.is_ok(), all_good);
@@ -295,7 +349,9 @@ fn trees_that_are_no_list_of_plain_files() {
     let judge = |tree: &str, parents: &[&str]| {
         let oid = signed_commit(&path, tree, parents, &signer);
         let commit = repository.load(&oid).map_err(|error| error.one_line())?;
-        judge_commit(&commit, &repository, &name("web1"), &name("node1"), &[signer.public().clone()]).map(|all| all.len()).map_err(|error| error.one_line())
+        judge_commit(&commit, &repository, &name("web1"), &name("node1"), &[signer.public().clone()])
+            .map(|all| all.len())
+            .map_err(|error| error.one_line())
     };
     assert_eq!(judge(&good, &[]), Ok(1));
     let absent = "1".repeat(40);
@@ -325,12 +381,32 @@ fn receipts() {
     let repository = Repository::open_or_create(&dir.path().join("a.git"), "receipts").unwrap();
     let (node_key, other) = (signer(dir.path(), 1), signer(dir.path(), 2));
     let receipt = queue::Receipt {
-        id: id(1), node: name("node1"), client: name("web1"), dataset: "files:/a".parse().unwrap(), request: base::Sha256::of(b"x"), outcome: queue::Outcome::Stored,
-        reason: None, received: "2026-11-20T03:15:00Z".parse().unwrap(), bytes_fetched: 1, bytes_stored: 1, seconds: 1, snapshot: None, unreadable: 0, refs: None, changed: vec![], missing: vec![],
+        id: id(1),
+        node: name("node1"),
+        client: name("web1"),
+        dataset: "files:/a".parse().unwrap(),
+        request: base::Sha256::of(b"x"),
+        outcome: queue::Outcome::Stored,
+        reason: None,
+        received: "2026-11-20T03:15:00Z".parse().unwrap(),
+        bytes_fetched: 1,
+        bytes_stored: 1,
+        seconds: 1,
+        snapshot: None,
+        unreadable: 0,
+        refs: None,
+        changed: vec![],
+        missing: vec![],
     };
     let read = |files: &[(String, Vec<u8>)], signer: &queue::Signer, client: &str| {
         let oid = repository.commit_files(files, &receipt.message(), signer, "node1").unwrap();
-        queue::check::check_receipts(&repository.load(&oid).unwrap(), &repository, &name(client), &name("node1"), &[node_key.public().clone()])
+        queue::check::check_receipts(
+            &repository.load(&oid).unwrap(),
+            &repository,
+            &name(client),
+            &name("node1"),
+            &[node_key.public().clone()],
+        )
     };
     let file = (receipt.file_name(), receipt.to_toml());
     let notice = (format!("NT{}.toml", id(2)), b"whatever".to_vec());
