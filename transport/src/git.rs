@@ -14,7 +14,7 @@ use std::time::Duration;
 const TIME: Duration = Duration::from_secs(3600);
 
 /// Complaints of git's fsck that old and honest repositories give cause for; a backup must not refuse history for its age.
-const OLD_HISTORY: [&str; 20] = [
+const OLD_HISTORY: [&str; 41] = [
     "badDate",
     "badDateOverflow",
     "badEmail",
@@ -35,6 +35,28 @@ const OLD_HISTORY: [&str; 20] = [
     "zeroPaddedFilemode",
     "badFilemode",
     "extraHeaderEntry",
+    "badTagName",
+    "duplicateEntries",
+    "hasDotgit",
+    "largePathname",
+    "missingAuthor",
+    "missingCommitter",
+    "treeNotSorted",
+    // Rules of later years about what a checkout would do. Nothing is checked out here, and git looks again where it is.
+    "gitattributesBlob",
+    "gitattributesLarge",
+    "gitattributesLineLength",
+    "gitattributesMissing",
+    "gitmodulesBlob",
+    "gitmodulesLarge",
+    "gitmodulesMissing",
+    "gitmodulesName",
+    "gitmodulesPath",
+    "gitmodulesSymlink",
+    "gitmodulesUpdate",
+    "gitmodulesUrl",
+    "symlinkTargetBlob",
+    "symlinkTargetLength",
 ];
 
 /// What came of a push that reached the peer.

@@ -206,6 +206,48 @@ fn git_pushes_and_fetches() {
     assert_eq!(server.logins(), 1);
 }
 
+/// A backup takes history that today's git would not write; what no honest program ever wrote it does not take.
+#[test]
+fn old_history_is_fetched() {
+    let server = Server::start();
+    let peer = server.peer();
+    let theirs = server.files().join("old.git");
+    let theirs = theirs.to_str().unwrap();
+    server::git(&["init", "-q", "--bare", theirs]);
+    let file = server.folder().join("object");
+    let write = |kind: &str, bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        server::git(&["-C", theirs, "hash-object", "-w", "--literally", "-t", kind, file.to_str().unwrap()]).trim().to_owned()
+    };
+    let entry = |name: &str, mode: &str, id: &str| {
+        let id = (0..20).map(|n| u8::from_str_radix(&id[2 * n..2 * n + 2], 16).unwrap());
+        format!("{mode} {name}\0").into_bytes().into_iter().chain(id).collect::<Vec<u8>>()
+    };
+    let (blob, empty) = (write("blob", b"x"), write("tree", b""));
+    let long = write("blob", &[b"a".repeat(3000), b" text\n".to_vec()].concat());
+    let module = write("blob", b"[submodule \"x\"]\n\turl = -u./p\n\tpath = x\n");
+    let trees = [
+        (true, [entry("a", "100644", &blob), entry("a", "100644", &blob)].concat()),
+        (true, [entry("b", "100644", &blob), entry("a", "100644", &blob)].concat()),
+        (true, entry("d", "040000", &empty)),
+        (true, entry(".git", "40000", &empty)),
+        (true, entry(".gitattributes", "100644", &long)),
+        (true, entry(".gitmodules", "100644", &module)),
+        (false, entry("..", "40000", &empty)),
+        (true, entry("a/b", "100644", &blob)),
+        (false, b"100644 a".to_vec()),
+    ];
+    for (n, (taken, tree)) in trees.iter().enumerate() {
+        let commit = format!("tree {}\nauthor a <a@b>1 +0000\ncommitter a <a@b> 1 +0000\n\nold\n", write("tree", tree));
+        let commit = write("commit", commit.as_bytes());
+        server::git(&["-C", theirs, "update-ref", "refs/heads/old", &commit]);
+        let copy = server.folder().join(format!("copy{n}.git"));
+        server::git(&["init", "-q", "--bare", copy.to_str().unwrap()]);
+        let outcome = peer.git_try_fetch(&copy, "old.git", &[format!("{commit}:refs/a")], GitFetch::default());
+        assert_eq!(matches!(outcome, Ok(FetchOutcome::Fetched)), *taken, "{n}: {outcome:?}");
+    }
+}
+
 #[test]
 fn an_endpoint_that_cannot_be_used_says_why() {
     let server = Server::start();
