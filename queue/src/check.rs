@@ -280,8 +280,7 @@ fn prove_commit<'a>(commit: &'a CommitFiles, signer: &Name, keys: &[PublicKey]) 
         return Err(Error::refused("the commit does not have the id under which it is kept"));
     }
     proven.check_signer(signer, keys)?;
-    let shown = |text: &str| text.split('\n').all(|line| base::text::printable(line) == line);
-    if !shown(&proven.signed.message) || !shown(&proven.signed.author) {
+    if !proven.signed.can_be_shown() {
         return Err(Error::refused("the commit's message holds characters that cannot be shown"));
     }
     Ok(proven)

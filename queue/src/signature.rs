@@ -212,6 +212,14 @@ pub struct SignedCommit {
     pub key: PublicKey,
 }
 
+impl SignedCommit {
+    /// Whether message and author can be shown as they stand, as `git log` does: no characters that steer a terminal.
+    pub(crate) fn can_be_shown(&self) -> bool {
+        let harmless = |line: &str| base::text::printable(line) == line;
+        self.message.split(['\n', '\t']).all(harmless) && harmless(&self.author)
+    }
+}
+
 /// Reads a raw commit (without git's object header) and verifies its signature with the key that the signature names.
 /// The caller must compare [`SignedCommit::key`] with the keys that may sign.
 ///

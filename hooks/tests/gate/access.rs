@@ -13,6 +13,10 @@ fn alice() -> Role {
 
 /// Commits the work tree `admin/` as `signer` and pushes it, as an administrator does with plain git.
 fn push(site: &Site, signer: Option<&str>, what: &str) -> Output {
+    push_saying(site, signer, what, "x")
+}
+
+fn push_saying(site: &Site, signer: Option<&str>, what: &str, message: &str) -> Output {
     let work = site.at("admin");
     let git = || site.git(&alice(), &work);
     if !work.exists() {
@@ -25,7 +29,7 @@ fn push(site: &Site, signer: Option<&str>, what: &str) -> Output {
     if let Some(signer) = signer {
         commit.arg("-c").arg(format!("user.signingkey={}", site.at("keys").join(signer).display()));
     }
-    commit.args(["commit", "-q", "--allow-empty", "-m", "x"]).args(signer.map(|_| "-S"));
+    commit.args(["commit", "-q", "--allow-empty", "-m", message]).args(signer.map(|_| "-S"));
     let done = commit.output().unwrap();
     assert!(done.status.success(), "{}", words(&done));
     git().args(["push", "-q", "gate@node1:admin", what]).output().unwrap()
@@ -67,6 +71,9 @@ fn only_signed_lists_that_can_be_used() {
     refused("no administrator of the version before", Some("mallory"), TO);
     refused("not signed", None, TO);
     refused("only the branch access", Some("alice"), "HEAD:refs/heads/main");
+    let steering = push_saying(&site, Some("alice"), TO, "clear \u{1b}[2J the screen");
+    assert!(!steering.status.success() && words(&steering).contains("cannot be shown"), "{}", words(&steering));
+    undo(&site);
     let at = |path: &str| site.at("admin").join(path);
     let list = fs::read_to_string(at("access.toml")).unwrap();
     fs::write(at("access.toml"), list.replace("[client.web1]", "[client.web1]\nkeep = 3")).unwrap();

@@ -70,6 +70,9 @@ pub fn check_push(repository: &Repository, old: Option<&str>, new: &str, before:
                 let who = signed.key.fingerprint(ssh_key::HashAlg::Sha256);
                 return Err(Error::refused(format!("it is signed by {who}, which is no administrator of the version before it")));
             }
+            if !signed.can_be_shown() {
+                return Err(Error::refused("its message holds characters that cannot be shown"));
+            }
             list_at(repository, commit)
         };
         let next = next().map_err(|error| error.with_kind(Kind::Refused).context(format!("commit {commit} cannot be taken")))?;
