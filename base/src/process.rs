@@ -46,13 +46,13 @@ pub fn git() -> Command {
 }
 
 /// Bounds the memory of a program that was just started, and of all that it starts: half of the machine's, and at least
-/// 1 GiB. What a stranger sends can be small and unfold to any size. Files that it maps do not count.
+/// 2 GiB. What a stranger sends can be small and unfold to any size. Files that it maps do not count.
 pub fn bound_memory(child: &Child) {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
     let info = rustix::system::sysinfo();
     #[expect(clippy::useless_conversion, reason = "its width is the platform's")]
     let total = u64::from(info.totalram).saturating_mul(info.mem_unit.into());
-    let most = (total / 2).max(1 << 30);
+    let most = (total / 2).max(2 << 30);
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
     // It may have ended already; and a lower limit than this may hold, which is as good.
     let _ = prlimit(Some(pid), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
