@@ -44,17 +44,31 @@ pub(crate) fn absolute(dataset: &Dataset) -> Result<&Path> {
     }
 }
 
-/// An error when nothing is at `path`, as far as this user can tell.
+/// The dataset's path; an error when nothing is there, or when a link below what is allowed leads to it, as far as this
+/// user can tell.
 ///
 /// # Errors
 /// With the path.
-pub(crate) fn exists(path: &Path) -> Result<()> {
-    match path.symlink_metadata() {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            Err(error).at("find", path)
+pub(crate) fn reachable<'a>(config: &ClientConfig, dataset: &'a Dataset) -> Result<&'a Path> {
+    let path = absolute(dataset)?;
+    let base = Path::new(config.base_of(dataset).ok_or_else(|| not_allowed(dataset))?);
+    let parts: Vec<&Path> = path.ancestors().take_while(|part| part.starts_with(base)).collect();
+    for part in parts.into_iter().rev() {
+        match part.symlink_metadata() {
+            Ok(meta) if meta.is_symlink() && part != base => {
+                let hint = match path.canonicalize() {
+                    Ok(real) => format!("Name {} itself.", real.display()),
+                    Err(_) => "Name what the link leads to.".into(),
+                };
+                return Err(Error::usage(format!("{} is a symbolic link, and none is followed", part.display())).hint(hint));
+            }
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Err(error).at("find", path);
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(path)
 }
 
 /// Whether this user can look into the folder `path`.

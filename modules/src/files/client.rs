@@ -26,7 +26,7 @@ impl ClientModule for Client {
 
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
         settings::none(config, NAME)?;
-        settings::exists(settings::absolute(dataset)?)
+        settings::reachable(config, dataset).map(drop)
     }
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {

@@ -30,8 +30,7 @@ impl ClientModule for Client {
 
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
         crate::settings::none(config, NAME)?;
-        let path = crate::settings::absolute(dataset)?;
-        crate::settings::exists(path)?;
+        let path = crate::settings::reachable(config, dataset)?;
         // What this user may not see is left to the sender, who may be another one.
         match repository(Path::new("/"), path) {
             Err(error) if crate::settings::is_visible(path) && error.kind() == base::Kind::Usage => Err(error),

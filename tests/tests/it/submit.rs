@@ -33,14 +33,18 @@ fn every_error_is_clear_and_leaves_nothing() {
         run.says(words);
         assert!(safe.names("client/pool/inbox").is_empty(), "{args:?}");
     }
-    // A link is not followed out of what is allowed: at the latest when it is prepared.
-    let submitted = safe.client(&["submit", "files", &link]);
-    if submitted.code == Some(0) {
-        let sent = safe.client(&["send"]);
-        safe.node(&["poll"]).silent();
-        let restored = safe.client(&["restore", &format!("files:{link}"), "--target", &safe.text("back/x")]);
-        assert!(!safe.at("back/x/passwd").exists(), "{sent}\n{restored}");
+    // A link is not followed out of what is allowed: said at once, and what leads there is told.
+    for path in [link.clone(), format!("{link}/passwd")] {
+        safe.client(&["submit", "files", &path]).exits(2).says(&[&link, "symbolic link", "/etc"]);
     }
+    assert!(safe.names("client/pool/inbox").is_empty());
+    // Where the link is put there later, nothing is read through it.
+    safe.client(&["submit", "files", &there]).ok();
+    safe.sh("rmdir source/there; ln -s /etc source/there");
+    let sent = safe.client(&["send"]).exits(1).says(&["there"]);
+    safe.node(&["poll"]).silent();
+    let restored = safe.client(&["restore", &format!("files:{there}"), "--target", &safe.text("back/x")]);
+    assert!(!safe.at("back/x/passwd").exists(), "{sent}\n{restored}");
 }
 
 #[test]
