@@ -138,6 +138,17 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes unfinished files in `folder` that are older than `age`: killed processes left them. Best effort, as they are
+/// garbage by their names; a folder that is not there has none.
+pub fn sweep_drafts(folder: &Path, age: std::time::Duration) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let old = || entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|passed| passed >= age));
+        if entry.file_name().as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()) && old() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Removes a folder and all that is in it, without following links; one that is not there is no error.
 ///
 /// # Errors
@@ -194,6 +205,20 @@ mod tests {
         drop(draft);
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_old_drafts_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".tmp-1-2", "tmp-1", "plain"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        let names = || fs::read_dir(dir.path()).unwrap().count();
+        sweep_drafts(dir.path(), std::time::Duration::from_secs(60));
+        assert_eq!(names(), 3);
+        sweep_drafts(dir.path(), std::time::Duration::ZERO);
+        assert!(names() == 2 && !dir.path().join(".tmp-1-2").exists());
+        sweep_drafts(&dir.path().join("absent"), std::time::Duration::ZERO);
     }
 
     #[test]

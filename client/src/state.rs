@@ -43,6 +43,11 @@ pub fn retry_path(config: &ClientConfig, node: &Name) -> PathBuf {
     config.state.join("retry").join(format!("{node}.toml"))
 }
 
+/// The folders whose files are replaced again and again.
+pub fn rewritten_folders(config: &ClientConfig) -> [PathBuf; 2] {
+    ["retry", "history"].map(|name| config.state.join(name))
+}
+
 /// What became of each dataset at one node.
 pub fn history_path(config: &ClientConfig, node: &Name) -> PathBuf {
     config.state.join("history").join(format!("{node}.json"))

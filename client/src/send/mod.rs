@@ -20,7 +20,7 @@ use crate::output::worse;
 use crate::{outcome, output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Error, Exit, FileLock, Result};
+use base::{Error, Exit, FileLock, Result, atomic};
 use modules::Lane;
 use queue::pool::{ClientPool, PoolFile};
 use queue::repository::Repository;
@@ -30,6 +30,9 @@ use std::time::Duration;
 
 /// The lanes of each node.
 const LANES: [Lane; 2] = [Lane::Archive, Lane::Git];
+
+/// After this long an unfinished file was left by a killed process.
+const UNFINISHED: Duration = Duration::from_secs(86_400);
 
 /// How long finished requests stay in the pool.
 const FINISHED_KEPT: Duration = Duration::from_secs(7 * 86_400);
@@ -85,6 +88,9 @@ fn prepare_state(config: &ClientConfig) -> Result<()> {
     }
     state::make_folders(config)?;
     outcome::sweep(config)?;
+    for folder in state::rewritten_folders(config) {
+        atomic::sweep_drafts(&folder, UNFINISHED);
+    }
     pool.sweep_finished(FINISHED_KEPT)?;
     refuse_strays(config, &pool)
 }

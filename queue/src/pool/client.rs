@@ -2,16 +2,13 @@
 //!
 //! Does not know the configuration (the caller checks what may be named) nor the queue (the caller says what is in it).
 
-use super::{FILE_LIMIT, PoolFile, State, ids};
+use super::{FILE_LIMIT, PoolFile, State, UNFINISHED, ids};
 use base::{At, Error, FileLock, Kind, Monitor, RequestId, Result, atomic, untrusted};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// After this long a file that is still being written was left by a crash.
-const UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 
 /// What became of a request that was submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -338,6 +335,7 @@ impl ClientPool {
     pub fn sweep_finished(&self, age: Duration) -> Result<usize> {
         let swept = super::sweep(&self.work, State::Finished, age)?;
         super::sweep(&self.inbox, State::Writing, UNFINISHED)?;
+        atomic::sweep_drafts(&self.work, UNFINISHED);
         Ok(swept)
     }
 

@@ -29,6 +29,9 @@ use std::time::{Duration, SystemTime};
 /// The largest pool file that is read.
 pub const FILE_LIMIT: usize = 16 << 10;
 
+/// After this long a file that is still being written was left by a crash.
+const UNFINISHED: Duration = Duration::from_secs(24 * 3600);
+
 /// How many names of one folder are looked at; a folder with more is worked off in several rounds.
 const NAMES_LIMIT: usize = 20_000;
 

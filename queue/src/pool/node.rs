@@ -113,11 +113,12 @@ impl NodePool {
         Ok(states.into_iter().find(|state| state.path(&self.root, id).is_file()))
     }
 
-    /// Removes finished requests older than `age`. Says how many went.
+    /// Removes finished requests older than `age`, and what crashes left half written. Says how many went.
     ///
     /// # Errors
     /// With the path.
     pub fn sweep_finished(&self, age: Duration) -> Result<usize> {
+        atomic::sweep_drafts(&self.incomplete, super::UNFINISHED);
         super::sweep(&self.root, State::Finished, age)
     }
 

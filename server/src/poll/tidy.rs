@@ -4,7 +4,7 @@
 
 use super::{LOG_BRANCH, Poller, RECEIPTS_BRANCH};
 use archive::store::Store;
-use base::{Name, RequestId, Result};
+use base::{Name, RequestId, Result, atomic};
 use queue::Repository;
 use queue::pool::NodePool;
 use std::path::Path;
@@ -13,12 +13,16 @@ use std::time::Duration;
 /// How long finished pool files stay.
 const FINISHED: Duration = Duration::from_secs(7 * 86_400);
 
+/// After this long an unfinished file was left by a killed process.
+const ABANDONED: Duration = Duration::from_secs(86_400);
+
 /// Does it for every client. Only the thread that takes requests in may call this.
 ///
 /// # Errors
 /// When trouble cannot be written down.
 pub fn tidy(poller: &Poller) -> Result<()> {
     let access = poller.access();
+    atomic::sweep_drafts(&poller.node.state_path(), ABANDONED);
     for name in access.list.clients.keys() {
         poller.own(&format!("upkeep of {name}"), one(poller, name))?;
     }
@@ -27,6 +31,7 @@ pub fn tidy(poller: &Poller) -> Result<()> {
 
 fn one(poller: &Poller, name: &Name) -> Result<()> {
     let config = &poller.node.config;
+    atomic::sweep_drafts(&config.client_path(name), ABANDONED);
     let pool = config.client_path(name).join("pool");
     if pool.is_dir() {
         let pool = NodePool::open(&pool)?;
