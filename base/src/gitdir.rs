@@ -8,7 +8,7 @@ use crate::beneath;
 use crate::config::ClientConfig;
 use crate::dataset::Dataset;
 use crate::error::{At, Error, Result};
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, readlinkat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, readlinkat, statat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -88,11 +88,14 @@ fn no_links(dataset: &Dataset, folder: &OwnedFd, name: &Path, nesting: usize) ->
             FileType::Symlink if name.starts_with("refs") && leads_to_a_ref(folder, file)? => {}
             FileType::Symlink => return Err(link(dataset, &inner(file))),
             FileType::Directory => {
-                match beneath::open(folder, Path::new(std::ffi::OsStr::from_bytes(file.to_bytes())), OFlags::RDONLY | OFlags::DIRECTORY) {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                match rustix::fs::openat(folder, file, flags, Mode::empty()) {
                     Ok(opened) => no_links(dataset, &opened, &inner(file), nesting - 1)?,
-                    // A push of this moment may have taken it away again.
-                    Err(_) if matches!(statat(folder, file, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) => {}
-                    Err(error) => return Err(error),
+                    // A push of this moment took it away again; or it is a push's own, and git, which this account runs
+                    // as well, does not get in either.
+                    Err(Errno::NOENT | Errno::ACCESS) => {}
+                    Err(Errno::LOOP | Errno::NOTDIR) => return Err(link(dataset, &inner(file))),
+                    Err(error) => return Err(error).at("open the folder", inner(file)),
                 }
             }
             _ => {}
@@ -244,6 +247,9 @@ mod tests {
         replace("oldest/HEAD", "refs/heads/main");
         fs::create_dir(at("srv/oldest/refs/remotes")).unwrap();
         replace("oldest/refs/remotes/HEAD", "refs/heads/main");
+        // What a push has not finished is its own account's.
+        fs::create_dir(at("srv/plain/objects/tmp_objdir-incoming-x")).unwrap();
+        fs::set_permissions(at("srv/plain/objects/tmp_objdir-incoming-x"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         for name in names {
             check(name).unwrap_or_else(|error| panic!("{name}: {}", error.render()));
         }
