@@ -4,7 +4,7 @@
 
 use super::plan::Unsent;
 use base::config::ClientConfig;
-use base::{Dataset, Error, Name, Payload, Reason, RequestId, Result, atomic};
+use base::{Dataset, Error, Kind, Name, Payload, Reason, RequestId, Result, atomic};
 use jiff::Timestamp;
 use queue::repository::{CommitFiles, Repository};
 use queue::request::{FILE_LIMIT, Request, attachment_name, request_name};
@@ -78,7 +78,7 @@ impl Outbox {
     /// # Errors
     /// When the repository is damaged.
     pub fn request_bytes(&self, id: &RequestId) -> Result<Option<Vec<u8>>> {
-        Ok(self.repository.find_file(&request_name(id))?.map(|found| found.bytes))
+        Ok(self.repository.find_file(&request_name(id)).map_err(|error| self.or_move_away(error))?.map(|found| found.bytes))
     }
 
     /// Signs a request with the next number and adds it to the queue.
@@ -172,11 +172,20 @@ impl Outbox {
         Ok(())
     }
 
+    /// A damaged queue is no loss: the node has all of it that counts.
+    fn or_move_away(&self, error: Error) -> Error {
+        if error.kind() != Kind::Failed {
+            return error;
+        }
+        let path = self.path.display();
+        error.hint(format!("git -C {path} fsck says more. Moved away, the queue comes back from the node with the next send."))
+    }
+
     fn after(&self, accepted: Option<&str>) -> Result<Vec<CommitFiles>> {
         match self.tip()? {
             None => Ok(Vec::new()),
             Some(tip) if Some(tip.as_str()) == accepted => Ok(Vec::new()),
-            Some(tip) => self.repository.commits(accepted, &tip),
+            Some(tip) => self.repository.commits(accepted, &tip).map_err(|error| self.or_move_away(error)),
         }
     }
 

@@ -133,6 +133,18 @@ impl ClientPool {
         Ok(Submitted::New(file.id.clone()))
     }
 
+    /// What waits in the inbox, in the order in which it came there: ids are made by submitters, and so are the times that
+    /// one can set.
+    fn waiting(&self) -> Result<Vec<RequestId>> {
+        let came = |id: &RequestId| {
+            let meta = State::Complete.path(&self.inbox, id).symlink_metadata();
+            meta.map_or((i64::MAX, 0), |meta| (meta.ctime(), meta.ctime_nsec()))
+        };
+        let mut ids = ids(&self.inbox, State::Complete)?;
+        ids.sort_by_cached_key(came);
+        Ok(ids)
+    }
+
     /// Takes the first waiting request that `wanted` accepts and of whose dataset and node none is in process.
     /// Files that are not usable are removed and reported.
     ///
@@ -141,7 +153,7 @@ impl ClientPool {
     pub fn claim_next(&self, wanted: &dyn Fn(&PoolFile) -> bool, monitor: &dyn Monitor) -> Result<Option<Claimed>> {
         let _lock = self.lock()?;
         let mut busy: Option<Vec<PoolFile>> = None;
-        for id in ids(&self.inbox, State::Complete)? {
+        for id in self.waiting()? {
             let from = State::Complete.path(&self.inbox, &id);
             let file = match read(&from, &id).and_then(|(file, _)| self.check_unused(&id).map(|()| file)) {
                 Ok(file) => file,

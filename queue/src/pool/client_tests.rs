@@ -112,7 +112,6 @@ fn hostile_files_go_and_block_nobody() {
     let (dir, pool) = pool();
     let inbox = pool.inbox().to_owned();
     let honest = request("files:/var/www");
-    pool.submit(&honest).unwrap();
     let at = |n: u32| inbox.join(format!("C20000101T000000Z-{n:08x}"));
     let with_id = |n: u32| PoolFile { id: format!("20000101T000000Z-{n:08x}").parse().unwrap(), ..request("files:/x") };
     let text = |n: u32| String::from_utf8(with_id(n).to_toml(None).unwrap()).unwrap();
@@ -133,6 +132,8 @@ fn hostile_files_go_and_block_nobody() {
     fs::write(State::Finished.path(&pool.work, &used.id), used.to_toml(Some("git")).unwrap()).unwrap();
     fs::write(State::Complete.path(&inbox, &used.id), used.to_toml(None).unwrap()).unwrap();
 
+    // The last one to come.
+    pool.submit(&honest).unwrap();
     let seen = problems();
     assert_eq!(pool.claim_next(&|f| f.path == "/var/www", &seen).unwrap().unwrap().file, honest);
     let seen = seen.0.into_inner().unwrap();
@@ -193,4 +194,20 @@ fn many_claim_at_once_and_each_request_is_claimed_once() {
     let mut all: Vec<_> = files.into_iter().map(|f| f.id).collect();
     all.sort();
     assert_eq!(claimed, all);
+}
+
+#[test]
+fn what_came_first_is_claimed_first_whatever_its_id_says() {
+    let (_dir, pool) = pool();
+    let order = ["20261120T031500Z-00000009", "20261120T031500Z-00000003", "19700101T000000Z-00000000"];
+    for (n, id) in order.iter().enumerate() {
+        let file = PoolFile { id: id.parse().unwrap(), ..request(&format!("files:/{n}")) };
+        pool.submit(&file).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // A time that its owner has set says nothing either.
+    let last = File::options().write(true).open(State::Complete.path(&pool.inbox, &order[2].parse().unwrap())).unwrap();
+    last.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let claimed: Vec<Claimed> = std::iter::from_fn(|| pool.claim_next(&any, &Silent).unwrap()).collect();
+    assert_eq!(claimed.iter().map(|claimed| claimed.file.id.as_str()).collect::<Vec<_>>(), order);
 }

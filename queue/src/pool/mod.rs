@@ -32,7 +32,7 @@ pub const FILE_LIMIT: usize = 16 << 10;
 /// After this long a file that is still being written was left by a crash.
 const UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 
-/// How many names of one folder are looked at; a folder with more is worked off in several rounds.
+/// How many files of one state are looked at; a folder with more is worked off in several rounds.
 const NAMES_LIMIT: usize = 20_000;
 
 /// What a pool file's first letter says.
@@ -83,8 +83,16 @@ impl State {
 
 /// The ids of the files in `folder` that are in `state`, in the order of their names.
 fn ids(folder: &Path, state: State) -> Result<Vec<RequestId>> {
+    some_ids(folder, state, NAMES_LIMIT)
+}
+
+/// As [`ids`], at most `limit`; files with other names do not count.
+fn some_ids(folder: &Path, state: State, limit: usize) -> Result<Vec<RequestId>> {
     let mut ids = Vec::new();
-    for entry in std::fs::read_dir(folder).at("list", folder)?.take(NAMES_LIMIT) {
+    for entry in std::fs::read_dir(folder).at("list", folder)? {
+        if ids.len() >= limit {
+            break;
+        }
         let entry = entry.at("list", folder)?;
         if let Some((found, id)) = entry.file_name().to_str().and_then(State::of_name)
             && found == state
@@ -136,5 +144,14 @@ mod tests {
         for bad in ["", "P", id, "Xabc", "CC20261120T031500Z-3f9a1c7", ".tmp-1-2", &format!("P{id} "), &format!("p{id}"), "éé"] {
             assert!(State::of_name(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn other_names_hide_no_request() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "F20261120T031500Z-00000001", "C20261120T031500Z-00000002", "c", "d"] {
+            File::create(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(some_ids(dir.path(), State::Complete, 1).unwrap().len(), 1);
     }
 }
