@@ -80,6 +80,10 @@ fn tell(report: &RestoreReport) -> Exit {
     if report.problems.is_empty() {
         return Exit::Done;
     }
+    if report.entries == 0 {
+        output::note("nightsafe: nothing was restored");
+        return Exit::Failed;
+    }
     let problems = u64::try_from(report.problems.len()).unwrap_or(u64::MAX);
     output::note(format_args!("nightsafe: {}; the rest was restored", output::count(problems, "problem", "problems")));
     Exit::Incomplete
@@ -87,4 +91,19 @@ fn tell(report: &RestoreReport) -> Exit {
 
 fn absolute(path: &std::path::Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::usage(format!("{} cannot be a target", path.display())).because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_how_much_came_back() {
+        let report = |entries, problems: &[&str]| RestoreReport { entries, bytes: 0, problems: problems.iter().map(|p| (*p).to_owned()).collect() };
+        assert_eq!(tell(&report(2, &[])), Exit::Done);
+        assert_eq!(tell(&report(2, &["a was not restored"])), Exit::Incomplete);
+        assert_eq!(tell(&report(0, &["the catalog cannot be read"])), Exit::Failed);
+        // An empty database, a dataset that carries nothing.
+        assert_eq!(tell(&report(0, &[])), Exit::Done);
+    }
 }
