@@ -104,6 +104,7 @@ mod tests {
         for bad in ["", "-d", "a\"b", "postgresql://evil/x", "a/b", "*", "a\\b", "a\nb", &"x".repeat(64)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+        assert_eq!(dbname("host=evil"), "dbname='host=evil'", "a name, never a host to connect to");
         assert_eq!((dbname("my shop").as_str(), dbname("it's").as_str()), ("dbname='my shop'", "dbname='it\\'s'"));
     }
 
