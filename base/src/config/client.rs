@@ -156,11 +156,9 @@ impl ClientConfig {
     /// Reads and checks `path`.
     ///
     /// # Errors
-    /// Of kind usage, with file, line and field.
+    /// Of kind usage, with file, line and field, or the version that is needed.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = super::load(path)?;
-        config.check().map_err(|error| error.context(format!("{} is not usable", path.display())))?;
-        Ok(config)
+        super::load(path, Self::check)
     }
 
     fn check(&self) -> Result<()> {

@@ -18,14 +18,13 @@ pub const VERSION: i64 = 1;
 /// The largest configuration file that is read, in bytes.
 pub const CONFIG_LIMIT: usize = 1 << 20;
 
-/// Reads a configuration file of the administrator.
-///
-/// # Errors
-/// Of kind usage, with file, line and field, or the version that is needed.
-pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+/// Reads a configuration file of the administrator, and holds what the types do not say against `check`.
+fn load<T: DeserializeOwned>(path: &Path, check: impl FnOnce(&T) -> Result<()>) -> Result<T> {
     let file = std::fs::File::open(path).at("open the configuration", path).map_err(|e| e.with_kind(crate::Kind::Usage))?;
     let bytes = crate::untrusted::read_bounded(file, CONFIG_LIMIT).at("read", path)?;
-    parse(&path.display().to_string(), &bytes)
+    let config = parse(&path.display().to_string(), &bytes)?;
+    check(&config).map_err(|error| error.context(format!("{} is not usable", path.display())))?;
+    Ok(config)
 }
 
 /// Reads TOML with `version = 1` from `bytes`; `name` is what errors call the file.
