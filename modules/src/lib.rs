@@ -20,7 +20,7 @@ use archive::snapshot::SnapshotReader;
 use archive::store::Store;
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Blake3, Claim, Dataset, Monitor, Payload, RequestId, Result, Sha256};
+use base::{Blake3, Claim, Dataset, Error, Monitor, Payload, RequestId, Result, Sha256};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,10 +70,18 @@ pub trait ClientModule: Send + Sync {
     /// Which requests it waits for.
     fn lane(&self) -> Lane;
 
+    /// Checks the table `[module.NAME]`. A module that does not say otherwise has no settings.
+    ///
+    /// # Errors
+    /// Of kind usage, with the field.
+    fn settings(&self, config: &ClientConfig) -> Result<()> {
+        settings::none(config, self.name())
+    }
+
     /// Looks, as whoever submits, whether the dataset can be meant: cheap, and silent about what only others can see.
     ///
     /// # Errors
-    /// Of kind usage when the dataset or the table `[module.NAME]` is wrong; failed when nothing is there.
+    /// Of kind usage when the dataset is wrong; failed when nothing is there.
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()>;
 
     /// Makes ready what the node will fetch. What a try before left behind for the same id is replaced.
@@ -250,9 +258,46 @@ pub fn names() -> Vec<&'static str> {
     CLIENT.iter().map(|module| module.name()).collect()
 }
 
+/// Checks what a configuration says of modules: each that it names is there, and each table is right.
+///
+/// # Errors
+/// Of kind usage, with the table or the field.
+pub fn check_settings(config: &ClientConfig) -> Result<()> {
+    let datasets = config.datasets.iter().map(|entry| ("a [[dataset]]", entry.address.module()));
+    let allowed = config.allow.iter().map(|entry| ("an [[allow]]", entry.module.as_str()));
+    let tables = config.module.keys().map(|name| ("a table [module.…]", name.as_str()));
+    for (place, name) in datasets.chain(allowed).chain(tables) {
+        if client_module(name).is_none() {
+            return Err(Error::usage(format!("{place} names the module {name:?}, which this release does not have"))
+                .hint(format!("These are there: {}.", names().join(", "))));
+        }
+    }
+    CLIENT.iter().try_for_each(|module| module.settings(config))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_configuration_says_of_modules_is_held_against_what_there_is() {
+        let check = |text: &str| check_settings(&base::config::parse("c", format!("version = 1\n{text}").as_bytes()).unwrap());
+        for good in ["", "[module.git]", "[module.postgres]\nport = 5433", "[[allow]]\nmodule = \"git\"\nunder = \"/srv\""] {
+            check(good).unwrap();
+        }
+        let bad = [
+            ("[module.postgers]\nport = 5433", "postgers"),
+            ("[module.git]\nsealed = true", "sealed"),
+            ("[module.dummy]\nx = 1", "x"),
+            ("[module.postgres]\nprot = 5433", "prot"),
+            ("[[dataset]]\naddress = \"fils:/a\"", "fils"),
+            ("[[allow]]\nmodule = \"gti\"\nunder = \"/srv\"", "gti"),
+        ];
+        for (text, word) in bad {
+            let error = check(text).unwrap_err();
+            assert!(error.kind() == base::Kind::Usage && error.one_line().contains(word), "{}", error.one_line());
+        }
+    }
 
     #[test]
     fn both_tables_hold_the_same_modules() {

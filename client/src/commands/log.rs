@@ -139,7 +139,7 @@ fn join(request: Request, receipt: Option<Receipt>, commit: &str) -> Line {
 }
 
 fn table(lines: &[Line]) -> Table {
-    let mut table = Table::new(&["SUBMITTED", "DATASET", "NODE", "BY", "REASON", "OUTCOME", "REQUEST"], "Nothing was sent yet.");
+    let mut table = Table::new(&["SUBMITTED", "DATASET", "NODE", "BY", "REASON", "REQUEST", "OUTCOME"], "Nothing was sent yet.");
     for line in lines {
         let outcome = match (&line.outcome, &line.why) {
             (None, _) => "waiting".into(),
@@ -152,8 +152,9 @@ fn table(lines: &[Line]) -> Table {
             line.node.to_string(),
             line.by.clone(),
             line.reason.into(),
-            outcome,
             line.id.to_string(),
+            // Last, because a reason may be long and nothing is padded behind it.
+            outcome,
         ]);
     }
     table

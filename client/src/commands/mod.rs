@@ -63,7 +63,9 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
 /// # Errors
 /// Of kind usage, with file, line and field.
 pub fn load(globals: &Globals) -> Result<ClientConfig> {
-    ClientConfig::load(&globals.config).map_err(|error| {
+    let config = ClientConfig::load(&globals.config).map_err(|error| {
         if globals.config.exists() { error } else { error.hint("Run nightsafe init, or say with --config where the configuration is.") }
-    })
+    })?;
+    modules::check_settings(&config).map_err(|error| error.context(format!("{} is not usable", globals.config.display())))?;
+    Ok(config)
 }

@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_how_much_came_back() {
-        let report = |entries, problems: &[&str]| RestoreReport { entries, bytes: 0, problems: problems.iter().map(|p| (*p).to_owned()).collect() };
+        let report =
+            |entries, problems: &[&str]| RestoreReport { entries, bytes: 0, problems: problems.iter().map(|p| (*p).to_owned()).collect() };
         assert_eq!(tell(&report(2, &[])), Exit::Done);
         assert_eq!(tell(&report(2, &["a was not restored"])), Exit::Incomplete);
         assert_eq!(tell(&report(0, &["the catalog cannot be read"])), Exit::Failed);

@@ -280,7 +280,7 @@ fn a_dump_that_ends_badly_is_no_snapshot() {
     assert_eq!(said, "--no-password\n--host=/run/pg\n--format=custom\n--compress=0\n--lock-wait-timeout=600000\n-d\ndbname='shop'\n");
     std::fs::remove_file(bin.join("pg_dump")).unwrap();
     assert!(setup.try_prepare().unwrap_err().one_line().contains("pg_dump"));
-    assert!(setup.module().check(&setup.config, &Dataset::new("postgres", "postgresql://evil/x").unwrap()).is_err());
+    assert!(setup.module().check(&setup.config, &Dataset::new("postgres", "postgresql:x/y").unwrap()).is_err());
 }
 
 #[test]

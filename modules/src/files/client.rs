@@ -25,12 +25,10 @@ impl ClientModule for Client {
     }
 
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
-        settings::none(config, NAME)?;
         settings::reachable(config, dataset).map(drop)
     }
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
-        settings::none(context.config, NAME)?;
         let path = settings::absolute(dataset)?;
         let base = context.config.base_of(dataset).ok_or_else(|| settings::not_allowed(dataset))?;
         // A FIFO must not wait for its other end.

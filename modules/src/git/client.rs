@@ -29,7 +29,6 @@ impl ClientModule for Client {
     }
 
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
-        crate::settings::none(config, NAME)?;
         let path = crate::settings::reachable(config, dataset)?;
         // What this user may not see is left to the sender, who may be another one.
         match repository(Path::new("/"), path) {
@@ -39,7 +38,6 @@ impl ClientModule for Client {
     }
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
-        crate::settings::none(context.config, NAME)?;
         let path = crate::settings::absolute(dataset)?;
         let base = context.config.base_of(dataset).ok_or_else(|| crate::settings::not_allowed(dataset))?;
         let folder = repository(Path::new(base), path)?;

@@ -24,9 +24,12 @@ impl ClientModule for Client {
         Lane::Archive
     }
 
-    fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
-        check_name(dataset.path())?;
-        Settings::of(config).map(|_| ())
+    fn settings(&self, config: &ClientConfig) -> Result<()> {
+        Settings::of(config).map(drop)
+    }
+
+    fn check(&self, _config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+        check_name(dataset.path()).map(drop)
     }
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
