@@ -240,7 +240,11 @@ fn wrong(standing: &Standing) -> Vec<String> {
             seconds if seconds > 0 => format!("next try in {seconds} s"),
             _ => "next try now".into(),
         };
-        format!("{name}: {}: failed {} times in a row, for {}; {next}: {}", r.what, r.failures, clock::ago(r.since), r.words)
+        let failed = match r.failures {
+            1 => "failed once".into(),
+            failures => format!("failed {failures} times in a row, for {}", clock::ago(r.since)),
+        };
+        format!("{name}: {}: {failed}; {next}: {}", r.what, r.words)
     });
     let alarms = standing
         .alarms
