@@ -136,12 +136,34 @@ pub struct RestoreContext<'a> {
     pub dataset: &'a Dataset,
     /// Paths within the dataset; none means all of it.
     pub paths: &'a [String],
-    /// The folder that becomes what the dataset's path was.
-    pub target: Option<&'a Path>,
-    /// The database to be made, for databases.
-    pub into_db: Option<&'a str>,
+    /// Where it comes back to.
+    pub to: Destination<'a>,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
+}
+
+/// Where a restore brings things back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// A folder that becomes what the dataset's path was.
+    Folder(&'a Path),
+    /// A database, by its name.
+    Database(&'a str),
+    /// The standard output, which gets the bytes alone.
+    Stdout,
+}
+
+impl<'a> Destination<'a> {
+    /// The folder, for what can come back to nothing else.
+    ///
+    /// # Errors
+    /// Of kind usage; `what` is said of it.
+    pub fn folder(self, what: &str) -> Result<&'a Path> {
+        let Self::Folder(folder) = self else {
+            return Err(Error::usage(format!("{what} comes back to a folder and to nothing else")).hint("Say which with --target DIR."));
+        };
+        Ok(folder)
+    }
 }
 
 /// What a restore came to.

@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::recall::proof::Content;
 use crate::recall::{self, Recall, Wanted, inner_path};
 use base::{ByteSize, Error, Exit, Result};
-use modules::{RestoreContext, RestoreReport, RestoreSource};
+use modules::{Destination, RestoreContext, RestoreReport, RestoreSource};
 use std::path::PathBuf;
 
 /// Bring a snapshot back.
@@ -41,6 +41,11 @@ impl Restore {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
         let wanted = Wanted::parse(&self.what, self.at.as_deref())?;
         let target = self.target.as_deref().map(absolute).transpose()?;
+        let to = match (target.as_deref(), self.into_db.as_deref()) {
+            (Some(target), None) => Destination::Folder(target),
+            (None, Some(name)) => Destination::Database(name),
+            _ => return Err(Error::usage("a restore has one place to go to").hint("Give either --target DIR or --into-db NAME.")),
+        };
         let recall = Recall::open(globals, self.from)?;
         let proven = recall.prove(&recall.source.list()?, &wanted)?;
         output::line(proven.describe());
@@ -56,14 +61,7 @@ impl Restore {
         };
         let paths: Vec<String> = self.paths.iter().map(|path| inner_path(&dataset, path)).collect();
         let progress = Progress::new();
-        let context = RestoreContext {
-            config: recall.config.as_ref(),
-            dataset: &dataset,
-            paths: &paths,
-            target: target.as_deref(),
-            into_db: self.into_db.as_deref(),
-            monitor: &progress,
-        };
+        let context = RestoreContext { config: recall.config.as_ref(), dataset: &dataset, paths: &paths, to, monitor: &progress };
         let report = module.restore(&context, source)?;
         drop(progress);
         Ok(tell(&report))

@@ -41,12 +41,7 @@ impl ClientModule for Client {
         let RestoreSource::Archive(reader) = source else {
             return Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)));
         };
-        let target = context.target.ok_or_else(|| {
-            Error::usage("files need a folder to come back to").hint("Add --target DIR; DIR becomes what the dataset's path was.")
-        })?;
-        if context.into_db.is_some() {
-            return Err(Error::usage("files do not go into a database"));
-        }
+        let target = context.to.folder("a tree of files")?;
         let report = restore_tree(&reader, RestoreSpec { paths: context.paths.to_vec(), target, monitor: context.monitor })?;
         Ok(RestoreReport { entries: report.entries, bytes: report.bytes, problems: report.problems })
     }

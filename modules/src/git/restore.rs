@@ -17,14 +17,9 @@ const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
-    let target = context.target.ok_or_else(|| {
-        Error::usage("a repository needs a folder to come back to").hint("Add --target DIR; DIR becomes a bare repository.")
-    })?;
+    let target = context.to.folder("a repository")?;
     if !context.paths.is_empty() {
         return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
-    }
-    if context.into_db.is_some() {
-        return Err(Error::usage("a repository does not go into a database"));
     }
     let list = RefList::parse(list)?;
     empty(target)?;

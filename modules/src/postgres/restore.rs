@@ -5,7 +5,7 @@
 use super::DUMP;
 use super::client::{read_words, shown};
 use super::programs::{Settings, check_name, dbname};
-use crate::{RestoreContext, RestoreReport};
+use crate::{Destination, RestoreContext, RestoreReport};
 use archive::restore::{RestoreSpec, restore_tree};
 use archive::snapshot::SnapshotReader;
 use base::process::Running;
@@ -32,17 +32,14 @@ pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> 
         return Err(Error::usage("a database comes back as a whole")
             .hint("Restore the dump with --target DIR, and choose from it with pg_restore --list."));
     }
-    match (context.into_db, context.target) {
-        (Some(_), Some(_)) => {
-            Err(Error::usage("a database is restored either into a database or as a file").hint("Leave --target or --into-db out."))
-        }
-        (None, None) => Err(Error::usage("a database needs a place to come back to")
+    match context.to {
+        Destination::Stdout => Err(Error::usage("a database comes back to a database or to a folder")
             .hint("Add --into-db NAME for a new database, or --target DIR for the file DIR/dump.")),
-        (None, Some(target)) => {
+        Destination::Folder(target) => {
             let report = restore_tree(reader, RestoreSpec { paths: Vec::new(), target, monitor: context.monitor })?;
             Ok(RestoreReport { entries: report.entries, bytes: report.bytes, problems: report.problems })
         }
-        (Some(name), None) => into_database(context, reader, check_name(name)?),
+        Destination::Database(name) => into_database(context, reader, check_name(name)?),
     }
 }
 
