@@ -27,10 +27,7 @@ impl Dataset {
     /// # Errors
     /// Of kind usage, with the rule that was broken.
     pub fn new(module: &str, path: &str) -> Result<Self> {
-        let good_module = module.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-            && module.len() <= 32
-            && module.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !good_module {
+        if !is_module(module) {
             return Err(Error::usage(format!("{module:?} cannot be a module's name")));
         }
         let wrong = |why: &str| Err(Error::usage(format!("{path:?} cannot be a dataset's path: {why}")));
@@ -69,6 +66,13 @@ impl Dataset {
     pub fn path(&self) -> &str {
         &self.path
     }
+}
+
+/// Whether `text` has the form of a module's name.
+fn is_module(text: &str) -> bool {
+    text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && text.len() <= 32
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// The shortest form of an absolute path, without looking at the disk.
@@ -127,22 +131,23 @@ pub struct Address {
 impl Address {
     /// Reads `[client:]module:path`; a first word that is one of `modules` is the module.
     ///
+    /// Other modules are declared where the backup was made, and need not be known here. So the form decides: what is
+    /// followed by a module's name and a second colon is a client, as in `web1:trac:/srv/trac`, and anything else is a
+    /// module, as in `trac:/srv/trac:old`. A client may be called as such a module is.
+    ///
     /// # Errors
     /// Of kind usage.
     pub fn parse(text: &str, modules: &[&str]) -> Result<Self> {
         let (first, rest) = text.split_once(':').ok_or_else(|| {
             Error::usage(format!("{text:?} is no dataset")).hint("Write [CLIENT:]MODULE:PATH, as in web1:files:/var/www.")
         })?;
-        if modules.contains(&first) {
-            return Ok(Self { client: None, dataset: Dataset::cleaned(first, rest)? });
+        if !modules.contains(&first)
+            && let Some((module, path)) = rest.split_once(':')
+            && is_module(module)
+        {
+            return Ok(Self { client: Some(Name::new(first)?), dataset: Dataset::cleaned(module, path)? });
         }
-        match rest.split_once(':') {
-            Some((module, path)) if modules.contains(&module) => {
-                Ok(Self { client: Some(Name::new(first)?), dataset: Dataset::cleaned(module, path)? })
-            }
-            _ => Err(Error::usage(format!("{text:?} names no module that is known"))
-                .hint(format!("Write [CLIENT:]MODULE:PATH with one of these modules: {}.", modules.join(", ")))),
-        }
+        Ok(Self { client: None, dataset: Dataset::cleaned(first, rest)? })
     }
 }
 
@@ -256,8 +261,36 @@ mod tests {
         let modules = ["files", "git"];
         assert_eq!(Address::parse("files:/a:b", &modules).unwrap().client, None);
         assert_eq!(Address::parse("web1:files:/a:b", &modules).unwrap().dataset.path(), "/a:b");
-        assert!(Address::parse("web1:cvs:/a", &modules).is_err());
-        assert!(Address::parse("/a", &modules).is_err());
+        let read = |text: &str| {
+            let address = Address::parse(text, &modules).unwrap();
+            (address.client.map_or(String::new(), |client| client.to_string()), address.dataset.to_string())
+        };
+        let cases = [
+            // A module that nobody declared here.
+            ("trac:/srv/trac", "", "trac:/srv/trac"),
+            ("web1:trac:/srv/trac", "web1", "trac:/srv/trac"),
+            ("web1:ldap:main", "web1", "ldap:main"),
+            ("ldap:main", "", "ldap:main"),
+            ("trac:/srv/a:b", "", "trac:/srv/a:b"),
+            ("trac:/srv/a:b:c", "", "trac:/srv/a:b:c"),
+            ("web1:trac:/srv/a:b", "web1", "trac:/srv/a:b"),
+            // A client that is called as a declared module is, with its own and with other modules.
+            ("trac:trac:/srv/trac", "trac", "trac:/srv/trac"),
+            ("trac:trac:main", "trac", "trac:main"),
+            ("trac:files:/srv", "trac", "files:/srv"),
+            ("trac:trac:trac:x", "trac", "trac:trac:x"),
+            // A built-in module is never a client.
+            ("git:files:/srv", "", "git:files:/srv"),
+            ("files:/a//b/../c", "", "files:/a/c"),
+        ];
+        for (text, client, dataset) in cases {
+            assert_eq!(read(text), (client.into(), dataset.into()), "{text}");
+        }
+        for bad in
+            ["/a", "web1", "web1:", "Web1:/a", "a b:files:/a", "web1:trac:", "web1:trac:-x", "admin:files:/a", "../x:trac:/a", ":x", ""]
+        {
+            assert!(Address::parse(bad, &modules).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! What can be backed up: one folder a module, with its client half, its server half and its way back.
 //!
-//! Knows neither the commands nor the queue's files. A new module is one folder and one line in each of the two tables
-//! at the end; nothing else in the workspace looks at a module's name.
+//! Knows neither the commands nor the queue's files. `table` says which modules there are; nothing else in the workspace
+//! looks at a module's name.
 
 mod archived;
+mod declared;
 mod dummy;
 mod files;
 mod git;
 mod postgres;
 mod settings;
 mod settle;
+mod table;
 #[cfg(test)]
 mod testing;
 
 pub use git::mirror_name;
 pub use settle::{discard, settle};
+pub use table::{Module, check_settings, client_module, names, restoring_module, server_module};
 
 use archive::snapshot::SnapshotReader;
 use archive::store::Store;
@@ -65,7 +68,7 @@ pub struct PreparedRequest {
 /// The client half of a module.
 pub trait ClientModule: Send + Sync {
     /// The word before the colon of a dataset.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Which requests it waits for.
     fn lane(&self) -> Lane;
@@ -236,9 +239,6 @@ pub enum Fetched {
 
 /// The server half of a module.
 pub trait ServerModule: Send + Sync {
-    /// The word before the colon of a dataset.
-    fn name(&self) -> &'static str;
-
     /// Which requests it waits for.
     fn lane(&self) -> Lane;
 
@@ -247,87 +247,4 @@ pub trait ServerModule: Send + Sync {
     /// # Errors
     /// When it cannot be done now and is to be tried again: the peer is away, the disk is full.
     fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched>;
-}
-
-/// The client halves.
-const CLIENT: &[&dyn ClientModule] = &[&files::CLIENT, &git::CLIENT, &postgres::CLIENT, &dummy::CLIENT];
-
-/// The server halves.
-const SERVER: &[&dyn ServerModule] = &[&files::SERVER, &git::SERVER, &postgres::SERVER, &dummy::SERVER];
-
-/// All client halves.
-pub fn client_modules() -> &'static [&'static dyn ClientModule] {
-    CLIENT
-}
-
-/// All server halves.
-pub fn server_modules() -> &'static [&'static dyn ServerModule] {
-    SERVER
-}
-
-/// The client half called `name`.
-pub fn client_module(name: &str) -> Option<&'static dyn ClientModule> {
-    CLIENT.iter().copied().find(|module| module.name() == name)
-}
-
-/// The server half called `name`.
-pub fn server_module(name: &str) -> Option<&'static dyn ServerModule> {
-    SERVER.iter().copied().find(|module| module.name() == name)
-}
-
-/// The names of all modules.
-pub fn names() -> Vec<&'static str> {
-    CLIENT.iter().map(|module| module.name()).collect()
-}
-
-/// Checks what a configuration says of modules: each that it names is there, and each table is right.
-///
-/// # Errors
-/// Of kind usage, with the table or the field.
-pub fn check_settings(config: &ClientConfig) -> Result<()> {
-    let datasets = config.datasets.iter().map(|entry| ("a [[dataset]]", entry.address.module()));
-    let allowed = config.allow.iter().map(|entry| ("an [[allow]]", entry.module.as_str()));
-    let tables = config.module.keys().map(|name| ("a table [module.…]", name.as_str()));
-    for (place, name) in datasets.chain(allowed).chain(tables) {
-        if client_module(name).is_none() {
-            return Err(Error::usage(format!("{place} names the module {name:?}, which this release does not have"))
-                .hint(format!("These are there: {}.", names().join(", "))));
-        }
-    }
-    CLIENT.iter().try_for_each(|module| module.settings(config))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_configuration_says_of_modules_is_held_against_what_there_is() {
-        let check = |text: &str| check_settings(&base::config::parse("c", format!("version = 1\n{text}").as_bytes()).unwrap());
-        for good in ["", "[module.git]", "[module.postgres]\nport = 5433", "[[allow]]\nmodule = \"git\"\nunder = \"/srv\""] {
-            check(good).unwrap();
-        }
-        let bad = [
-            ("[module.postgers]\nport = 5433", "postgers"),
-            ("[module.git]\nsealed = true", "sealed"),
-            ("[module.dummy]\nx = 1", "x"),
-            ("[module.postgres]\nprot = 5433", "prot"),
-            ("[[dataset]]\naddress = \"fils:/a\"", "fils"),
-            ("[[allow]]\nmodule = \"gti\"\nunder = \"/srv\"", "gti"),
-        ];
-        for (text, word) in bad {
-            let error = check(text).unwrap_err();
-            assert!(error.kind() == base::Kind::Usage && error.one_line().contains(word), "{}", error.one_line());
-        }
-    }
-
-    #[test]
-    fn both_tables_hold_the_same_modules() {
-        assert_eq!(names(), server_modules().iter().map(|module| module.name()).collect::<Vec<_>>());
-        for name in names() {
-            assert!(base::Name::new(name).is_err(), "{name} is a module's name and could be a client's");
-            assert_eq!(client_module(name).unwrap().lane(), server_module(name).unwrap().lane());
-        }
-        assert!(client_module("absent").is_none() && server_module("absent").is_none());
-    }
 }

@@ -79,8 +79,12 @@ fn check(config: &ClientConfig) -> Findings {
         findings.wrong.push("there is no [[node]], so there is nowhere to send backups to or to restore from".into());
     }
     datasets(config, &mut findings);
-    for name in config.module.keys().filter(|name| modules::client_module(name).is_none()) {
-        findings.wrong.push(format!("[module.{name}] is for no module of this program ({})", modules::names().join(", ")));
+    for name in config.module.keys() {
+        match modules::client_module(Some(config), name).map(|module| module.settings(config)) {
+            None => findings.wrong.push(format!("[module.{name}] cannot be a module's name")),
+            Some(Err(error)) => findings.wrong.push(error.render()),
+            Some(Ok(())) => {}
+        }
     }
     findings
 }
@@ -98,15 +102,15 @@ fn recipients(config: &ClientConfig, findings: &mut Findings) {
 fn datasets(config: &ClientConfig, findings: &mut Findings) {
     for entry in &config.datasets {
         let nodes: Vec<&str> = config.nodes_of(&entry.address).iter().map(|node| node.name.as_str()).collect();
-        let checked = match modules::client_module(entry.address.module()) {
+        let checked = match modules::client_module(Some(config), entry.address.module()) {
             Some(module) => module.check(config, &entry.address).map_err(|e| e.context(format!("{} cannot be backed up", entry.address))),
             None => Err(base::Error::usage(format!("{}: there is no module {:?}", entry.address, entry.address.module()))
-                .hint(crate::names::hint(entry.address.module(), modules::names().iter().copied()))),
+                .hint(crate::names::hint(entry.address.module(), modules::names(Some(config)).iter().copied()))),
         };
         findings.add(checked, format!("{} goes to {}.", entry.address, nodes.join(" and ")));
     }
     for allow in &config.allow {
-        if modules::client_module(&allow.module).is_some() {
+        if modules::client_module(Some(config), &allow.module).is_some() {
             findings.good.push(format!("Users may ask for {} below {}.", allow.module, allow.under));
         } else {
             findings.wrong.push(format!("[[allow]] names the module {:?}, which this program does not have", allow.module));

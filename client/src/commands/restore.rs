@@ -50,10 +50,7 @@ impl Restore {
         let proven = recall.prove(&recall.source.list()?, &wanted)?;
         output::line(proven.describe());
         let (dataset, client) = (proven.claim.dataset.clone(), proven.claim.client.clone());
-        let module = modules::client_module(dataset.module()).ok_or_else(|| {
-            Error::usage(format!("this program has no module {:?}", dataset.module()))
-                .hint("Use the release that made the snapshot, or a newer one.")
-        })?;
+        let module = modules::restoring_module(recall.config.as_ref(), dataset.module())?;
         let source = match proven.content {
             Content::Archive(_) => RestoreSource::Archive(open_archive(&recall, proven, self.identity.as_deref())?),
             Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(&client, &dataset), refs },

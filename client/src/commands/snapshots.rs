@@ -23,7 +23,7 @@ pub struct Snapshots {
 impl Snapshots {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
         let recall = Recall::open(globals, self.from)?;
-        let wanted = self.dataset.as_deref().map(|text| Address::parse(text, &modules::names())).transpose()?;
+        let wanted = self.dataset.as_deref().map(|text| Address::parse(text, &modules::names(None))).transpose()?;
         let mut offered = recall.source.list()?;
         if let Some(address) = wanted {
             let client = crate::recall::choose::client_of(&address, recall.own_name(), &offered)?;

@@ -18,7 +18,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// group may do this. A dataset that waits already is not queued twice.
 #[derive(Debug, clap::Args)]
 pub struct Submit {
-    /// The kind of data: git, files, postgres, dummy.
+    /// The kind of data: git, files, postgres, dummy, or a module that the configuration declares.
     #[arg(required_unless_present = "all")]
     module: Option<String>,
     /// The folder, the repository or the database.
@@ -90,8 +90,9 @@ impl Submit {
         let (Some(module), Some(path)) = (&self.module, &self.path) else {
             return Err(Error::usage("say which module and path, or --all"));
         };
-        let Some(known) = modules::client_module(module) else {
-            return Err(Error::usage(format!("there is no module {module:?}")).hint(names::hint(module, modules::names().iter().copied())));
+        let Some(known) = modules::client_module(Some(config), module) else {
+            return Err(Error::usage(format!("there is no module {module:?}"))
+                .hint(names::hint(module, modules::names(Some(config)).iter().copied())));
         };
         let dataset = dataset_of(config, known.name(), path)?;
         let nodes = match &self.node {
@@ -142,7 +143,7 @@ fn check(config: &ClientConfig, dataset: &Dataset) -> Result<()> {
         };
         return Err(Error::refused(format!("the configuration does not allow {dataset}")).hint(hint));
     }
-    let module = modules::client_module(dataset.module())
+    let module = modules::client_module(Some(config), dataset.module())
         .ok_or_else(|| Error::usage(format!("there is no module {:?} for {dataset}", dataset.module())))?;
     module.check(config, dataset)
 }

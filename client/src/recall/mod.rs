@@ -144,7 +144,7 @@ impl Wanted {
         match (text.parse::<RequestId>(), at) {
             (Ok(id), None) => Ok(Self::Snapshot(id)),
             (Ok(_), Some(_)) => Err(Error::usage("a snapshot has one time; leave out --at")),
-            (Err(_), at) => Ok(Self::Dataset(Address::parse(text, &modules::names())?, at.unwrap_or(At::Newest))),
+            (Err(_), at) => Ok(Self::Dataset(Address::parse(text, &modules::names(None))?, at.unwrap_or(At::Newest))),
         }
     }
 }

@@ -35,7 +35,7 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
     if !run.config.allows(&dataset) {
         return ended(Ending::Refused, &Error::refused(format!("the configuration does not allow {dataset}")));
     }
-    let Some(module) = modules::client_module(&file.module) else {
+    let Some(module) = modules::client_module(Some(&run.config), &file.module) else {
         return ended(Ending::Refused, &Error::refused(format!("there is no module {:?}", file.module)));
     };
     tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);

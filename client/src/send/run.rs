@@ -225,13 +225,18 @@ impl NodeRun {
         if !self.knows_queue()? {
             return Ok(None);
         }
-        let mine = |file: &PoolFile| file.node == self.node.name && lane_of(&file.module) == lane;
+        let mine = |file: &PoolFile| file.node == self.node.name && self.lane_of(&file.module) == lane;
         let mut recovered = lock(&self.recovered);
         if let Some(i) = recovered.iter().position(|claimed| mine(&claimed.file)) {
             return Ok(Some(recovered.remove(i)));
         }
         drop(recovered);
         self.pool.claim_next(&mine, &output::Complaints)
+    }
+
+    /// The lane of a module; one that is not known is told so by the lane of archives.
+    fn lane_of(&self, module: &str) -> Lane {
+        modules::client_module(Some(&self.config), module).map_or(Lane::Archive, |module| module.lane())
     }
 
     /// Whether there is anything for this node that is not finished.
@@ -353,9 +358,4 @@ impl Monitor for NodeRun {
     fn problem(&self, error: &Error) {
         tracing::warn!("{}: {}", self.node.name, error.one_line());
     }
-}
-
-/// The lane of a module; one that is not known is told so by the lane of archives.
-fn lane_of(module: &str) -> Lane {
-    modules::client_module(module).map_or(Lane::Archive, modules::ClientModule::lane)
 }

@@ -3,6 +3,8 @@
 //! Does not know where the data comes from, nor what is in it.
 
 pub(crate) mod client;
-pub(crate) mod server;
+mod server;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use server::SERVER;

@@ -3,7 +3,7 @@
 //! Opens nothing: what is in the packs the node cannot read.
 
 use crate::git::mirrors_size;
-use crate::{Fetched, ServerContext};
+use crate::{Fetched, Lane, ServerContext, ServerModule};
 use archive::limits;
 use archive::manifest::{Manifest, PackRef, Public};
 use archive::store::{Content, PackWriter, Quota, Stats};
@@ -38,14 +38,24 @@ impl Exports for Sftp {
     }
 }
 
-/// Fetches an archive, whatever its module.
-pub(crate) fn fetch(context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
-    let begun = Instant::now();
-    let open = || -> Result<Box<dyn Exports>> {
-        let left = context.time.saturating_sub(begun.elapsed()).max(Duration::from_secs(1));
-        Ok(Box::new((context.peer)()?.sftp_for(left)?))
-    };
-    fetch_from(&open, context, claim, attachment, begun)
+/// The server half of every module that makes archives, also of those that only a client's configuration declares.
+pub(crate) struct Server;
+
+pub(crate) const SERVER: Server = Server;
+
+impl ServerModule for Server {
+    fn lane(&self) -> Lane {
+        Lane::Archive
+    }
+
+    fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
+        let begun = Instant::now();
+        let open = || -> Result<Box<dyn Exports>> {
+            let left = context.time.saturating_sub(begun.elapsed()).max(Duration::from_secs(1));
+            Ok(Box::new((context.peer)()?.sftp_for(left)?))
+        };
+        fetch_from(&open, context, claim, attachment, begun)
+    }
 }
 
 fn refused(reason: impl Into<String>) -> Result<Fetched> {

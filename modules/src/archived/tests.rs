@@ -2,7 +2,7 @@
 
 use super::server::{Exports, fetch_from};
 use crate::testing::{Node, claim_of, config, is_stored, restore_context};
-use crate::{ClientContext, ClientModule, Fetched, PreparedRequest, RestoreSource, client_module, settle};
+use crate::{ClientContext, Fetched, Module, PreparedRequest, RestoreSource, client_module, settle};
 use age::secrecy::ExposeSecret;
 use archive::epoch::IdentityFile;
 use archive::manifest::Manifest;
@@ -70,8 +70,8 @@ impl Setup {
         std::fs::read_dir(self.export()).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
     }
 
-    fn module(&self) -> &'static dyn ClientModule {
-        client_module(self.dataset.module()).unwrap()
+    fn module(&self) -> Module {
+        client_module(Some(&self.config), self.dataset.module()).unwrap()
     }
 
     fn try_prepare(&mut self) -> Result<(PreparedRequest, Claim)> {

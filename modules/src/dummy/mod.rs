@@ -8,4 +8,4 @@ mod server;
 pub(crate) use client::CLIENT;
 pub(crate) use server::SERVER;
 
-const NAME: &str = "dummy";
+pub(crate) const NAME: &str = "dummy";

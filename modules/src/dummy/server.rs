@@ -10,10 +10,6 @@ pub(crate) struct Server;
 pub(crate) const SERVER: Server = Server;
 
 impl ServerModule for Server {
-    fn name(&self) -> &'static str {
-        super::NAME
-    }
-
     fn lane(&self) -> Lane {
         Lane::Git
     }

@@ -3,9 +3,7 @@
 //! Knows the disk; chunks, packs and the store are the archive's matter.
 
 mod client;
-mod server;
 
 pub(crate) use client::CLIENT;
-pub(crate) use server::SERVER;
 
 const NAME: &str = "files";

@@ -20,7 +20,7 @@ pub(crate) struct Client;
 pub(crate) const CLIENT: Client = Client;
 
 impl ClientModule for Client {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 

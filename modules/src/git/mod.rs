@@ -17,7 +17,7 @@ pub(crate) use server::SERVER;
 
 use base::{Blake3, Dataset};
 
-const NAME: &str = "git";
+pub(crate) const NAME: &str = "git";
 
 /// The longest list of refs, in bytes.
 const LIST_LIMIT: usize = 16 << 20;

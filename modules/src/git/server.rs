@@ -5,7 +5,7 @@
 use super::mirror::{Mirror, mirrors_size, packs_size};
 use super::plan::{moves, plan, plan_aside};
 use super::refs::RefList;
-use super::{LIST_LIMIT, NAME, mirror_name};
+use super::{LIST_LIMIT, mirror_name};
 use crate::{Fetched, Lane, ServerContext, ServerModule};
 use archive::store::{Content, Quota, Stats};
 use base::{Claim, Error, Kind, Payload, Result, Sha256, atomic};
@@ -45,10 +45,6 @@ impl Source for FromPeer<'_> {
 }
 
 impl ServerModule for Server {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn lane(&self) -> Lane {
         Lane::Git
     }

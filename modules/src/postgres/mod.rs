@@ -5,10 +5,8 @@
 mod client;
 mod programs;
 mod restore;
-mod server;
 
 pub(crate) use client::CLIENT;
-pub(crate) use server::SERVER;
 
 const NAME: &str = "postgres";
 

@@ -136,7 +136,7 @@ impl<'a> Intake<'a> {
         for verdict in verdicts {
             match verdict {
                 Verdict::Accept(request) => {
-                    let refused = self.against(&request.claim);
+                    let refused = against(&request.claim, self.grant);
                     self.request(&request.claim, refused)?;
                 }
                 Verdict::Refuse(claim, why) => self.request(&claim, Some(why))?,
@@ -144,13 +144,6 @@ impl<'a> Intake<'a> {
             }
         }
         Ok(())
-    }
-
-    fn against(&self, claim: &Claim) -> Option<String> {
-        if modules::server_module(claim.dataset.module()).is_none() {
-            return Some(no_module(claim));
-        }
-        against(claim, self.grant)
     }
 
     fn request(&mut self, claim: &Claim, refused: Option<String>) -> Result<()> {
@@ -192,11 +185,6 @@ impl<'a> Intake<'a> {
 /// Why the access list does not let the node take what `claim` asks for.
 pub fn against(claim: &Claim, grant: &ClientGrant) -> Option<String> {
     (!grant.allows(&claim.dataset)).then(|| format!("the node's access list does not take {} from {}", claim.dataset, claim.client))
-}
-
-/// What is said when a module is not built in here.
-pub fn no_module(claim: &Claim) -> String {
-    format!("this node knows no module {:?}; it knows {}", claim.dataset.module(), modules::names().join(", "))
 }
 
 /// Where the keys are that signed what was taken in, below the client's folder.

@@ -103,7 +103,7 @@ fn todo(poller: &Poller, client: &Client, pool: &NodePool, lane: Lane, tried: &B
 
 fn lane_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<Lane> {
     let (claim, _) = claim_of(poller, client, entry)?;
-    Ok(server_module(claim.dataset.module()).map_or(Lane::Git, modules::ServerModule::lane))
+    Ok(server_module(claim.dataset.module()).lane())
 }
 
 fn claim_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<(Claim, Option<Vec<u8>>)> {
@@ -144,9 +144,6 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
     if let Some(reason) = ingest::against(&claim, grant) {
         return Ok(Some(receipts::refusal(&poller.node, &claim, reason)));
     }
-    let Some(module) = server_module(claim.dataset.module()) else {
-        return Ok(Some(receipts::refusal(&poller.node, &claim, ingest::no_module(&claim))));
-    };
     tracing::info!("{}: fetching {} ({})", client.name, claim.dataset, claim.id);
     enough_room(&poller.node.config)?;
     let started = Instant::now();
@@ -161,7 +158,7 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
         received: clock::now(),
         monitor: &Silent,
     };
-    let fetched = module.fetch(&context, &claim, attachment.as_deref())?;
+    let fetched = server_module(claim.dataset.module()).fetch(&context, &claim, attachment.as_deref())?;
     let receipt = receipt(&poller.node, &claim, fetched, started);
     tracing::info!(
         "{}: {} {}: {} {}",
