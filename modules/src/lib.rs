@@ -8,6 +8,7 @@ mod declared;
 mod dummy;
 mod files;
 mod git;
+mod look;
 mod postgres;
 mod settings;
 mod settle;
@@ -16,6 +17,7 @@ mod table;
 mod testing;
 
 pub use git::mirror_name;
+pub use look::{Fate, Look, LookContext, Seen};
 pub use settle::{discard, settle};
 pub use table::{Module, check_settings, client_module, names, restoring_module, server_module};
 
@@ -81,11 +83,27 @@ pub trait ClientModule: Send + Sync {
         settings::none(config, self.name())
     }
 
+    /// The settings of a `[[dataset]]` or `[[allow]]` that it carries out, beside those that every module has. Others are
+    /// refused.
+    fn dataset_settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Looks, as whoever submits, whether the dataset can be meant: cheap, and silent about what only others can see.
     ///
     /// # Errors
     /// Of kind usage when the dataset is wrong; failed when nothing is there.
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()>;
+
+    /// Tells what a backup would take, without making it and without writing anything. It runs as whoever asks, who may
+    /// see less than the sender. A module that does not say otherwise knows nothing beforehand.
+    ///
+    /// # Errors
+    /// When the backup could not be made at all.
+    fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
+        self.check(context.config, dataset)?;
+        Ok(Look { lines: vec![look::UNKNOWN.into()], ..Look::default() })
+    }
 
     /// Makes ready what the node will fetch. What a try before left behind for the same id is replaced.
     ///

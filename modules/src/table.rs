@@ -86,6 +86,18 @@ pub fn check_settings(config: &ClientConfig) -> Result<()> {
                 .hint(format!("These are there: {}. Others are declared by a table [module.NAME].", names(Some(config)).join(", "))));
         }
     }
+    let listed = config.datasets.iter().map(|entry| (entry.address.to_string(), entry.address.module(), entry.particular()));
+    let allowed = config.allow.iter().map(|entry| {
+        let place = format!("the [[allow]] of {} under {}", entry.module, entry.under);
+        (place, entry.module.as_str(), entry.particular())
+    });
+    for (place, name, particular) in listed.chain(allowed) {
+        let known = client_module(Some(config), name).map(|module| module.dataset_settings()).unwrap_or_default();
+        if let Some(unknown) = particular.iter().find(|name| !known.contains(name)) {
+            return Err(Error::usage(format!("{place} has the setting {unknown}, which the module {name} does not carry out"))
+                .hint("Take it out, or name another module."));
+        }
+    }
     let all = names(Some(config)).into_iter().filter_map(|name| client_module(Some(config), name));
     all.into_iter().try_for_each(|module| module.settings(config))
 }
@@ -112,6 +124,8 @@ mod tests {
             ("[module.postgres]\nprot = 5433", "prot"),
             ("[[dataset]]\naddress = \"fils:/a\"", "fils"),
             ("[[allow]]\nmodule = \"gti\"\nunder = \"/srv\"", "gti"),
+            ("[[dataset]]\naddress = \"git:/a.git\"\nexclude = [\"*.o\"]", "git:/a.git has the setting exclude"),
+            ("[[allow]]\nmodule = \"dummy\"\nunder = \"/\"\none_file_system = true", "one_file_system"),
         ];
         for (text, word) in bad {
             let error = check(text).unwrap_err();

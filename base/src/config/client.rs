@@ -3,7 +3,7 @@
 //! The tables of modules (`[module.NAME]`) are kept as they stand; each module reads its own.
 
 use crate::error::{Error, Result};
-use crate::{Dataset, Name};
+use crate::{ByteSize, Dataset, Name};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -88,6 +88,22 @@ pub struct DatasetEntry {
     /// Nodes that get it. Default: the default node.
     #[serde(default)]
     pub nodes: Vec<Name>,
+    /// Patterns in gitignore form of what is left out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Patterns of the exceptions to `exclude`.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Whether the content of folders with a `CACHEDIR.TAG` is left out.
+    #[serde(default)]
+    pub exclude_caches: bool,
+    /// Whether other file systems below the path are left out.
+    #[serde(default)]
+    pub one_file_system: bool,
+    /// Files larger than this are left out.
+    pub max_file_size: Option<ByteSize>,
+    /// A file with the names of what is taken; nothing else is then.
+    pub files_from: Option<PathBuf>,
 }
 
 /// A folder (or for databases `*`) whose datasets `submit` may name without their being listed.
@@ -98,6 +114,100 @@ pub struct AllowEntry {
     pub module: String,
     /// An absolute folder, or `*`.
     pub under: String,
+    /// As in [`DatasetEntry`]; patterns are against the path that is submitted.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// As in [`DatasetEntry`].
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// As in [`DatasetEntry`].
+    #[serde(default)]
+    pub exclude_caches: bool,
+    /// As in [`DatasetEntry`].
+    #[serde(default)]
+    pub one_file_system: bool,
+    /// As in [`DatasetEntry`].
+    pub max_file_size: Option<ByteSize>,
+}
+
+/// What of a dataset is taken, as the configuration says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choosing {
+    /// Patterns in gitignore form of what is left out.
+    pub exclude: Vec<String>,
+    /// Patterns of the exceptions.
+    pub include: Vec<String>,
+    /// Whether the content of folders with a `CACHEDIR.TAG` is left out.
+    pub exclude_caches: bool,
+    /// Whether other file systems are left out.
+    pub one_file_system: bool,
+    /// Files larger than this are left out.
+    pub max_file_size: Option<ByteSize>,
+    /// A file with the names of what is taken.
+    pub files_from: Option<PathBuf>,
+}
+
+impl Choosing {
+    /// The names of the settings that are there.
+    pub fn names(&self) -> Vec<&'static str> {
+        let set = [
+            ("exclude", !self.exclude.is_empty()),
+            ("include", !self.include.is_empty()),
+            ("exclude_caches", self.exclude_caches),
+            ("one_file_system", self.one_file_system),
+            ("max_file_size", self.max_file_size.is_some()),
+            ("files_from", self.files_from.is_some()),
+        ];
+        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+    }
+}
+
+impl DatasetEntry {
+    /// What of it is taken.
+    pub fn choosing(&self) -> Choosing {
+        Choosing {
+            exclude: self.exclude.clone(),
+            include: self.include.clone(),
+            exclude_caches: self.exclude_caches,
+            one_file_system: self.one_file_system,
+            max_file_size: self.max_file_size,
+            files_from: self.files_from.clone(),
+        }
+    }
+
+    /// The names of the settings that are there and that not every module carries out.
+    pub fn particular(&self) -> Vec<&'static str> {
+        self.choosing().names()
+    }
+}
+
+impl AllowEntry {
+    /// What of a dataset below it is taken.
+    pub fn choosing(&self) -> Choosing {
+        Choosing {
+            exclude: self.exclude.clone(),
+            include: self.include.clone(),
+            exclude_caches: self.exclude_caches,
+            one_file_system: self.one_file_system,
+            max_file_size: self.max_file_size,
+            files_from: None,
+        }
+    }
+
+    /// The names of the settings that are there and that not every module carries out.
+    pub fn particular(&self) -> Vec<&'static str> {
+        self.choosing().names()
+    }
+
+    /// Whether `dataset` lies under it.
+    fn holds(&self, dataset: &Dataset) -> bool {
+        let path = dataset.path();
+        self.module == dataset.module()
+            && (self.under == "*"
+                || path == self.under
+                || self.under == "/" && path.starts_with('/')
+                || path.strip_prefix(self.under.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    }
 }
 
 /// `user@host` or `user@host:port`; IPv6 addresses in brackets.
@@ -214,17 +324,24 @@ impl ClientConfig {
     /// The folder that the administrator allowed and below which `dataset` is opened without following links: for a
     /// listed dataset its own path. `None` when it is not allowed.
     pub fn base_of(&self, dataset: &Dataset) -> Option<&str> {
-        if let Some(entry) = self.datasets.iter().find(|entry| entry.address == *dataset) {
+        if let Some(entry) = self.listed(dataset) {
             return Some(entry.address.path());
         }
-        self.allow.iter().filter(|allow| allow.module == dataset.module()).find_map(|allow| {
-            let path = dataset.path();
-            let below = allow.under == "*"
-                || path == allow.under
-                || allow.under == "/" && path.starts_with('/')
-                || path.strip_prefix(allow.under.as_str()).is_some_and(|rest| rest.starts_with('/'));
-            below.then_some(if allow.under == "*" { "/" } else { allow.under.as_str() })
-        })
+        let allow = self.allow.iter().find(|allow| allow.holds(dataset))?;
+        Some(if allow.under == "*" { "/" } else { allow.under.as_str() })
+    }
+
+    /// The `[[dataset]]` of this address.
+    pub fn listed(&self, dataset: &Dataset) -> Option<&DatasetEntry> {
+        self.datasets.iter().find(|entry| entry.address == *dataset)
+    }
+
+    /// What of `dataset` is taken: as its `[[dataset]]` says, or the `[[allow]]` that [`Self::base_of`] goes by.
+    pub fn choosing(&self, dataset: &Dataset) -> Choosing {
+        match self.listed(dataset) {
+            Some(entry) => entry.choosing(),
+            None => self.allow.iter().find(|allow| allow.holds(dataset)).map(AllowEntry::choosing).unwrap_or_default(),
+        }
     }
 
     /// The nodes that `dataset` goes to when `submit` names none.
