@@ -2,6 +2,7 @@
 //!
 //! Does not know where packs come from, and runs no program. Nothing is written outside of the target.
 
+mod options;
 mod owner;
 mod ready;
 mod select;
@@ -16,6 +17,7 @@ use crate::read::content::Expected;
 use crate::read::order::Wanted;
 use crate::snapshot::SnapshotReader;
 use base::{At, Error, Monitor, Result, atomic};
+pub use options::{FileOptions, Overwrite};
 use owner::{Meta, Owners};
 use std::path::Path;
 use target::dress;
@@ -32,18 +34,24 @@ pub struct RestoreSpec<'a> {
     pub paths: Vec<String>,
     /// What becomes what the dataset's path was. New, or empty, or from an earlier restore of the same snapshot.
     pub target: &'a Path,
+    /// How.
+    pub options: FileOptions,
     /// Is told about progress and problems.
     pub monitor: &'a dyn Monitor,
 }
 
-/// What was restored.
+/// What a restore came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreReport {
-    /// Entries that are there now.
+    /// Files, folders, links, refs or databases that were brought back; of a dry run, that would be.
     pub entries: u64,
-    /// Bytes of the files among them.
+    /// Bytes of content of these.
     pub bytes: u64,
-    /// What could not be restored, or not as it was.
+    /// Entries that were there as they should be, and were not touched.
+    pub same: u64,
+    /// Entries that are there, are not as the snapshot has them, and were left so because that was asked.
+    pub left: u64,
+    /// What could not be brought back, or not as it was; a line each.
     pub problems: Vec<String>,
 }
 
@@ -55,12 +63,15 @@ pub struct RestoreReport {
 /// the snapshot. Later: when going on makes no sense (the disk is full, the connection is lost); the same call goes on
 /// from there.
 pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<RestoreReport> {
-    let mut owners = Owners::new();
+    if spec.options != (FileOptions { numeric_owner: spec.options.numeric_owner, ..FileOptions::default() }) {
+        return Err(Error::usage("this release restores into new or empty folders only"));
+    }
+    let mut owners = Owners::new(spec.options.numeric_owner);
     if let Ok(Some(entry)) = reader.find(b"")
         && let EntryKind::File { size, .. } = entry.kind
     {
         restore_file(reader, &entry, size, &owners.meta(&entry), &spec)?;
-        return Ok(RestoreReport { entries: 1, bytes: size, problems: Vec::new() });
+        return Ok(RestoreReport { entries: 1, bytes: size, ..RestoreReport::default() });
     }
     let selected = select::select(reader, &spec.paths)?;
     let (target, marker) = ready::prepare(reader, spec.target, &mut owners)?;
@@ -93,7 +104,40 @@ pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<Re
     writer.write(window)?;
     marker.remove(writer.target.root())?;
     finish_folders(&mut writer, &mut unfinished, None)?;
-    Ok(RestoreReport { entries: writer.entries, bytes: writer.bytes, problems: writer.problems.finish() })
+    Ok(RestoreReport { entries: writer.entries, bytes: writer.bytes, problems: writer.problems.finish(), ..RestoreReport::default() })
+}
+
+/// Writes the content of one file, and nothing else, to `out`.
+///
+/// # Errors
+/// Of kind usage when the paths do not name one file. When the content is not what was backed up, that is found after the
+/// bytes were written: what was written must not be used.
+pub fn restore_content(
+    reader: &SnapshotReader,
+    paths: &[String],
+    out: &mut dyn std::io::Write,
+    monitor: &dyn Monitor,
+) -> Result<RestoreReport> {
+    let mut chosen: Option<Entry> = None;
+    for entry in select::select(reader, paths)? {
+        let entry = entry?;
+        if entry.kind == EntryKind::Dir {
+            continue;
+        }
+        if let Some(first) = chosen.replace(entry) {
+            return Err(Error::usage(format!("one file goes to standard output, and {} is not all that was named", first.shown_path()))
+                .hint("Name one file; `nightsafe ls` shows what there is."));
+        }
+    }
+    let entry = chosen
+        .ok_or_else(|| Error::usage("no file was named for standard output").hint("Name one file; `nightsafe ls` shows what there is."))?;
+    let EntryKind::File { size, .. } = entry.kind else {
+        return Err(Error::usage(format!("{} is not a regular file and has no content", entry.shown_path())));
+    };
+    monitor.task("restoring", Some(size));
+    reader.read_file(&entry, out).map_err(|error| error.hint("What was written so far must not be used."))?;
+    monitor.entries(1);
+    Ok(RestoreReport { entries: 1, bytes: size, ..RestoreReport::default() })
 }
 
 /// Puts an entry into the window; says how many items its list of chunks has.

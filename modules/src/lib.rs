@@ -16,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 
+pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
 pub use git::mirror_name;
 pub use look::{Fate, Look, LookContext, Seen};
 pub use settle::{discard, settle};
@@ -159,6 +160,8 @@ pub struct RestoreContext<'a> {
     pub paths: &'a [String],
     /// Where it comes back to.
     pub to: Destination<'a>,
+    /// What is asked of trees of files; a module that has none refuses it ([`FileOptions::refuse`]).
+    pub files: FileOptions,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
 }
@@ -185,17 +188,6 @@ impl<'a> Destination<'a> {
         };
         Ok(folder)
     }
-}
-
-/// What a restore came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RestoreReport {
-    /// Files, folders, links or refs brought back.
-    pub entries: u64,
-    /// Bytes of content.
-    pub bytes: u64,
-    /// What could not be brought back, a line each.
-    pub problems: Vec<String>,
 }
 
 /// What a server half needs to fetch one request.

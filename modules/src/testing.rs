@@ -2,7 +2,7 @@
 //!
 //! Only compiled for tests.
 
-use crate::{Destination, Fetched, MirrorFrom, RestoreContext, ServerContext};
+use crate::{Destination, Fetched, FileOptions, MirrorFrom, RestoreContext, ServerContext};
 use archive::store::Store;
 use base::config::ClientConfig;
 use base::{Claim, Dataset, Name, Payload, Proof, Reason, RequestId, Result, Sha256, Silent};
@@ -87,7 +87,7 @@ impl Node {
 
 /// A restore of everything of `dataset` to `target`.
 pub(crate) fn restore_context<'a>(dataset: &'a Dataset, target: &'a Path) -> RestoreContext<'a> {
-    RestoreContext { config: None, dataset, paths: &[], to: Destination::Folder(target), monitor: &Silent }
+    RestoreContext { config: None, dataset, paths: &[], to: Destination::Folder(target), files: FileOptions::default(), monitor: &Silent }
 }
 
 pub(crate) fn local(path: &Path) -> MirrorFrom {

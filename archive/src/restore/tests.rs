@@ -19,7 +19,10 @@ fn restore(forged: &Forged, target: &Path) -> Result<RestoreReport> {
 }
 
 fn restore_paths(forged: &Forged, target: &Path, paths: &[&str]) -> Result<RestoreReport> {
-    restore_tree(&forged.reader(), RestoreSpec { paths: paths.iter().map(|p| (*p).to_owned()).collect(), target, monitor: &Silent })
+    restore_tree(
+        &forged.reader(),
+        RestoreSpec { paths: paths.iter().map(|p| (*p).to_owned()).collect(), target, options: FileOptions::default(), monitor: &Silent },
+    )
 }
 
 /// Everything below a folder: kind, mode and content (or target), by path.
@@ -253,7 +256,7 @@ fn a_lost_connection_stops_it_once_and_it_goes_on() {
         let packs = Arc::new(Breaking { packs: forged.packs.clone(), left: left.clone() });
         let reader = SnapshotReader::open(forged.manifest.clone(), &forged.identities, packs).unwrap();
         left.store(2 + stops, Relaxed);
-        match restore_tree(&reader, RestoreSpec { paths: vec![], target: &target, monitor: &Silent }) {
+        match restore_tree(&reader, RestoreSpec { paths: vec![], target: &target, options: FileOptions::default(), monitor: &Silent }) {
             Ok(report) => break report,
             Err(error) => {
                 assert_eq!(error.kind(), Kind::NotNow, "{}", error.render());
@@ -477,7 +480,7 @@ fn hostile_trees_stay_in_the_target() {
     let mut opened = target::Target::new(&target, true).unwrap();
     for bad in ["..", "a/..", "../a", "/etc/a", "a//b", ".", "a/./b", "", "a\0b", "a/\0"] {
         assert!(opened.create(bad.as_bytes()).is_err(), "{bad:?}");
-        assert!(opened.symlink(bad.as_bytes(), b"x", &Owners::new().meta(&folder("x/"))).is_err(), "{bad:?}");
+        assert!(opened.symlink(bad.as_bytes(), b"x", &Owners::new(false).meta(&folder("x/"))).is_err(), "{bad:?}");
         assert!(opened.remove(bad.as_bytes()).is_err(), "{bad:?}");
         assert!(bad.is_empty() || opened.make_folder(bad.as_bytes()).is_err(), "{bad:?}");
     }

@@ -4,7 +4,7 @@ use archive::backup::{BackupSpec, Prepared, Source, backup_tree};
 use archive::epoch::{Epoch, IdentityFile, Secrets};
 use archive::index::Index;
 use archive::manifest::Manifest;
-use archive::restore::{RestoreReport, RestoreSpec, restore_tree};
+use archive::restore::{FileOptions, RestoreReport, RestoreSpec, restore_tree};
 use archive::snapshot::SnapshotReader;
 use archive::store::{Content, Quota, Stats, Store};
 use base::{Blake3, Claim, Dataset, Name, Payload, Proof, Reason, RequestId, Sha256, Silent};
@@ -115,7 +115,11 @@ impl World {
     }
 
     pub(crate) fn restore(&self, manifest: &Manifest, name: &str) -> RestoreReport {
-        restore_tree(&self.reader(manifest), RestoreSpec { paths: Vec::new(), target: &self.at(name), monitor: &Silent }).unwrap()
+        restore_tree(
+            &self.reader(manifest),
+            RestoreSpec { paths: Vec::new(), target: &self.at(name), options: FileOptions::default(), monitor: &Silent },
+        )
+        .unwrap()
     }
 
     /// Restores with the independent reader.

@@ -6,9 +6,9 @@ use crate::output;
 use crate::progress::Progress;
 use crate::recall::proof::Content;
 use crate::recall::{self, Recall, Wanted, inner_path};
-use base::{ByteSize, Error, Exit, Result};
-use modules::{Destination, RestoreContext, RestoreReport, RestoreSource};
-use std::path::PathBuf;
+use base::{ByteSize, Claim, Error, Exit, Name, Result};
+use modules::{Destination, FileOptions, RestoreContext, RestoreReport, RestoreSource};
+use std::path::{Path, PathBuf};
 
 /// Bring a snapshot back.
 ///
@@ -24,12 +24,11 @@ pub struct Restore {
     /// The newest snapshot accepted at or before this time (2026-11-20 means the end of that day), or a snapshot's name.
     #[arg(long, value_name = "TIME|SNAPSHOT")]
     at: Option<String>,
-    /// Where to; made when it is not there.
-    #[arg(long, value_name = "DIR", required_unless_present = "into_db")]
-    target: Option<PathBuf>,
-    /// The database to make.
-    #[arg(long, value_name = "NAME")]
-    into_db: Option<String>,
+    #[command(flatten)]
+    to: To,
+    /// Owners by their numbers, whatever names these have here.
+    #[arg(long)]
+    numeric_owner: bool,
     /// A keyholder's age identity or ssh key.
     #[arg(long, env = "NIGHTSAFE_IDENTITY", value_name = "FILE")]
     identity: Option<PathBuf>,
@@ -37,38 +36,77 @@ pub struct Restore {
     from: recall::From,
 }
 
+/// Where a restore goes; one of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct To {
+    /// Where to; made when it is not there.
+    #[arg(long, value_name = "DIR")]
+    target: Option<PathBuf>,
+    /// To where it was: the dataset's own path, on the client that it is from.
+    #[arg(long)]
+    in_place: bool,
+    /// The bytes of one file or dump alone, to standard output. They count only when the command exits with 0.
+    #[arg(long)]
+    stdout: bool,
+    /// The database to make.
+    #[arg(long, value_name = "NAME")]
+    into_db: Option<String>,
+}
+
+impl To {
+    /// What the options say.
+    fn destination<'a>(&'a self, target: Option<&'a Path>, claim: &'a Claim, own: Option<&Name>) -> Result<Destination<'a>> {
+        if let Some(name) = &self.into_db {
+            return Ok(Destination::Database(name));
+        }
+        if self.stdout {
+            return Ok(Destination::Stdout);
+        }
+        if let Some(target) = target {
+            return Ok(Destination::Folder(target));
+        }
+        let path = Path::new(claim.dataset.path());
+        if own != Some(&claim.client) || !path.is_absolute() {
+            return Err(Error::usage(format!("{}:{} has no place of its own on this machine", claim.client, claim.dataset))
+                .hint("Say where it is to come back to, with --target DIR."));
+        }
+        Ok(Destination::Folder(path))
+    }
+}
+
 impl Restore {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
         let wanted = Wanted::parse(&self.what, self.at.as_deref())?;
-        let target = self.target.as_deref().map(absolute).transpose()?;
-        let to = match (target.as_deref(), self.into_db.as_deref()) {
-            (Some(target), None) => Destination::Folder(target),
-            (None, Some(name)) => Destination::Database(name),
-            _ => return Err(Error::usage("a restore has one place to go to").hint("Give either --target DIR or --into-db NAME.")),
-        };
+        let target = self.to.target.as_deref().map(absolute).transpose()?;
         let recall = Recall::open(globals, self.from)?;
         let proven = recall.prove(&recall.source.list()?, &wanted)?;
-        output::line(proven.describe());
-        let (dataset, client) = (proven.claim.dataset.clone(), proven.claim.client.clone());
+        let claim = proven.claim.clone();
+        let (dataset, client) = (&claim.dataset, &claim.client);
+        let to = self.to.destination(target.as_deref(), &claim, recall.own_name())?;
+        // Standard output is the data's own when it is asked for.
+        let say = |text: &str| if to == Destination::Stdout { output::note(text) } else { output::line(text) };
+        say(&proven.describe());
         let module = modules::restoring_module(recall.config.as_ref(), dataset.module())?;
         let source = match proven.content {
             Content::Archive(_) => RestoreSource::Archive(open_archive(&recall, proven, self.identity.as_deref())?),
-            Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(&client, &dataset), refs },
+            Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(client, dataset), refs },
             Content::Nothing => RestoreSource::Nothing,
         };
-        let paths: Vec<String> = self.paths.iter().map(|path| inner_path(&dataset, path)).collect();
+        let paths: Vec<String> = self.paths.iter().map(|path| inner_path(dataset, path)).collect();
+        let files = FileOptions { numeric_owner: self.numeric_owner, ..FileOptions::default() };
         let progress = Progress::new();
-        let context = RestoreContext { config: recall.config.as_ref(), dataset: &dataset, paths: &paths, to, monitor: &progress };
+        let context = RestoreContext { config: recall.config.as_ref(), dataset, paths: &paths, to, files, monitor: &progress };
         let report = module.restore(&context, source)?;
         drop(progress);
-        Ok(tell(&report))
+        Ok(tell(&report, &say))
     }
 }
 
 /// Says what came back and what did not.
-fn tell(report: &RestoreReport) -> Exit {
+fn tell(report: &RestoreReport, say: &dyn Fn(&str)) -> Exit {
     let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
-    output::line(format_args!("Restored {}{size}.", output::count(report.entries, "entry", "entries")));
+    say(&format!("Restored {}{size}.", output::count(report.entries, "entry", "entries")));
     for problem in &report.problems {
         output::note(format_args!("nightsafe: {}", base::text::printable(problem)));
     }
@@ -84,7 +122,7 @@ fn tell(report: &RestoreReport) -> Exit {
     Exit::Incomplete
 }
 
-fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::usage(format!("{} cannot be a target", path.display())).because(e))
 }
 
@@ -94,8 +132,12 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_how_much_came_back() {
-        let report =
-            |entries, problems: &[&str]| RestoreReport { entries, bytes: 0, problems: problems.iter().map(|p| (*p).to_owned()).collect() };
+        let report = |entries, problems: &[&str]| RestoreReport {
+            entries,
+            problems: problems.iter().map(|p| (*p).to_owned()).collect(),
+            ..RestoreReport::default()
+        };
+        let tell = |report: &RestoreReport| tell(report, &|_| {});
         assert_eq!(tell(&report(2, &[])), Exit::Done);
         assert_eq!(tell(&report(2, &["a was not restored"])), Exit::Incomplete);
         assert_eq!(tell(&report(0, &["the catalog cannot be read"])), Exit::Failed);

@@ -27,7 +27,8 @@ impl ClientModule for Client {
         Ok(PreparedRequest { payload: Payload::Nothing, attachment: None, unreadable: 0 })
     }
 
-    fn restore(&self, _context: &RestoreContext<'_>, _source: RestoreSource) -> Result<RestoreReport> {
+    fn restore(&self, context: &RestoreContext<'_>, _source: RestoreSource) -> Result<RestoreReport> {
+        context.files.refuse("a dataset that carries nothing")?;
         Ok(RestoreReport::default())
     }
 }

@@ -18,6 +18,7 @@ const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
     let target = context.to.folder("a repository")?;
+    context.files.refuse("a repository")?;
     if !context.paths.is_empty() {
         return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
     }
@@ -47,7 +48,7 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
     process::run_ok(git(target, &["pack-refs", "--all"]), 65_536, TIME)?;
     atomic::write(&target.join("description"), format!("{}\n", context.dataset).as_bytes(), 0o644)?;
     check(target, &list)?;
-    let report = RestoreReport { entries: list.refs.len() as u64, bytes: packs_size(target)?, problems: Vec::new() };
+    let report = RestoreReport { entries: list.refs.len() as u64, bytes: packs_size(target)?, ..RestoreReport::default() };
     context.monitor.entries(report.entries);
     context.monitor.bytes(report.bytes);
     Ok(report)

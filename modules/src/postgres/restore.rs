@@ -36,10 +36,12 @@ pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> 
         Destination::Stdout => Err(Error::usage("a database comes back to a database or to a folder")
             .hint("Add --into-db NAME for a new database, or --target DIR for the file DIR/dump.")),
         Destination::Folder(target) => {
-            let report = restore_tree(reader, RestoreSpec { paths: Vec::new(), target, monitor: context.monitor })?;
-            Ok(RestoreReport { entries: report.entries, bytes: report.bytes, problems: report.problems })
+            restore_tree(reader, RestoreSpec { paths: Vec::new(), target, options: context.files, monitor: context.monitor })
         }
-        Destination::Database(name) => into_database(context, reader, check_name(name)?),
+        Destination::Database(name) => {
+            context.files.refuse("a database")?;
+            into_database(context, reader, check_name(name)?)
+        }
     }
 }
 
@@ -74,7 +76,7 @@ fn into_database(context: &RestoreContext<'_>, reader: &SnapshotReader, name: &s
         return Err(Error::failed(format!("pg_restore failed ({status}) and said nothing")).hint(hint));
     }
     context.monitor.entries(1);
-    Ok(RestoreReport { entries: 1, bytes, problems: Vec::new() })
+    Ok(RestoreReport { entries: 1, bytes, ..RestoreReport::default() })
 }
 
 /// Makes the database, or finds one that is empty.

@@ -171,3 +171,22 @@ fn the_wrong_identity_names_the_recipients() {
     restored.says(&[recipient.trim()]);
     assert!(!safe.at("back/t/a").exists());
 }
+
+#[test]
+fn one_file_goes_to_standard_output_and_all_goes_back_to_its_place() {
+    let safe = Loopback::start();
+    let (path, dataset) = dataset(&safe);
+    safe.back_up("files", &path);
+    let out = safe.client(&["restore", &dataset, "a/hello", "--stdout"]).exits(0);
+    assert_eq!(out.stdout, safe.read("source/tree/a/hello"));
+    safe.client(&["restore", &dataset, "a", "--stdout"]).says(&["Name one file"]).exits(2);
+    safe.client(&["restore", &dataset, "a/link", "--stdout"]).says(&["not a regular file"]).exits(2);
+    safe.sh("cp -a source/tree before; rm -r source/tree");
+    safe.client(&["restore", &dataset, "--in-place"]).exits(0);
+    same_trees(&safe.at("before"), Path::new(&path));
+    // On another machine the dataset has no place; and a restore has one place to go to.
+    safe.sh("sed 's/^name = .*/name = \"other\"/' client.toml >other.toml");
+    safe.client(&["--config", &safe.text("other.toml"), "restore", &format!("web1:{dataset}"), "--in-place"]).says(&["--target"]).exits(2);
+    safe.client(&["restore", &dataset, "--in-place", "--target", &safe.text("back/t")]).exits(2);
+    safe.client(&["restore", &dataset]).exits(2);
+}
