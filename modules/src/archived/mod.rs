@@ -3,8 +3,10 @@
 //! Does not know where the data comes from, nor what is in it.
 
 pub(crate) mod client;
+mod restore;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use restore::restore;
 pub(crate) use server::SERVER;

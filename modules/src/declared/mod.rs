@@ -2,8 +2,7 @@
 //!
 //! Knows no program by name, and gives nothing to a shell.
 
-use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource};
-use archive::restore::{RestoreSpec, restore_tree};
+use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived};
 use base::config::ClientConfig;
 use base::{Dataset, Error, Result};
 
@@ -53,8 +52,6 @@ impl ClientModule for Declared {
         let RestoreSource::Archive(reader) = source else {
             return Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)));
         };
-        let target = context.to.folder(&format!("what the module {} made", self.name))?;
-        let report = restore_tree(&reader, RestoreSpec { paths: context.paths.to_vec(), target, monitor: context.monitor })?;
-        Ok(RestoreReport { entries: report.entries, bytes: report.bytes, problems: report.problems })
+        archived::restore(context, &reader, &format!("what the module {} made", self.name))
     }
 }

@@ -3,11 +3,8 @@
 //! Leaves the folder that the administrator allowed by no link.
 
 use super::NAME;
-use crate::{
-    ClientContext, ClientModule, Destination, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived, settings,
-};
+use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived, settings};
 use archive::backup::Source;
-use archive::restore::{RestoreSpec, restore_content, restore_tree};
 use base::config::ClientConfig;
 use base::{Dataset, Error, Result, beneath};
 use rustix::fs::OFlags;
@@ -43,16 +40,6 @@ impl ClientModule for Client {
         let RestoreSource::Archive(reader) = source else {
             return Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)));
         };
-        let paths = context.paths.to_vec();
-        match context.to {
-            Destination::Stdout => {
-                context.files.refuse("the content of one file")?;
-                restore_content(&reader, &paths, &mut std::io::stdout().lock(), context.monitor)
-            }
-            to => {
-                let target = to.folder("a tree of files")?;
-                restore_tree(&reader, RestoreSpec { paths, target, options: context.files, monitor: context.monitor })
-            }
-        }
+        archived::restore(context, &reader, "a tree of files")
     }
 }
