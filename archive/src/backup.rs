@@ -1,11 +1,13 @@
-//! Making a snapshot: walk or stream → chunks → packs in the export folder, catalog, manifest.
+//! Making a snapshot: walk or streams → chunks → packs in the export folder, catalog, manifest.
 //!
 //! Does not know who asked, and sends nothing.
+
+mod streams;
 
 use crate::catalog;
 use crate::content::{Reader, Stored, Trouble};
 use crate::deposit::Deposit;
-use crate::entry::{Entry, EntryKind, Mtime};
+use crate::entry::{Entry, EntryKind};
 use crate::epoch::{Epoch, Secrets};
 use crate::index::{Index, PackInfo};
 use crate::manifest::{Counts, Manifest, PackRef, Public, Root, Sealed, SealedPack, SealedRef, Unreadable, VERSION};
@@ -14,10 +16,10 @@ use crate::walk::{self, Stat, Visitor};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 pub use crate::walk::Source;
+pub use streams::Streams;
 
 /// A manifest up to this long travels within the request; a longer one is put into the export folder too.
 pub const ATTACHED: usize = 32 << 10;
@@ -79,24 +81,18 @@ pub fn backup_tree(spec: &BackupSpec<'_>, source: Source<'_>) -> Result<Prepared
     })
 }
 
-/// Makes a snapshot of a stream of any length, which becomes one file called `name`. `finish` is called at the stream's
-/// end, and its error means that the stream was not whole: there is no snapshot then.
+/// Makes a snapshot of streams of any length: `fill` puts them, and each becomes one file. There is no snapshot unless all
+/// of them were whole.
 ///
 /// # Errors
-/// As [`backup_tree`], and when the stream cannot be read or `finish` fails.
-pub fn backup_stream(spec: &BackupSpec<'_>, name: &str, stream: &mut dyn Read, finish: &mut dyn FnMut() -> Result<()>) -> Result<Prepared> {
+/// As [`backup_tree`], when `fill` fails, and when it put nothing.
+pub fn backup_streams(spec: &BackupSpec<'_>, fill: impl FnOnce(&mut Streams<'_, '_>) -> Result<()>) -> Result<Prepared> {
     prepare(spec, true, |run| {
-        let monitor = run.spec.monitor;
-        let stored = run.reader.stream(stream, &mut run.deposit, monitor).map_err(|trouble| match trouble {
-            Trouble::Source(error) => Error::failed(format!("could not read the stream of {}", run.spec.dataset)).because(error),
-            Trouble::Archive(error) => error,
-        })?;
-        finish()?;
-        let now = Mtime { seconds: clock::now().as_second(), nanos: 0 };
-        let kind = EntryKind::File { size: stored.size, content: stored.content, digest: stored.digest, hard_link: None };
-        run.counts.files = 1;
-        run.counts.bytes = stored.size;
-        run.push(&Entry { path: name.as_bytes().to_vec(), kind, mode: 0o600, uid: 0, gid: 0, user: None, group: None, mtime: now })
+        fill(&mut Streams::new(run))?;
+        if run.counts.files == 0 {
+            return Err(Error::failed(format!("{} gave nothing to back up", run.spec.dataset)));
+        }
+        Ok(())
     })
 }
 

@@ -3,9 +3,10 @@
 //! Knows no module by name.
 
 use base::config::ClientConfig;
-use base::{At, Dataset, Error, Result};
+use base::{At, Dataset, Error, Result, Span};
 use serde::de::DeserializeOwned;
 use std::path::Path;
+use std::time::Duration;
 
 /// The table `[module.NAME]`; all its defaults when there is none.
 ///
@@ -16,6 +17,11 @@ pub(crate) fn table<T: DeserializeOwned + Default>(config: &ClientConfig, module
     value.clone().try_into().map_err(|error: toml::de::Error| {
         Error::usage(format!("[module.{module}] is wrong: {}", error.message().trim().replace('\n', " ")))
     })
+}
+
+/// How long a program of a module may run where its table has no `time_limit`.
+pub(crate) fn time_limit() -> Span {
+    Span(Duration::from_secs(86_400))
 }
 
 /// Refuses settings for a module that has none.

@@ -10,6 +10,7 @@ use age::secrecy::ExposeSecret;
 use base::Silent;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -79,7 +80,7 @@ impl Setup {
     }
 
     fn stream(&mut self, stream: &mut dyn Read) -> (Prepared, Snapshot) {
-        let (id, prepared) = self.with(|spec| backup_stream(spec, "dump", stream, &mut || Ok(())));
+        let (id, prepared) = self.with(|spec| backup_streams(spec, |streams| streams.put("dump", stream, &mut || Ok(())).map(drop)));
         self.take(&id, prepared.unwrap())
     }
 
@@ -344,13 +345,66 @@ fn streams_are_stored_whole_or_not_at_all() {
     for error in [true, false] {
         let mut broken = dump.as_slice().chain(Broken);
         let (_, made) = setup.with(|spec| match error {
-            true => backup_stream(spec, "dump", &mut broken, &mut || Ok(())),
-            false => backup_stream(spec, "dump", &mut &noise(3 << 20, 77)[..], &mut || Err(Error::failed("pg_dump failed"))),
+            true => backup_streams(spec, |streams| streams.put("dump", &mut broken, &mut || Ok(())).map(drop)),
+            false => backup_streams(spec, |streams| {
+                streams.put("before", &mut &dump[..], &mut || Ok(()))?;
+                streams.put("dump", &mut &noise(3 << 20, 77)[..], &mut || Err(Error::failed("pg_dump failed"))).map(drop)
+            }),
         });
         assert!(made.is_err());
         assert_eq!(fs::read_dir(setup.at("export")).unwrap().count(), 0);
         assert!(fs::read_dir(setup.at("index/pending")).map_or(0, Iterator::count) == 0);
     }
+}
+
+#[test]
+fn many_streams_are_files_in_folders() {
+    let mut setup = Setup::new();
+    let names = ["a-b/x", "a/b-c", "a/b/c", "a/b/d", "a0", "ä/e"];
+    let (id, prepared) = setup.with(|spec| {
+        backup_streams(spec, |streams| {
+            for (n, name) in names.iter().enumerate() {
+                let mut ended = 0;
+                let bytes = vec![b'x'; n * 1000];
+                let size = streams.put(name, &mut &bytes[..], &mut || {
+                    ended += 1;
+                    Ok(())
+                })?;
+                assert_eq!((size, ended), (n as u64 * 1000, 1));
+            }
+            streams.unreadable("a1", "it is not to be read".into())
+        })
+    });
+    let (prepared, snapshot) = setup.take(&id, prepared.unwrap());
+    let paths: Vec<_> = snapshot.entries.iter().map(|entry| String::from_utf8(entry.path.clone()).unwrap()).collect();
+    assert_eq!(paths, ["a-b/", "a-b/x", "a/", "a/b-c", "a/b/", "a/b/c", "a/b/d", "a0", "ä/", "ä/e"]);
+    let modes: Vec<_> = snapshot.entries.iter().map(|entry| (entry.kind == EntryKind::Dir, entry.mode)).collect();
+    assert!(modes.iter().all(|(dir, mode)| *mode == if *dir { 0o700 } else { 0o600 }), "{modes:?}");
+    assert_eq!((prepared.counts.files, prepared.counts.bytes, prepared.unreadable), (6, 15_000, 1));
+    assert_eq!(snapshot.sealed.unreadable[0].path, b"a1");
+}
+
+#[test]
+fn names_of_streams_are_plain_and_in_order() {
+    let mut setup = Setup::new();
+    let long = "x".repeat(256);
+    for bad in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\0b", "a\nb", long.as_str()] {
+        let (_, made) = setup.with(|spec| backup_streams(spec, |streams| streams.put(bad, &mut &b"x"[..], &mut || Ok(())).map(drop)));
+        assert!(made.is_err(), "{bad:?}");
+    }
+    // Out of order, the same twice, a file that is to be a folder and the other way round.
+    for (first, second) in [("b", "a"), ("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a/b", "a-b")] {
+        let (_, made) = setup.with(|spec| {
+            backup_streams(spec, |streams| {
+                streams.put(first, &mut &b"x"[..], &mut || Ok(()))?;
+                streams.put(second, &mut &b"x"[..], &mut || Ok(())).map(drop)
+            })
+        });
+        assert!(made.is_err(), "{first} and {second}");
+    }
+    let (_, made) = setup.with(|spec| backup_streams(spec, |_| Ok(())));
+    assert!(made.unwrap_err().one_line().contains("nothing"));
+    assert_eq!(fs::read_dir(setup.at("export")).unwrap().count(), 0);
 }
 
 struct Broken;

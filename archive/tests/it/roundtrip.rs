@@ -1,7 +1,7 @@
 //! From files to packs, into a store, and back: by our own reader and by the independent one in Python.
 
 use crate::world::{World, noise, set_time, state};
-use archive::backup::{Source, backup_stream, backup_tree};
+use archive::backup::{Source, backup_streams, backup_tree};
 use archive::manifest::Manifest;
 use archive::verify::verify_all;
 use base::Silent;
@@ -93,7 +93,7 @@ fn everything_comes_back_by_both_readers() {
 fn streams_and_single_files_come_back() {
     let mut world = World::new();
     let dump = [noise(3, 3_000_000), b"row\n".repeat(500_000)].concat();
-    let manifest = world.keep(|spec| backup_stream(spec, "dump", &mut &dump[..], &mut || Ok(())));
+    let manifest = world.keep(|spec| backup_streams(spec, |streams| streams.put("dump", &mut &dump[..], &mut || Ok(())).map(drop)));
     let reader = world.reader(&manifest);
     assert!(reader.is_stream());
     let entry = reader.find(b"dump").unwrap().unwrap();

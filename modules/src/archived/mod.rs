@@ -3,10 +3,12 @@
 //! Does not know where the data comes from, nor what is in it.
 
 pub(crate) mod client;
+mod dump;
 mod restore;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use dump::dump;
 pub(crate) use restore::restore;
 pub(crate) use server::SERVER;

@@ -1,5 +1,6 @@
 //! Archives from one end to the other without a network: prepared, fetched, refused, settled, restored.
 
+use super::dump::dump;
 use super::server::{Exports, fetch_from};
 use crate::testing::{Node, claim_of, config, is_stored, restore_context};
 use crate::{ClientContext, Fetched, Module, PreparedRequest, RestoreSource, client_module, settle};
@@ -13,7 +14,7 @@ use queue::receipt::{Outcome, Receipt};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The export folder itself in the place of sftp.
 struct Folder(PathBuf);
@@ -258,28 +259,116 @@ fn what_the_node_lost_is_sent_again() {
     assert!(std::fs::read(setup.restore(&third, "back").join("a")).unwrap() == noise(200_000, 1));
 }
 
+/// Remembers what it was told.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<String>>);
+
+impl Monitor for Told {
+    fn problem(&self, error: &base::Error) {
+        self.0.lock().unwrap().push(error.one_line());
+    }
+}
+
+impl Setup {
+    /// Prepares what `script` prints, run by a shell; `$0` is a file of this test's own.
+    fn dump(&mut self, script: &str, limit: Duration, told: &Told) -> Result<(PreparedRequest, Claim)> {
+        let mut command = base::process::command("sh");
+        command.args(["-c", script]).arg(self.data("own"));
+        self.prepare_with(|streams| dump(streams, "dump", command, "the thing", limit, told).map(drop))
+    }
+
+    fn prepare_with(&mut self, fill: impl FnOnce(&mut archive::backup::Streams<'_, '_>) -> Result<()>) -> Result<(PreparedRequest, Claim)> {
+        let id = RequestId::generate().unwrap();
+        let context = ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &[], monitor: &Silent };
+        let prepared = super::client::prepare(&context, &self.dataset, |spec| archive::backup::backup_streams(spec, fill))?;
+        self.seq += 1;
+        let claim = claim_of(id, &self.dataset, prepared.payload, self.seq);
+        Ok((prepared, claim))
+    }
+}
+
+/// Whether the process whose id is in the file `name` has ended.
+fn has_ended(setup: &Setup, name: &str) -> bool {
+    let pid = std::fs::read_to_string(setup.data(name)).unwrap();
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    state.is_empty() || state.rsplit(") ").next().unwrap().starts_with('Z')
+}
+
 #[test]
 fn a_dump_that_ends_badly_is_no_snapshot() {
+    let mut setup = Setup::new("postgres", Some("shop"), "");
+    let long = Duration::from_secs(600);
+    for (script, word) in [
+        ("head -c 300000 /dev/zero; echo 'relation is gone' >&2; exit 1", "relation is gone"),
+        ("head -c 300000 /dev/zero; kill -9 $$", "signal: 9"),
+        ("exit 3", "said nothing"),
+        // Much on stderr does not stall it, and does not fill the memory.
+        ("yes 'no, no' | head -c 10000000 >&2; exit 1", "no, no"),
+        // Who holds the pipe, and has left the group, does not hold us up.
+        ("setsid sleep 30 >/dev/null & echo $! > $0; echo bad >&2; exit 1", "bad"),
+    ] {
+        let told = Told::default();
+        let before = Instant::now();
+        let error = setup.dump(script, long, &told).unwrap_err();
+        assert!(error.kind() == Kind::Failed && error.one_line().contains(word), "{}", error.one_line());
+        assert!(error.one_line().contains("the thing") && told.0.lock().unwrap().is_empty() && before.elapsed() < long / 2);
+        assert!(setup.exported().is_empty());
+    }
+    let mut absent = base::process::command("/nonexistent/pg_dump");
+    absent.arg("x");
+    let error = setup.prepare_with(|streams| dump(streams, "dump", absent, "the thing", long, &Silent).map(drop)).unwrap_err();
+    assert!(error.one_line().contains("/nonexistent/pg_dump"), "{}", error.one_line());
+}
+
+#[test]
+fn a_dump_that_hangs_is_ended_with_all_that_it_started() {
+    let mut setup = Setup::new("postgres", Some("shop"), "");
+    // With its output open, with its output closed, and with a child that goes on.
+    for script in [
+        "echo $$ > $0; echo some; echo 'waiting for a lock' >&2; sleep 1000",
+        "echo $$ > $0; echo 'waiting for a lock' >&2; exec >&-; sleep 1000",
+        "sleep 1000 & echo $! > $0; echo 'waiting for a lock' >&2; wait",
+    ] {
+        let error = setup.dump(script, Duration::from_secs(1), &Told::default()).unwrap_err();
+        let line = error.one_line();
+        assert!(line.contains("longer than 1s") && line.contains("waiting for a lock"), "{line}");
+        assert!(has_ended(&setup, "own"), "{script}");
+        assert!(setup.exported().is_empty());
+    }
+    // The time is over too when the program never stops writing.
+    assert!(setup.dump("echo $$ > $0; cat /dev/zero", Duration::from_secs(1), &Told::default()).is_err());
+    assert!(has_ended(&setup, "own"));
+    // One that ended well leaves nothing behind either, and when the archive fails first it is ended at once.
+    setup.dump("sleep 1000 >/dev/null 2>&1 & echo $! > $0; echo whole", Duration::from_secs(600), &Told::default()).unwrap();
+    assert!(has_ended(&setup, "own"));
+    let mut command = base::process::command("sh");
+    command.args(["-c", "echo $$ > $0; cat /dev/zero"]).arg(setup.data("own"));
+    let bad_name = setup.prepare_with(|streams| dump(streams, "../x", command, "the thing", Duration::from_secs(600), &Silent).map(drop));
+    assert!(bad_name.is_err() && (!setup.data("own").exists() || has_ended(&setup, "own")));
+}
+
+#[test]
+fn a_dump_that_only_warns_is_stored_and_its_words_are_logged() {
+    let mut setup = Setup::new("postgres", Some("shop"), "");
+    let told = Told::default();
+    let (prepared, claim) = setup.dump("echo data; echo 'warning: circular' >&2", Duration::from_secs(600), &told).unwrap();
+    assert!(is_stored(&setup.fetch(&claim, prepared.attachment.as_deref())));
+    assert_eq!(std::fs::read_to_string(setup.restore(&claim, "back").join("dump")).unwrap(), "data\n");
+    let told = told.0.lock().unwrap();
+    assert!(told.len() == 1 && told[0].contains("sh said") && told[0].contains("warning: circular"), "{told:?}");
+}
+
+#[test]
+fn pg_dump_is_asked_in_a_way_that_no_name_changes() {
     let mut setup = Setup::new("postgres", Some("shop"), "[module.postgres]\nbin = \"ROOT/bin\"\nhost = \"/run/pg\"\n");
     let bin = setup.folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    let dump = |script: &str| {
-        std::fs::write(bin.join("pg_dump"), format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(bin.join("pg_dump"), PermissionsExt::from_mode(0o755)).unwrap();
-    };
-    dump("head -c 300000 /dev/zero; echo 'relation is gone' >&2; exit 1");
-    let error = setup.try_prepare().unwrap_err();
-    assert!(error.one_line().contains("relation is gone"), "{}", error.one_line());
-    assert!(setup.exported().is_empty());
-    dump("head -c 300000 /dev/zero; kill -9 $$");
-    assert!(setup.try_prepare().is_err());
-    dump("for word in \"$@\"; do echo \"$word\"; done");
+    std::fs::write(bin.join("pg_dump"), "#!/bin/sh\nfor word in \"$@\"; do echo \"$word\"; done\n").unwrap();
+    std::fs::set_permissions(bin.join("pg_dump"), PermissionsExt::from_mode(0o755)).unwrap();
     let (prepared, claim) = setup.prepare();
     assert!(is_stored(&setup.fetch(&claim, prepared.attachment.as_deref())));
     let said = std::fs::read_to_string(setup.restore(&claim, "back").join("dump")).unwrap();
     assert_eq!(said, "--no-password\n--host=/run/pg\n--format=custom\n--compress=0\n--lock-wait-timeout=600000\n-d\ndbname='shop'\n");
-    std::fs::remove_file(bin.join("pg_dump")).unwrap();
-    assert!(setup.try_prepare().unwrap_err().one_line().contains("pg_dump"));
     assert!(setup.module().check(&setup.config, &Dataset::new("postgres", "postgresql:x/y").unwrap()).is_err());
 }
 

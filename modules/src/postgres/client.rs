@@ -6,10 +6,8 @@ use super::programs::{Settings, check_name, dbname};
 use super::{DUMP, NAME, restore};
 use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived};
 use base::config::ClientConfig;
-use base::process::Running;
-use base::{At, Dataset, Error, Result, process, text};
+use base::{Dataset, Error, Result, text};
 use std::io::Read;
-use std::process::{Output, Stdio};
 
 pub(crate) struct Client;
 
@@ -34,27 +32,15 @@ impl ClientModule for Client {
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
         let name = check_name(dataset.path())?;
-        let mut dump = Settings::of(context.config)?.program("pg_dump");
+        let settings = Settings::of(context.config)?;
+        let mut command = settings.program("pg_dump");
         // A lock that somebody holds for hours must not hold up every other archive.
-        dump.args(["--format=custom", "--compress=0", "--lock-wait-timeout=600000", "-d"]).arg(dbname(name));
+        command.args(["--format=custom", "--compress=0", "--lock-wait-timeout=600000", "-d"]).arg(dbname(name));
         archived::client::prepare(context, dataset, |spec| {
             context.monitor.task(&format!("dumping the database {name}"), None);
-            let program = dump.get_program().to_owned();
-            let mut child = Running(dump.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", &program)?);
-            let (Some(mut stdout), Some(stderr)) = (child.0.stdout.take(), child.0.stderr.take()) else {
-                return Err(Error::failed("pg_dump was started without pipes"));
-            };
-            let mut words = Some(std::thread::spawn(move || read_words(stderr)));
-            let mut finish = || {
-                let status = child.0.wait().at("wait for", &program)?;
-                let stderr = words.take().and_then(|words| words.join().ok()).unwrap_or_default();
-                if status.success() {
-                    return Ok(());
-                }
-                Err(process::failure("pg_dump", &Output { status, stdout: Vec::new(), stderr })
-                    .context(format!("could not dump the database {name}")))
-            };
-            archive::backup::backup_stream(spec, DUMP, &mut stdout, &mut finish)
+            archive::backup::backup_streams(spec, |streams| {
+                archived::dump(streams, DUMP, command, &format!("the database {name}"), settings.time_limit.0, context.monitor).map(drop)
+            })
         })
     }
 

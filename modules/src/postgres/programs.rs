@@ -4,7 +4,7 @@
 
 use super::NAME;
 use base::config::ClientConfig;
-use base::{Error, Result, process};
+use base::{Error, Result, Span, process};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,7 +13,7 @@ use std::process::Command;
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The table `[module.postgres]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
     /// The server's host, or the folder of its socket.
@@ -24,6 +24,15 @@ pub(super) struct Settings {
     user: Option<String>,
     /// The folder of `pg_dump`. Default: that of the newest version installed.
     bin: Option<PathBuf>,
+    /// How long a dump may take.
+    #[serde(default = "crate::settings::time_limit")]
+    pub time_limit: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { host: None, port: None, user: None, bin: None, time_limit: crate::settings::time_limit() }
+    }
 }
 
 impl Settings {

@@ -1,0 +1,217 @@
+//! Programs whose output becomes a stream of a snapshot: started in a group of their own, ended in every case.
+//!
+//! Does not know which programs these are, and what they write.
+
+use archive::backup::Streams;
+use base::{At, Error, Monitor, Result, process, text};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// So much of what a program says on stderr is kept; the rest is read and thrown away.
+const WORDS: usize = 64 << 10;
+/// How long what a program wrote on stderr is waited for once it has ended: another one may hold the pipe open.
+const REST: Duration = Duration::from_secs(2);
+/// The longest limit, so that every deadline is a time.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// Runs `command` for at most `limit`, and puts what it writes on stdout into `streams` as `name`. What it says on stderr
+/// goes to the log when it succeeds. Gives the number of bytes.
+///
+/// # Errors
+/// When the program cannot be started, ends with a status other than zero or by a signal, or takes longer (its own words
+/// are in the error), or when the archive fails. Nothing of its process group is left running then.
+pub(crate) fn dump(
+    streams: &mut Streams<'_, '_>,
+    name: &str,
+    command: Command,
+    what: &str,
+    limit: Duration,
+    monitor: &dyn Monitor,
+) -> Result<u64> {
+    let mut group = Group::start(command, limit)?;
+    let mut stdout = group.stdout()?;
+    let size = streams.put(name, &mut stdout, &mut || {
+        let words = group.finish()?;
+        let said = text::excerpt(&words, 2000);
+        if !said.is_empty() {
+            monitor.problem(&Error::failed(format!("{} said while it dumped {what}: {said}", group.name)));
+        }
+        Ok(())
+    });
+    size.map_err(|error| group.explain(error).context(format!("could not dump {what}")))
+}
+
+/// A program in a process group of its own, with pipes, and a time at which it must have ended. What is left of the
+/// group is killed when this is dropped.
+struct Group {
+    name: String,
+    child: Child,
+    words: Option<mpsc::Receiver<Vec<u8>>>,
+    deadline: Instant,
+    limit: Duration,
+    /// The leader was waited for, so its id may be another's by now.
+    reaped: bool,
+}
+
+impl Group {
+    fn start(mut command: Command, limit: Duration) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().rsplit('/').next().unwrap_or_default().to_owned();
+        let program = command.get_program().to_owned();
+        let deadline = Instant::now() + limit.min(LONGEST);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().at("start", program)?;
+        let words = child.stderr.take().map(|pipe| {
+            let (send, words) = mpsc::channel();
+            std::thread::spawn(move || read_words(Timed { pipe, deadline: deadline + REST }, &send));
+            words
+        });
+        Ok(Self { name, child, words, deadline, limit, reaped: false })
+    }
+
+    /// The program's output, which ends with an error at the deadline; can be taken once.
+    fn stdout(&mut self) -> Result<impl Read + use<>> {
+        let pipe = self.child.stdout.take().ok_or_else(|| Error::failed(format!("{} was started without a pipe", self.name)))?;
+        Ok(Timed { pipe, deadline: self.deadline })
+    }
+
+    /// Waits for the end, and gives what was said on stderr.
+    ///
+    /// # Errors
+    /// When the status is not zero, or the time is over; then the group has been killed.
+    fn finish(&mut self) -> Result<Vec<u8>> {
+        let ended = self.wait(self.deadline)?;
+        let Some(status) = ended else {
+            self.kill();
+            return Err(self.late());
+        };
+        let stderr = self.take_words();
+        if status.success() {
+            return Ok(stderr);
+        }
+        Err(process::failure(&self.name, &Output { status, stdout: Vec::new(), stderr }))
+    }
+
+    /// Ends the group, and puts what the program said to an error that came from elsewhere: that of the pipe, mostly, which
+    /// broke because the program had ended.
+    fn explain(&mut self, error: Error) -> Error {
+        if self.reaped {
+            return error;
+        }
+        if Instant::now() >= self.deadline {
+            self.kill();
+            return self.late();
+        }
+        // One that has failed has ended by itself, and is the reason; one that still runs is not.
+        let ended = self.wait(Instant::now() + Duration::from_millis(100));
+        self.kill();
+        match ended {
+            Ok(Some(status)) if !status.success() => {
+                let stderr = self.take_words();
+                process::failure(&self.name, &Output { status, stdout: Vec::new(), stderr })
+            }
+            _ => error,
+        }
+    }
+
+    /// The program and whatever it started.
+    fn kill(&mut self) {
+        if self.reaped {
+            return;
+        }
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.wait();
+        self.reaped = true;
+    }
+
+    /// Waits until `deadline` for the leader, and ends what it has left running. Only then it is reaped: until then its id
+    /// is that of no other group.
+    fn wait(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
+        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
+            return Err(Error::failed(format!("{} has no process id", self.name)));
+        };
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            match waitid(WaitId::Pid(pid), options) {
+                Ok(Some(_)) => break,
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).at("wait for", &self.name),
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        let _ = kill_process_group(pid, Signal::KILL);
+        let status = self.child.wait().at("wait for", &self.name)?;
+        self.reaped = true;
+        Ok(Some(status))
+    }
+
+    fn take_words(&mut self) -> Vec<u8> {
+        let until = Instant::now() + REST;
+        let mut kept = Vec::new();
+        if let Some(words) = self.words.take() {
+            while let Ok(more) = words.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                kept.extend_from_slice(&more);
+            }
+        }
+        kept
+    }
+
+    fn late(&mut self) -> Error {
+        let said = text::excerpt(&self.take_words(), 2000);
+        let said = if said.is_empty() { String::new() } else { format!("; it had said: {said}") };
+        Error::failed(format!("{} took longer than {} and was ended{said}", self.name, String::from(base::Span(self.limit))))
+            .hint("Set time_limit of the module in client.toml higher if it needs the time.")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A pipe that is read until a deadline.
+struct Timed<R> {
+    pipe: R,
+    deadline: Instant,
+}
+
+impl<R: Read + AsFd> Read for Timed<R> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) => return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the time is over")),
+                Ok(_) => return self.pipe.read(to),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Hands over the first of what a program says as it comes; the rest is read too, so that it does not stall.
+fn read_words(mut from: impl Read, to: &mpsc::Sender<Vec<u8>>) {
+    let mut buffer = vec![0; 8192];
+    let mut left = WORDS;
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        let kept = n.min(left);
+        left -= kept;
+        if kept > 0 && to.send(buffer[..kept].to_vec()).is_err() {
+            left = 0;
+        }
+    }
+}
