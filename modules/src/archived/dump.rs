@@ -5,7 +5,7 @@
 use archive::backup::Streams;
 use base::{At, Error, Monitor, Result, process, text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const WORDS: usize = 64 << 10;
 /// How long what a program wrote on stderr is waited for once it has ended: another one may hold the pipe open.
 const REST: Duration = Duration::from_secs(2);
+/// How often a program whose output is read is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 /// The longest limit, so that every deadline is a time.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
@@ -68,16 +70,16 @@ impl Group {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().at("start", program)?;
         let words = child.stderr.take().map(|pipe| {
             let (send, words) = mpsc::channel();
-            std::thread::spawn(move || read_words(Timed { pipe, deadline: deadline + REST }, &send));
+            std::thread::spawn(move || read_words(Timed::new(pipe, deadline + REST, None), &send));
             words
         });
         Ok(Self { name, child, words, deadline, limit, reaped: false })
     }
 
-    /// The program's output, which ends with an error at the deadline; can be taken once.
+    /// The program's output, which ends with the program, and with an error at the deadline; can be taken once.
     fn stdout(&mut self) -> Result<impl Read + use<>> {
         let pipe = self.child.stdout.take().ok_or_else(|| Error::failed(format!("{} was started without a pipe", self.name)))?;
-        Ok(Timed { pipe, deadline: self.deadline })
+        Ok(Timed::new(pipe, self.deadline, pid_of(&self.child)))
     }
 
     /// Waits for the end, and gives what was said on stderr.
@@ -124,7 +126,7 @@ impl Group {
         if self.reaped {
             return;
         }
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+        if let Some(group) = pid_of(&self.child) {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.child.wait();
@@ -134,7 +136,7 @@ impl Group {
     /// Waits until `deadline` for the leader, and ends what it has left running. Only then it is reaped: until then its id
     /// is that of no other group.
     fn wait(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
-        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
+        let Some(pid) = pid_of(&self.child) else {
             return Err(Error::failed(format!("{} has no process id", self.name)));
         };
         let mut pause = Duration::from_millis(1);
@@ -182,21 +184,67 @@ impl Drop for Group {
     }
 }
 
-/// A pipe that is read until a deadline.
+fn pid_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+/// A pipe that is read until a deadline, or until its program has ended: another one that it left behind may hold the pipe
+/// open for ever.
 struct Timed<R> {
     pipe: R,
     deadline: Instant,
+    /// The program, where its end is the pipe's. It is not waited for before the pipe has been read.
+    leader: Option<Pid>,
+    /// When the program is looked at next.
+    look: Instant,
+    /// How much was in the pipe when the program had ended.
+    rest: Option<usize>,
+}
+
+impl<R: Read + AsFd> Timed<R> {
+    fn new(pipe: R, deadline: Instant, leader: Option<Pid>) -> Self {
+        Self { pipe, deadline, leader, look: Instant::now() + LOOK, rest: None }
+    }
+
+    /// Whether the program has ended and all that it wrote was read. Ends what it left running.
+    fn is_over(&mut self, now: Instant) -> std::io::Result<bool> {
+        if let Some(leader) = self.leader
+            && self.rest.is_none()
+            && now >= self.look
+        {
+            self.look = now + LOOK;
+            if waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG)?.is_some() {
+                let _ = kill_process_group(leader, Signal::KILL);
+                self.rest = Some(usize::try_from(ioctl_fionread(&self.pipe)?).unwrap_or(usize::MAX));
+            }
+        }
+        Ok(self.rest == Some(0))
+    }
 }
 
 impl<R: Read + AsFd> Read for Timed<R> {
     fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+            let now = Instant::now();
+            if self.is_over(now)? {
+                return Ok(0);
+            }
+            let left = self.deadline.saturating_duration_since(now);
+            if left.is_zero() {
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the time is over"));
+            }
+            let wait = if self.leader.is_some() { left.min(LOOK) } else { left };
+            let timeout = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) => return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the time is over")),
-                Ok(_) => return self.pipe.read(to),
-                Err(Errno::INTR) => {}
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    let most = self.rest.map_or(to.len(), |rest| rest.min(to.len()));
+                    let n = self.pipe.read(&mut to[..most])?;
+                    if let Some(rest) = &mut self.rest {
+                        *rest -= n;
+                    }
+                    return Ok(n);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

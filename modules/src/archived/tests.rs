@@ -348,6 +348,38 @@ fn a_dump_that_hangs_is_ended_with_all_that_it_started() {
 }
 
 #[test]
+fn a_dump_ends_with_its_program_whoever_holds_its_output_open() {
+    let mut setup = Setup::new("postgres", Some("shop"), "");
+    // In its group, out of its group, and writing on out of its group, until nobody reads it.
+    let left_group = "& while ! [ -s $0 ]; do sleep 0.01; done; echo whole";
+    for (script, ended) in [
+        ("sleep 1000 & echo $! > $0; echo whole", true),
+        (&*format!("setsid sh -c 'echo $$ > $0; exec sleep 1000' $0 {left_group}"), false),
+        (&*format!("setsid sh -c 'echo $$ > $0; exec yes' $0 {left_group}"), true),
+    ] {
+        let _ = std::fs::remove_file(setup.data("own"));
+        let before = Instant::now();
+        let (prepared, claim) = setup.dump(script, Duration::from_secs(600), &Told::default()).unwrap();
+        assert!(before.elapsed() < Duration::from_secs(60), "{script}");
+        if ended {
+            while !has_ended(&setup, "own") {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        } else {
+            assert!(!has_ended(&setup, "own"), "{script}");
+            let pid = std::fs::read_to_string(setup.data("own")).unwrap();
+            let mut kill = base::process::command("kill");
+            kill.args(["-9", pid.trim()]);
+            base::process::run(kill, 100, Duration::from_secs(9)).unwrap();
+        }
+        assert!(is_stored(&setup.fetch(&claim, prepared.attachment.as_deref())));
+        let content = std::fs::read(setup.restore(&claim, "back").join("dump")).unwrap();
+        assert!(content.windows(6).any(|word| word == b"whole\n"), "{script}");
+        std::fs::remove_dir_all(setup.folder.path().join("back")).unwrap();
+    }
+}
+
+#[test]
 fn a_dump_that_only_warns_is_stored_and_its_words_are_logged() {
     let mut setup = Setup::new("postgres", Some("shop"), "");
     let told = Told::default();
