@@ -162,8 +162,27 @@ pub struct RestoreContext<'a> {
     pub to: Destination<'a>,
     /// What is asked of trees of files; a module that has none refuses it ([`FileOptions::refuse`]).
     pub files: FileOptions,
+    /// Only these tables of a database; none means all of it. A module that has none refuses them
+    /// ([`RestoreContext::refuse_database_options`]).
+    pub tables: &'a [String],
+    /// Whether what belongs to a whole database server comes back too: its roles.
+    pub globals: bool,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
+}
+
+impl RestoreContext<'_> {
+    /// Refuses what can only be asked of databases.
+    ///
+    /// # Errors
+    /// Of kind usage; `what` is said of it.
+    pub fn refuse_database_options(&self, what: &str) -> Result<()> {
+        if self.tables.is_empty() && !self.globals {
+            return Ok(());
+        }
+        let option = if self.globals { "--globals" } else { "--table" };
+        Err(Error::usage(format!("{option} cannot be asked of {what}")).hint("It is for databases that have it."))
+    }
 }
 
 /// Where a restore brings things back to.
@@ -173,6 +192,8 @@ pub enum Destination<'a> {
     Folder(&'a Path),
     /// A database, by its name.
     Database(&'a str),
+    /// The database server: for what belongs to none of its databases.
+    Server,
     /// The standard output, which gets the bytes alone.
     Stdout,
 }

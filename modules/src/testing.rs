@@ -87,7 +87,16 @@ impl Node {
 
 /// A restore of everything of `dataset` to `target`.
 pub(crate) fn restore_context<'a>(dataset: &'a Dataset, target: &'a Path) -> RestoreContext<'a> {
-    RestoreContext { config: None, dataset, paths: &[], to: Destination::Folder(target), files: FileOptions::default(), monitor: &Silent }
+    RestoreContext {
+        config: None,
+        dataset,
+        paths: &[],
+        to: Destination::Folder(target),
+        files: FileOptions::default(),
+        tables: &[],
+        globals: false,
+        monitor: &Silent,
+    }
 }
 
 pub(crate) fn local(path: &Path) -> MirrorFrom {

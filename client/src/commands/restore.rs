@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// Bring a snapshot back.
 ///
 /// DIR becomes what the dataset's path was: /var/www/a of files:/var/www comes back as DIR/a. For git, DIR becomes a bare
-/// repository. A database is made anew under the name given with --into-db. Exit 3 when some data could not be restored.
+/// repository. A database is made anew under the name given with --into-db; --into-db '*' gives every database of the
+/// snapshot its own name. Exit 3 when some data could not be restored.
 #[derive(Debug, clap::Args)]
 pub struct Restore {
     /// [CLIENT:]MODULE:PATH, or a snapshot's name.
@@ -26,6 +27,13 @@ pub struct Restore {
     at: Option<String>,
     #[command(flatten)]
     to: To,
+    /// Of a database only this table (TABLE or SCHEMA.TABLE) with its data, indexes and constraints, into a new database or
+    /// one that lacks it. Can be given several times.
+    #[arg(long = "table", value_name = "TABLE", requires = "into_db")]
+    tables: Vec<String>,
+    /// The roles of the database server too, or alone where nothing else is asked for; those that are there stay as they are.
+    #[arg(long, conflicts_with_all = ["target", "in_place", "stdout"])]
+    globals: bool,
     /// Owners by their numbers, whatever names these have here.
     #[arg(long)]
     numeric_owner: bool,
@@ -36,9 +44,9 @@ pub struct Restore {
     from: recall::From,
 }
 
-/// Where a restore goes; one of these.
+/// Where a restore goes; one of these, but for what belongs to a database server.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct To {
     /// Where to; made when it is not there.
     #[arg(long, value_name = "DIR")]
@@ -55,6 +63,11 @@ struct To {
 }
 
 impl To {
+    /// Whether one of them was given.
+    fn is_given(&self) -> bool {
+        self.target.is_some() || self.in_place || self.stdout || self.into_db.is_some()
+    }
+
     /// What the options say.
     fn destination<'a>(&'a self, target: Option<&'a Path>, claim: &'a Claim, own: Option<&Name>) -> Result<Destination<'a>> {
         if let Some(name) = &self.into_db {
@@ -65,6 +78,9 @@ impl To {
         }
         if let Some(target) = target {
             return Ok(Destination::Folder(target));
+        }
+        if !self.in_place {
+            return Ok(Destination::Server);
         }
         let path = Path::new(claim.dataset.path());
         if own != Some(&claim.client) || !path.is_absolute() {
@@ -77,6 +93,10 @@ impl To {
 
 impl Restore {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
+        if !self.to.is_given() && !self.globals {
+            return Err(Error::usage("it was not said where the restore goes")
+                .hint("Give one of --target DIR, --in-place, --stdout and --into-db NAME."));
+        }
         let wanted = Wanted::parse(&self.what, self.at.as_deref())?;
         let target = self.to.target.as_deref().map(absolute).transpose()?;
         let recall = Recall::open(globals, self.from)?;
@@ -96,7 +116,16 @@ impl Restore {
         let paths: Vec<String> = self.paths.iter().map(|path| inner_path(dataset, path)).collect();
         let files = FileOptions { numeric_owner: self.numeric_owner, ..FileOptions::default() };
         let progress = Progress::new();
-        let context = RestoreContext { config: recall.config.as_ref(), dataset, paths: &paths, to, files, monitor: &progress };
+        let context = RestoreContext {
+            config: recall.config.as_ref(),
+            dataset,
+            paths: &paths,
+            to,
+            files,
+            tables: &self.tables,
+            globals: self.globals,
+            monitor: &progress,
+        };
         let report = module.restore(&context, source)?;
         drop(progress);
         Ok(tell(&report, &say))

@@ -9,6 +9,7 @@ use base::Result;
 
 /// Restores `context.paths` to a folder or to standard output; `what` is said where neither was named.
 pub(crate) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader, what: &str) -> Result<RestoreReport> {
+    context.refuse_database_options(what)?;
     let paths = context.paths.to_vec();
     if context.to == Destination::Stdout {
         context.files.refuse("the content of one file")?;

@@ -29,6 +29,7 @@ impl ClientModule for Client {
 
     fn restore(&self, context: &RestoreContext<'_>, _source: RestoreSource) -> Result<RestoreReport> {
         context.files.refuse("a dataset that carries nothing")?;
+        context.refuse_database_options("a dataset that carries nothing")?;
         Ok(RestoreReport::default())
     }
 }

@@ -19,6 +19,7 @@ const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
     let target = context.to.folder("a repository")?;
     context.files.refuse("a repository")?;
+    context.refuse_database_options("a repository")?;
     if !context.paths.is_empty() {
         return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
     }

@@ -35,11 +35,13 @@ pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> 
     match context.to {
         Destination::Stdout => Err(Error::usage("a database comes back to a database or to a folder")
             .hint("Add --into-db NAME for a new database, or --target DIR for the file DIR/dump.")),
+        Destination::Server => context.refuse_database_options("this snapshot").map(|()| RestoreReport::default()),
         Destination::Folder(target) => {
             restore_tree(reader, RestoreSpec { paths: Vec::new(), target, options: context.files, monitor: context.monitor })
         }
         Destination::Database(name) => {
             context.files.refuse("a database")?;
+            context.refuse_database_options("this snapshot")?;
             into_database(context, reader, check_name(name)?)
         }
     }
