@@ -81,7 +81,7 @@ pub fn backup_tree(spec: &BackupSpec<'_>, source: Source<'_>) -> Result<Prepared
     })
 }
 
-/// Makes a snapshot of streams of any length: `fill` puts them, and each becomes one file. There is no snapshot unless all
+/// Makes a snapshot of streams of any length and of trees: `fill` puts them, and each stream becomes one file. There is no snapshot unless all
 /// of them were whole.
 ///
 /// # Errors

@@ -1,22 +1,26 @@
-//! Streams that become the files of a snapshot, in the order of their names.
+//! Streams and trees that become the files and folders of a snapshot, in the order of their names.
 //!
 //! Does not know where they come from, nor when they are whole: it is told.
 
 use super::Run;
 use crate::content::Trouble;
 use crate::entry::{Entry, EntryKind, Mtime};
-use crate::walk::Visitor;
+use crate::walk::{self, Source, Stat, Visitor};
 use base::{Error, Result, clock};
+use rustix::fs::FileType;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
 
 /// The longest name that every file system takes.
 const NAME: usize = 255;
 
-/// Takes streams, one after the other.
+/// Takes streams and trees, one after the other.
 pub struct Streams<'r, 'a> {
     run: &'r mut Run<'a>,
     names: BTreeSet<String>,
+    /// The path of the last entry that has a name.
+    last: String,
 }
 
 impl std::fmt::Debug for Streams<'_, '_> {
@@ -27,28 +31,17 @@ impl std::fmt::Debug for Streams<'_, '_> {
 
 impl<'r, 'a> Streams<'r, 'a> {
     pub(super) fn new(run: &'r mut Run<'a>) -> Self {
-        Self { run, names: BTreeSet::new() }
+        Self { run, names: BTreeSet::new(), last: String::new() }
     }
 
     /// Stores `from` up to its end as the file `name`, and says how many bytes that were. `finish` is called at the end, and
     /// its error means that the stream was not whole: then there is no snapshot. Names are relative paths, and each is
-    /// greater than the one before by its bytes.
+    /// greater than the one before by its bytes, where that of a tree's folder ends in `/`.
     ///
     /// # Errors
     /// When the name is no such path, the stream cannot be read, or `finish` fails; there can be no snapshot after that.
     pub fn put(&mut self, name: &str, from: &mut dyn Read, finish: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
-        let plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= NAME && !part.chars().any(char::is_control);
-        if !name.split('/').all(plain) {
-            return Err(Error::failed(format!("{name:?} cannot be the name of a stream")));
-        }
-        let last = self.names.last().map(String::as_str).unwrap_or_default();
-        let folders = || name.match_indices('/').map(|(at, _)| &name[..=at]);
-        if name <= last || folders().any(|folder| self.names.contains(folder.trim_end_matches('/'))) {
-            return Err(Error::failed(format!("the stream {name:?} cannot come after {last:?}")));
-        }
-        for folder in folders().filter(|folder| !last.starts_with(folder)) {
-            push(self.run, folder, EntryKind::Dir, 0o700)?;
-        }
+        self.begin(name, name)?;
         let stored = self.run.reader.stream(from, &mut self.run.deposit, self.run.spec.monitor).map_err(|trouble| match trouble {
             Trouble::Source(error) => Error::failed(format!("could not read a stream of {}", self.run.spec.dataset)).because(error),
             Trouble::Archive(error) => error,
@@ -58,8 +51,38 @@ impl<'r, 'a> Streams<'r, 'a> {
         self.run.counts.bytes = self.run.counts.bytes.saturating_add(stored.size);
         let kind = EntryKind::File { size: stored.size, content: stored.content, digest: stored.digest, hard_link: None };
         push(self.run, name, kind, 0o600)?;
-        self.names.insert(name.to_owned());
         Ok(stored.size)
+    }
+
+    /// Stores the folder `source` with all that is in it as the folder `name`, or a single file as the file `name`. What
+    /// cannot be read goes into the errors ledger.
+    ///
+    /// # Errors
+    /// When the name is out of order, or the source itself cannot be read; there can be no snapshot after that.
+    pub fn tree(&mut self, name: &str, source: Source<'_>) -> Result<()> {
+        let (root, stat) = walk::open(source)?;
+        let is_folder = stat.kind == FileType::Directory;
+        let key = if is_folder { format!("{name}/") } else { name.to_owned() };
+        self.begin(name, &key)?;
+        walk::walk(root, stat, &mut Below { run: self.run, path: key.into_bytes(), name: name.len() + usize::from(is_folder) })
+    }
+
+    /// Checks a name, whose entry has the path `key`, and makes the folders above it.
+    fn begin(&mut self, name: &str, key: &str) -> Result<()> {
+        let plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= NAME && !part.chars().any(char::is_control);
+        if !name.split('/').all(plain) {
+            return Err(Error::failed(format!("{name:?} cannot be the name of a stream")));
+        }
+        let folders = || name.match_indices('/').map(|(at, _)| &name[..=at]);
+        if key <= self.last.as_str() || folders().any(|folder| self.names.contains(folder.trim_end_matches('/'))) {
+            return Err(Error::failed(format!("the stream {name:?} cannot come after {:?}", self.last)));
+        }
+        for folder in folders().filter(|folder| !self.last.starts_with(folder)) {
+            push(self.run, folder, EntryKind::Dir, 0o700)?;
+        }
+        self.last = key.to_owned();
+        self.names.insert(name.to_owned());
+        Ok(())
     }
 
     /// Notes in the errors ledger that something of the source could not be read; the snapshot is made all the same.
@@ -68,6 +91,44 @@ impl<'r, 'a> Streams<'r, 'a> {
     /// When the ledger cannot take it.
     pub fn unreadable(&mut self, path: &str, why: String) -> Result<()> {
         self.run.unreadable(path.as_bytes(), why)
+    }
+}
+
+/// Puts what a walk meets below a name.
+struct Below<'r, 'a> {
+    run: &'r mut Run<'a>,
+    /// Begins with the name, whose length is `name`.
+    path: Vec<u8>,
+    name: usize,
+}
+
+impl<'a> Below<'_, 'a> {
+    fn at(&mut self, path: &[u8]) -> (&mut Run<'a>, &[u8]) {
+        self.path.truncate(self.name);
+        self.path.extend_from_slice(path);
+        (self.run, &self.path)
+    }
+}
+
+impl Visitor for Below<'_, '_> {
+    fn folder(&mut self, path: &[u8], stat: &Stat) -> Result<()> {
+        let (run, path) = self.at(path);
+        run.folder(path, stat)
+    }
+
+    fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()> {
+        let (run, path) = self.at(path);
+        run.file(path, file, stat)
+    }
+
+    fn link(&mut self, path: &[u8], stat: &Stat, target: Vec<u8>) -> Result<()> {
+        let (run, path) = self.at(path);
+        run.link(path, stat, target)
+    }
+
+    fn unreadable(&mut self, path: &[u8], why: String) -> Result<()> {
+        let (run, path) = self.at(path);
+        run.unreadable(path, why)
     }
 }
 

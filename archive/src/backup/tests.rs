@@ -358,6 +358,70 @@ fn streams_are_stored_whole_or_not_at_all() {
 }
 
 #[test]
+fn trees_stand_among_streams_in_one_snapshot() {
+    let mut setup = Setup::new();
+    let site = setup.at("site");
+    fs::create_dir_all(site.join("sub")).unwrap();
+    for name in ["a", "sub/b", "sub.c"] {
+        fs::write(site.join(name), name).unwrap();
+    }
+    fs::hard_link(site.join("a"), site.join("sub/also-a")).unwrap();
+    std::os::unix::fs::symlink("/etc", site.join("link")).unwrap();
+    let (id, prepared) = setup.with(|spec| {
+        backup_streams(spec, |streams| {
+            streams.put("files.sql", &mut &b"dump"[..], &mut || Ok(()))?;
+            streams.tree("files", Source::Path(&site))?;
+            streams.tree("one", Source::Path(&site.join("sub.c")))?;
+            streams.put("z/last", &mut &b"last"[..], &mut || Ok(())).map(drop)
+        })
+    });
+    let (prepared, snapshot) = setup.take(&id, prepared.unwrap());
+    let paths: Vec<_> = snapshot.entries.iter().map(|entry| String::from_utf8(entry.path.clone()).unwrap()).collect();
+    let expected = [
+        "files.sql",
+        "files/",
+        "files/a",
+        "files/link",
+        "files/sub.c",
+        "files/sub/",
+        "files/sub/also-a",
+        "files/sub/b",
+        "one",
+        "z/",
+        "z/last",
+    ];
+    assert_eq!(paths, expected);
+    assert_eq!(snapshot.bytes[&b"files/sub/b"[..]], b"sub/b");
+    let group = |at: usize| match snapshot.entries[at].kind {
+        EntryKind::File { hard_link, .. } => hard_link,
+        _ => None,
+    };
+    assert!(group(2).is_some() && group(2) == group(6), "two names of one file");
+    assert_eq!((prepared.counts.files, prepared.unreadable), (7, 0));
+    // Out of order, the same name twice, below a tree, and a source that is not there.
+    type Fill<'a> = &'a dyn Fn(&mut Streams<'_, '_>) -> Result<()>;
+    let bad: [Fill<'_>; 5] = [
+        &|streams| {
+            streams.tree("files", Source::Path(&site))?;
+            streams.put("files.sql", &mut &b""[..], &mut || Ok(())).map(drop)
+        },
+        &|streams| {
+            streams.tree("files", Source::Path(&site))?;
+            streams.tree("files", Source::Path(&site))
+        },
+        &|streams| {
+            streams.tree("files", Source::Path(&site))?;
+            streams.put("files/z", &mut &b""[..], &mut || Ok(())).map(drop)
+        },
+        &|streams| streams.tree("../x", Source::Path(&site)),
+        &|streams| streams.tree("x", Source::Path(&site.join("absent"))),
+    ];
+    for (at, fill) in bad.into_iter().enumerate() {
+        assert!(setup.with(|spec| backup_streams(spec, fill)).1.is_err(), "{at}");
+    }
+}
+
+#[test]
 fn many_streams_are_files_in_folders() {
     let mut setup = Setup::new();
     let names = ["a-b/x", "a/b-c", "a/b/c", "a/b/d", "a0", "ä/e"];
