@@ -7,7 +7,7 @@ Needs the programs age and zstd, and b3sum for the digests; without b3sum it say
 It proves that the format is what the page says. It does not check signatures, and it trusts its input not to be huge.
 """
 
-import base64, json, os, shutil, struct, subprocess, sys, tempfile
+import base64, json, os, shutil, stat, struct, subprocess, sys, tempfile
 
 store, snapshot, identity, target = sys.argv[1:5]
 work = tempfile.mkdtemp()
@@ -149,9 +149,84 @@ def lines(ref, ident, level, first=None):
             yield from lines(item["ref"], item["id"], level - 1, raw(item, "first"))
 
 
-KEYS = set("path path_b64 type mode uid gid user group mtime size chunks more digest hard_link target target_b64".split())
+KEYS = set(
+    "path path_b64 type mode uid gid user group mtime size chunks more digest data holes holes_more hard_link target target_b64"
+    " major minor acl default_acl acl_names xattrs xattrs_b64 xattrs_more".split())
+
+
+def text_of(entry, key):
+    """A list that stands in the entry, or in chunks of its own."""
+    return b"".join(chunks(entry[key + "_more"])).decode() if key + "_more" in entry else entry.get(key, "")
+
+
+def write(f, entry):
+    """The content, put around the holes; its digest is that of the content alone."""
+    text = b"".join(chunks(entry["more"])).decode() if "more" in entry else entry.get("chunks", "")
+    holes = [tuple(map(int, hole.split("+"))) for hole in text_of(entry, "holes").split(",") if hole]
+    if entry.get("data", entry["size"]) + sum(length for _, length in holes) != entry["size"]:
+        fail(f"the holes of {f.name} do not fit its size")
+    at, seen, sparse = 0, 0, bool(holes)
+    with open(os.path.join(work, "content"), "wb") as plain:
+        for part in chunks(text):
+            seen += len(part)
+            if sparse:
+                plain.write(part)
+            while part:
+                while holes and holes[0][0] == at:
+                    at += holes.pop(0)[1]
+                now = part[:holes[0][0] - at] if holes else part
+                os.pwrite(f.fileno(), now, at)
+                at, part = at + len(now), part[len(now):]
+    os.ftruncate(f.fileno(), entry["size"])
+    if seen != entry.get("data", entry["size"]):
+        fail(f"{f.name} has {seen} bytes of content instead of {entry.get('data', entry['size'])}")
+    if sparse:
+        check([(f.name, plain.name, entry["digest"])], secret)
+    else:
+        digests.append((f.name, f.name, entry["digest"]))
+
+
+def acl(text):
+    """An access control list as Linux takes it."""
+    tags = {"user:": 1, "user": 2, "group:": 4, "group": 8, "mask:": 16, "other:": 32}
+    out = struct.pack("<I", 2)
+    for item in text.split(","):
+        who, bits = item.rsplit(":", 1)
+        kind, number = who.split(":")
+        tag = tags[who] if who in tags else tags[kind]
+        bits = sum(bit for bit, letter in zip((4, 2, 1), bits) if letter != "-")
+        out += struct.pack("<HHI", tag, bits, int(number) if number else 0xFFFFFFFF)
+    return out
+
+
+def dress(full, entry, link=False):
+    """Owner, attributes, lists, mode, time. As root all of it; otherwise what one may."""
+    def attempt(what, *args, **more):
+        try:
+            what(*args, **more)
+        except OSError:
+            if os.geteuid() == 0:
+                raise
+    if os.geteuid() == 0:
+        os.chown(full, entry["uid"], entry["gid"], follow_symlinks=False)
+    xattrs = json.loads(text_of(entry, "xattrs")) if "xattrs_more" in entry else entry
+    for name, value in xattrs.get("xattrs", {}).items():
+        attempt(os.setxattr, full, name, base64.b64decode(value, validate=True), follow_symlinks=False)
+    for name, value in xattrs.get("xattrs_b64", {}).items():
+        name = base64.b64decode(name, validate=True)
+        attempt(os.setxattr, full, name, base64.b64decode(value, validate=True), follow_symlinks=False)
+    for key, name in (("acl", "access"), ("default_acl", "default")):
+        if key in entry:
+            attempt(os.setxattr, full, "system.posix_acl_" + name, acl(entry[key]), follow_symlinks=False)
+    if not link:
+        os.chmod(full, int(entry["mode"], 8))
+    seconds, nanos = entry["mtime"].split(".")
+    os.utime(full, ns=(int(seconds) * 10**9 + int(nanos),) * 2, follow_symlinks=False)
+
+
 root = sealed["root"]
-base, last, folders, digests, links = os.fsencode(os.path.abspath(target)), None, [], [], {}
+base, last, folders, links = os.fsencode(os.path.abspath(target)), None, [], {}
+digests = []
 os.makedirs(os.path.dirname(base), exist_ok=True)
 for entry in lines(root["ref"], root["id"], root["level"]):
     if not KEYS.issuperset(entry):
@@ -163,39 +238,30 @@ for entry in lines(root["ref"], root["id"], root["level"]):
         fail(f"{path} is not in its place")
     last = path
     full = os.path.join(base, path.rstrip(b"/")) if path else base
-    seconds, nanos = entry["mtime"].split(".")
-    times = (int(seconds) * 10**9 + int(nanos),) * 2
-    owner = (entry["uid"], entry["gid"])
-    if entry["type"] == "dir":
+    first = links.setdefault(entry["hard_link"], full) if "hard_link" in entry else full
+    if first != full:
+        os.link(first, full, follow_symlinks=False)
+    elif entry["type"] == "dir":
         os.mkdir(full, 0o700)
-        folders.append((full, entry, times, owner))
+        folders.append((full, entry))
     elif entry["type"] == "link":
         os.symlink(raw(entry, "target"), full)
-        if os.geteuid() == 0:
-            os.chown(full, *owner, follow_symlinks=False)
-        os.utime(full, ns=times, follow_symlinks=False)
+        dress(full, entry, link=True)
+    elif entry["type"] == "fifo":
+        os.mkfifo(full, 0o600)
+        dress(full, entry)
+    elif entry["type"] in ("char", "block"):
+        kind = stat.S_IFCHR if entry["type"] == "char" else stat.S_IFBLK
+        os.mknod(full, 0o600 | kind, os.makedev(entry["major"], entry["minor"]))
+        dress(full, entry)
     elif entry["type"] == "file":
-        first = links.setdefault(entry["hard_link"], full) if "hard_link" in entry else full
-        if first != full:
-            os.link(first, full)
-            continue
-        text = entry.get("chunks", "") if "more" not in entry else b"".join(chunks(entry["more"])).decode()
         with open(full, "xb") as f:
-            f.writelines(chunks(text))
-            if f.tell() != entry["size"]:
-                fail(f"{full} has {f.tell()} bytes instead of {entry['size']}")
-        digests.append((full, full, entry["digest"]))
-        if os.geteuid() == 0:
-            os.chown(full, *owner)
-        os.chmod(full, int(entry["mode"], 8))
-        os.utime(full, ns=times)
+            write(f, entry)
+        dress(full, entry)
     else:
         fail(f"{full} is of a type that this reader does not know")
 check(digests, secret)
-for full, entry, times, owner in reversed(folders):
-    if os.geteuid() == 0:
-        os.chown(full, *owner)
-    os.chmod(full, int(entry["mode"], 8))
-    os.utime(full, ns=times)
+for full, entry in reversed(folders):
+    dress(full, entry)
 shutil.rmtree(work)
 print(f"{public['counts']['entries']} entries restored" + ("" if have_b3sum else "; digests were not checked: there is no b3sum"))

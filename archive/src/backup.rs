@@ -2,12 +2,14 @@
 //!
 //! Does not know who asked, and sends nothing.
 
+mod names;
 mod streams;
 
+use crate::attributes::{self, Thing};
 use crate::catalog;
 use crate::content::{Reader, Stored, Trouble};
 use crate::deposit::Deposit;
-use crate::entry::{Entry, EntryKind};
+use crate::entry::{Attributes, Entry, EntryKind, INLINE_XATTRS, Who, Xattrs, xattrs_text};
 use crate::epoch::{Epoch, Secrets};
 use crate::index::{Index, PackInfo};
 use crate::manifest::{Counts, Manifest, PackRef, Public, Root, Sealed, SealedPack, SealedRef, Unreadable, VERSION};
@@ -16,9 +18,11 @@ use crate::walk::{self, Stat, Visitor};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 pub use crate::walk::Source;
+use names::Names;
 pub use streams::Streams;
 
 /// A manifest up to this long travels within the request; a longer one is put into the export folder too.
@@ -26,6 +30,8 @@ pub const ATTACHED: usize = 32 << 10;
 /// So many things that could not be read are named, and so many bytes their names may take; all are counted.
 const LEDGER: usize = 10_000;
 const LEDGER_BYTES: usize = 4 << 20;
+/// So many things that were left out are named.
+const SKIPPED: usize = 1000;
 
 /// What to make a snapshot with.
 #[derive(Clone, Copy)]
@@ -65,6 +71,10 @@ pub struct Prepared {
     pub counts: Counts,
     /// What could not be read, or changed while it was read.
     pub unreadable: u64,
+    /// What of that is named, and why.
+    pub ledger: Vec<Unreadable>,
+    /// How many things were left out without anything being lost: sockets.
+    pub skipped: u64,
 }
 
 /// Makes a snapshot of a folder with all that is in it, or of a single file.
@@ -152,7 +162,8 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         secret: spec.secrets.clone(),
         root: done.root,
         packs: packs.iter().map(|p| SealedPack { run: p.run, first: p.first, frames: p.frames, table: p.table }).collect(),
-        unreadable: done.ledger,
+        unreadable: done.ledger.clone(),
+        skipped: done.skipped,
         tags: spec.tags.to_vec(),
         stream,
         time,
@@ -168,6 +179,8 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         packs: fresh.iter().map(|pack| named(&pack)).collect(),
         counts: done.counts,
         unreadable: done.counts.unreadable,
+        ledger: done.ledger,
+        skipped: done.skipped_count,
     })
 }
 
@@ -176,14 +189,20 @@ struct Done {
     root: Root,
     counts: Counts,
     ledger: Vec<Unreadable>,
+    skipped: Vec<Unreadable>,
+    skipped_count: u64,
     referred: Vec<bool>,
 }
 
-/// A file with several names, by the first of them.
+/// Attributes where there are any.
+type Worn = Option<Box<Attributes>>;
+
+/// A thing with several names, by the first of them.
 struct Group {
     position: u64,
     stat: Stat,
-    stored: Stored,
+    kind: EntryKind,
+    attributes: Worn,
     /// How many names are still to come, at most.
     left: u64,
 }
@@ -198,8 +217,10 @@ struct Run<'a> {
     ledger: Vec<Unreadable>,
     ledger_bytes: usize,
     groups: HashMap<(u64, u64), Group>,
-    users: HashMap<u32, Option<String>>,
-    group_names: HashMap<u32, Option<String>>,
+    skipped: Vec<Unreadable>,
+    skipped_count: u64,
+    names: Names,
+    attributes: attributes::Attributes,
 }
 
 impl<'a> Run<'a> {
@@ -213,8 +234,10 @@ impl<'a> Run<'a> {
             ledger: Vec::new(),
             ledger_bytes: 0,
             groups: HashMap::new(),
-            users: HashMap::new(),
-            group_names: HashMap::new(),
+            skipped: Vec::new(),
+            skipped_count: 0,
+            names: Names::default(),
+            attributes: attributes::Attributes::default(),
         }
     }
 
@@ -223,36 +246,73 @@ impl<'a> Run<'a> {
         if unnamed > 0 {
             self.ledger.push(Unreadable { path: Vec::new(), why: format!("{unnamed} more are not named here") });
         }
+        let unnamed = self.skipped_count - self.skipped.len() as u64;
+        if unnamed > 0 {
+            self.skipped.push(Unreadable { path: Vec::new(), why: format!("{unnamed} more are not named here") });
+        }
         let deposit = &mut self.deposit;
         let root = self.catalog.finish(&mut |segment| deposit.put(Lane::Catalog, segment))?;
-        Ok(Done { root, counts: self.counts, ledger: self.ledger, referred: self.deposit.finish()? })
+        let Self { counts, ledger, skipped, skipped_count, .. } = self;
+        Ok(Done { root, counts, ledger, skipped, skipped_count, referred: self.deposit.finish()? })
     }
 
-    fn push(&mut self, entry: &Entry) -> Result<()> {
-        let line = entry.to_line()?;
+    /// Adds an entry to the catalog; false when that cannot be, and the ledger says why.
+    fn push(&mut self, entry: &Entry) -> Result<bool> {
+        let line = match entry.to_line() {
+            Ok(line) => line,
+            Err(error) => return self.unreadable(&entry.path, error.one_line()).map(|()| false),
+        };
         let deposit = &mut self.deposit;
         self.catalog.push(&entry.path, &line, &mut |segment| deposit.put(Lane::Catalog, segment))?;
         self.counts.entries += 1;
+        if let EntryKind::File { size, sparse, .. } = &entry.kind {
+            self.counts.files += 1;
+            self.counts.bytes = self.counts.bytes.saturating_add(sparse.as_ref().map_or(*size, |sparse| sparse.data));
+        }
         self.spec.monitor.entries(1);
-        Ok(())
+        Ok(true)
     }
 
-    fn entry(&mut self, path: &[u8], stat: &Stat, kind: EntryKind) -> Entry {
-        let name = |os: &std::ffi::OsStr| os.to_str().map(str::to_owned);
-        let user =
-            self.users.entry(stat.uid).or_insert_with(|| uzers::get_user_by_uid(stat.uid).and_then(|user| name(user.name()))).clone();
-        let group = self
-            .group_names
-            .entry(stat.gid)
-            .or_insert_with(|| uzers::get_group_by_gid(stat.gid).and_then(|group| name(group.name())))
-            .clone();
-        Entry { path: path.to_vec(), kind, mode: stat.mode, uid: stat.uid, gid: stat.gid, user, group, mtime: stat.mtime }
+    fn entry(&mut self, path: &[u8], stat: &Stat, kind: EntryKind, hard_link: Option<u64>, attributes: Worn) -> Entry {
+        let (user, group) = (self.names.user(stat.uid), self.names.group(stat.gid));
+        let (mode, uid, gid, mtime) = (stat.mode, stat.uid, stat.gid, stat.mtime);
+        Entry { path: path.to_vec(), kind, mode, uid, gid, user, group, mtime, hard_link, attributes }
+    }
+
+    /// Reads a thing's attributes; what of them cannot be read goes into the ledger.
+    fn attributes(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<Worn> {
+        let Some(found) = self.attributes.read(thing, stat.device) else { return Ok(None) };
+        for why in found.lost {
+            self.unreadable(path, why)?;
+        }
+        let mut attributes =
+            Attributes { xattrs: Xattrs::Here(found.xattrs), acl: found.acl, default_acl: found.default_acl, ..Attributes::default() };
+        for who in attributes.acl.iter().chain(&attributes.default_acl).flat_map(|list| list.0.keys()) {
+            let name = match *who {
+                Who::User(id) => self.names.user(id),
+                Who::Group(id) => self.names.group(id),
+                _ => None,
+            };
+            attributes.names.extend(name.map(|name| (*who, name)));
+        }
+        if let Xattrs::Here(map) = &attributes.xattrs
+            && map.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > INLINE_XATTRS
+        {
+            attributes.xattrs = match xattrs_text(map) {
+                Ok(text) => Xattrs::More(self.reader.text(text, &mut self.deposit)?),
+                Err(error) => {
+                    self.unreadable(path, error.one_line())?;
+                    Xattrs::default()
+                }
+            };
+        }
+        Ok((!attributes.is_empty()).then(|| Box::new(attributes)))
     }
 
     /// Reads a file, once more if it changes meanwhile; what was read last is stored even if it changed again.
-    fn read(&mut self, path: &[u8], file: &File, mut before: Stat) -> Result<Option<(Stat, Stored)>> {
+    fn read(&mut self, path: &[u8], file: &File, mut before: Stat) -> Result<Option<(Stat, Stored, Worn)>> {
         for last in [false, true] {
-            let read = self.reader.file(file, before.size, &mut self.deposit, self.spec.monitor);
+            let read = self.reader.file(file, before.size, before.blocks, &mut self.deposit, self.spec.monitor);
             let stored = match read {
                 Ok(stored) => stored,
                 Err(Trouble::Archive(error)) => return Err(error),
@@ -261,6 +321,7 @@ impl<'a> Run<'a> {
                     return Ok(None);
                 }
             };
+            let attributes = self.attributes(path, Thing::Opened(file.as_fd()), &before)?;
             let after = match Stat::of(file) {
                 Ok(after) => after,
                 Err(error) => {
@@ -269,56 +330,79 @@ impl<'a> Run<'a> {
                 }
             };
             if after.same_content(&before) {
-                return Ok(Some((after, stored)));
+                return Ok(Some((after, stored, attributes)));
             }
             if last {
                 self.unreadable(path, "it changed while it was read; what was read is stored".into())?;
-                return Ok(Some((after, stored)));
+                return Ok(Some((after, stored, attributes)));
             }
             before = after;
         }
         Ok(None)
     }
+
+    /// What is known of a thing whose other name came before, and as which entry.
+    fn known(&mut self, stat: &Stat) -> Option<(Stat, EntryKind, Worn, u64)> {
+        let identity = (stat.device, stat.inode);
+        let group = self.groups.get_mut(&identity).filter(|group| group.stat.same_content(stat))?;
+        group.left -= 1;
+        if group.left > 0 {
+            return Some((group.stat, group.kind.clone(), group.attributes.clone(), group.position));
+        }
+        self.groups.remove(&identity).map(|group| (group.stat, group.kind, group.attributes, group.position))
+    }
+
+    /// Adds a thing that is the first of its names, or has one alone.
+    fn push_first(&mut self, path: &[u8], stat: Stat, kind: EntryKind, attributes: Worn) -> Result<()> {
+        let several = stat.links > 1;
+        let position = self.counts.entries;
+        let entry = self.entry(path, &stat, kind, several.then_some(position), attributes);
+        if self.push(&entry)? && several {
+            let Entry { kind, attributes, .. } = entry;
+            self.groups.insert((stat.device, stat.inode), Group { position, stat, kind, attributes, left: stat.links - 1 });
+        }
+        Ok(())
+    }
+
+    /// Adds a further name.
+    fn push_further(&mut self, path: &[u8], known: (Stat, EntryKind, Worn, u64)) -> Result<()> {
+        let (stat, kind, attributes, position) = known;
+        let entry = self.entry(path, &stat, kind, Some(position), attributes);
+        self.push(&entry).map(drop)
+    }
 }
 
 impl Visitor for Run<'_> {
-    fn folder(&mut self, path: &[u8], stat: &Stat) -> Result<()> {
-        let entry = self.entry(path, stat, EntryKind::Dir);
-        self.push(&entry)
+    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()> {
+        let attributes = self.attributes(path, thing, stat)?;
+        let entry = self.entry(path, stat, EntryKind::Dir, None, attributes);
+        self.push(&entry).map(drop)
     }
 
-    fn link(&mut self, path: &[u8], stat: &Stat, target: Vec<u8>) -> Result<()> {
-        let entry = self.entry(path, stat, EntryKind::Link { target });
-        self.push(&entry)
+    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()> {
+        if let Some(known) = self.known(&stat).filter(|(_, before, ..)| *before == kind) {
+            return self.push_further(path, known);
+        }
+        let attributes = self.attributes(path, thing, &stat)?;
+        self.push_first(path, stat, kind, attributes)
     }
 
     fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()> {
-        let identity = (stat.device, stat.inode);
-        let known = self.groups.get_mut(&identity).filter(|group| group.stat.same_content(&stat)).map(|group| {
-            group.left -= 1;
-            (group.stat, group.stored.clone(), group.position, group.left)
-        });
-        let (stat, stored, hard_link) = match known {
-            Some((stat, stored, position, left)) => {
-                if left == 0 {
-                    self.groups.remove(&identity);
-                }
-                (stat, stored, Some(position))
-            }
-            None => {
-                let Some((stat, stored)) = self.read(path, file, stat)? else { return Ok(()) };
-                let position = self.counts.entries;
-                if stat.links > 1 {
-                    self.groups.insert(identity, Group { position, stat, stored: stored.clone(), left: stat.links - 1 });
-                }
-                (stat, stored, (stat.links > 1).then_some(position))
-            }
-        };
-        let kind = EntryKind::File { size: stored.size, content: stored.content, digest: stored.digest, hard_link };
-        let entry = self.entry(path, &stat, kind);
-        self.push(&entry)?;
-        self.counts.files += 1;
-        self.counts.bytes = self.counts.bytes.saturating_add(stored.size);
+        if let Some(known) = self.known(&stat) {
+            return self.push_further(path, known);
+        }
+        let Some((stat, stored, attributes)) = self.read(path, file, stat)? else { return Ok(()) };
+        let Stored { size, content, digest, sparse } = stored;
+        self.push_first(path, stat, EntryKind::File { size, content, digest, sparse }, attributes)
+    }
+
+    fn skipped(&mut self, path: &[u8], why: &str) -> Result<()> {
+        self.skipped_count += 1;
+        let shown = base::text::printable(&String::from_utf8_lossy(path));
+        self.spec.monitor.note(&format!("{shown} is left out: {why}"));
+        if self.skipped.len() < SKIPPED {
+            self.skipped.push(Unreadable { path: path.to_vec(), why: why.into() });
+        }
         Ok(())
     }
 

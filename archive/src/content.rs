@@ -4,7 +4,7 @@
 
 use crate::chunk::{Chunker, Cutter, FILES, STREAMS, WHOLE};
 use crate::deposit::Deposit;
-use crate::entry::{Content, FileDigest};
+use crate::entry::{Content, FileDigest, Hole, Holes, INLINE_HOLES, Sparse, write_hole};
 use crate::epoch::Secrets;
 use crate::pipeline::Lane;
 use crate::reference::{Encoder, INLINE_LIMIT, Member, References};
@@ -37,9 +37,11 @@ impl From<std::io::Error> for Trouble {
 /// A content that is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
+    /// With its holes.
     pub(crate) size: u64,
     pub(crate) content: Content,
     pub(crate) digest: FileDigest,
+    pub(crate) sparse: Option<Sparse>,
 }
 
 /// Buffers and tables for reading.
@@ -60,98 +62,191 @@ impl Reader {
         }
     }
 
-    /// Reads a file from its beginning. `expected` is its size, if it does not change.
-    pub(crate) fn file(&mut self, file: &File, expected: u64, deposit: &mut Deposit<'_>, monitor: &dyn Monitor) -> Result<Stored, Trouble> {
-        let mut source = FromStart { file, offset: 0, expected, known: 0, hole: false };
+    /// Reads a file from its beginning, but for its holes. `expected` is its size, if it does not change, and
+    /// `blocks` how many times 512 bytes it takes on the disk.
+    pub(crate) fn file(
+        &mut self,
+        file: &File,
+        expected: u64,
+        blocks: u64,
+        deposit: &mut Deposit<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<Stored, Trouble> {
+        // Most small files are not worth asking; a file of size 0 may be one that the kernel makes up.
+        let look = expected > WHOLE as u64 || blocks.saturating_mul(512) < expected;
+        let mut source = FromStart { file, offset: 0, expected, known: if look { 0 } else { u64::MAX }, hole: None };
+        let mut holes = HoleText::default();
         self.chunker.begin();
-        let start = self.chunker.fill(&mut source, WHOLE + 1)?;
-        if start.len() > WHOLE {
-            return self.cut(&mut source, false, deposit, monitor);
-        }
-        let size = start.len() as u64;
-        let (digest, list) = if start.is_empty() {
-            (self.secrets.chunk_id(start), References::default())
+        let mut data = 0;
+        let start = self.chunker.fill(&mut WithHoles { source: &mut source, holes: &mut holes }, WHOLE + 1)?;
+        let (digest, content) = if start.len() > WHOLE {
+            let cutter = &self.files;
+            let mut hasher = self.secrets.hasher();
+            let mut list = List { encoder: Encoder::default(), long: None, cutter: &self.streams };
+            while let Some(chunk) = self.chunker.next(&mut WithHoles { source: &mut source, holes: &mut holes }, cutter)? {
+                hasher.update(chunk);
+                data += chunk.len() as u64;
+                let (_, at) = deposit.put(Lane::Data, chunk)?;
+                list.push(at, deposit)?;
+                holes.spill(&self.streams, deposit)?;
+                monitor.bytes(chunk.len() as u64);
+            }
+            (FileDigest::of(hasher.finalize().as_bytes()), list.finish(deposit)?)
         } else {
-            let (id, at) = deposit.put(Lane::Data, start)?;
-            (id, References::of([at]))
+            data = start.len() as u64;
+            // A single chunk's id is the keyed hash of the whole content already.
+            let (digest, list) = if start.is_empty() {
+                (self.secrets.chunk_id(start), References::default())
+            } else {
+                let (id, at) = deposit.put(Lane::Data, start)?;
+                (id, References::of([at]))
+            };
+            monitor.bytes(data);
+            (FileDigest::of(&digest.0), Content::Chunks(list))
         };
-        monitor.bytes(size);
-        // A single chunk's id is the keyed hash of the whole content already.
-        Ok(Stored { size, content: Content::Chunks(list), digest: FileDigest::of(&digest.0) })
+        let sparse = holes.finish(&self.streams, deposit)?.map(|holes| Sparse { data, holes });
+        Ok(Stored { size: source.offset, content, digest, sparse })
+    }
+
+    /// Stores a text in chunks, and says where they are.
+    pub(crate) fn text(&self, text: Vec<u8>, deposit: &mut Deposit<'_>) -> Result<References, Error> {
+        let mut long = Long { text, places: Vec::new() };
+        while !long.text.is_empty() {
+            long.store(&self.streams, deposit)?;
+        }
+        Ok(References::of(long.places))
     }
 
     /// Reads a stream to its end.
     pub(crate) fn stream(&mut self, stream: &mut dyn Read, deposit: &mut Deposit<'_>, monitor: &dyn Monitor) -> Result<Stored, Trouble> {
         self.chunker.begin();
-        self.cut(stream, true, deposit, monitor)
-    }
-
-    fn cut(&mut self, source: &mut dyn Read, stream: bool, deposit: &mut Deposit<'_>, monitor: &dyn Monitor) -> Result<Stored, Trouble> {
-        let cutter = if stream { &self.streams } else { &self.files };
+        let cutter = &self.streams;
         let mut hasher = self.secrets.hasher();
         let mut size = 0;
-        let mut list = List { encoder: Encoder::default(), long: None, cutter: &self.streams };
-        while let Some(chunk) = self.chunker.next(source, cutter)? {
+        let mut list = List { encoder: Encoder::default(), long: None, cutter };
+        while let Some(chunk) = self.chunker.next(stream, cutter)? {
             hasher.update(chunk);
             size += chunk.len() as u64;
             let (_, at) = deposit.put(Lane::Data, chunk)?;
             list.push(at, deposit)?;
             monitor.bytes(chunk.len() as u64);
         }
-        Ok(Stored { size, content: list.finish(deposit)?, digest: FileDigest::of(hasher.finalize().as_bytes()) })
+        Ok(Stored { size, content: list.finish(deposit)?, digest: FileDigest::of(hasher.finalize().as_bytes()), sparse: None })
     }
 }
 
-/// A file's bytes from its beginning. The end is where it was expected, without asking for it once more: whether the
-/// file has grown is seen by its stat afterwards. Holes give zeros without being read.
+/// A file's bytes from its beginning, without its holes. The end is where it was expected, without asking for it once
+/// more: whether the file has grown is seen by its stat afterwards.
 struct FromStart<'a> {
     file: &'a File,
     offset: u64,
     expected: u64,
-    /// Up to where it is known what the file is, and whether that is a hole.
+    /// Up to where it is known that there is no hole.
     known: u64,
-    hole: bool,
+    /// The hole that was found last, until it is taken.
+    hole: Option<Hole>,
 }
 
 impl FromStart<'_> {
-    /// Finds out where the hole, or the data, at the offset ends.
+    /// Steps over a hole at the offset, and finds out where the next one begins.
     fn look(&mut self) {
         let next = |from| rustix::fs::seek(self.file, from);
-        (self.known, self.hole) = match next(SeekFrom::Data(self.offset)) {
-            Ok(data) if data > self.offset => (data.min(self.expected), true),
-            Ok(_) => (next(SeekFrom::Hole(self.offset)).unwrap_or(u64::MAX), false),
+        let data = match next(SeekFrom::Data(self.offset)) {
+            Ok(data) => data.min(self.expected),
             // A hole up to the end, unless the file was cut shorter meanwhile.
-            Err(rustix::io::Errno::NXIO) => match self.file.metadata() {
-                Ok(now) if now.len() > self.offset => (now.len().min(self.expected), true),
-                _ => (u64::MAX, false),
-            },
+            Err(rustix::io::Errno::NXIO) => self.file.metadata().map_or(0, |now| now.len().min(self.expected)),
             // A file system that does not know holes.
-            Err(_) => (u64::MAX, false),
+            Err(_) => {
+                self.known = u64::MAX;
+                return;
+            }
         };
+        if data > self.offset {
+            self.hole = Some(Hole { offset: self.offset, length: data - self.offset });
+            self.offset = data;
+        }
+        // At least one byte is read before it is asked again, whatever changes meanwhile.
+        self.known = next(SeekFrom::Hole(self.offset)).unwrap_or(u64::MAX).max(self.offset + 1);
     }
 }
 
 impl Read for FromStart<'_> {
     fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
-        if self.offset == self.expected && self.expected > 0 {
-            return Ok(0);
-        }
-        // Small files are not worth asking; a file of size 0 may be one that the kernel makes up.
-        if self.expected > WHOLE as u64 && self.offset >= self.known {
+        if self.offset >= self.known && self.offset < self.expected {
             self.look();
         }
-        let offset = self.offset;
-        let within = |end: u64| usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX).min(to.len());
-        let n = if self.hole && self.offset < self.known {
-            let zeros = within(self.known);
-            to[..zeros].fill(0);
-            zeros
-        } else {
-            let room = if self.expected > offset { within(self.expected) } else { to.len() };
-            self.file.read_at(&mut to[..room], self.offset)?
-        };
+        if self.offset >= self.expected && self.expected > 0 {
+            return Ok(0);
+        }
+        // What grows while it is read is read to where it ended.
+        let end = if self.expected > 0 { self.known.min(self.expected) } else { self.known };
+        let room = usize::try_from(end - self.offset).unwrap_or(usize::MAX).min(to.len());
+        let n = self.file.read_at(&mut to[..room], self.offset)?;
         self.offset += n as u64;
         Ok(n)
+    }
+}
+
+/// A file that is read, and the list of its holes that grows with that.
+struct WithHoles<'a, 'b> {
+    source: &'a mut FromStart<'b>,
+    holes: &'a mut HoleText,
+}
+
+impl Read for WithHoles<'_, '_> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.source.read(to)?;
+        if let Some(hole) = self.source.hole.take() {
+            self.holes.push(hole);
+        }
+        Ok(n)
+    }
+}
+
+/// A list of holes that goes into chunks as it becomes too long for a line.
+#[derive(Default)]
+struct HoleText {
+    /// All of them, as long as they fit into a line.
+    list: Vec<Hole>,
+    /// The text that is not stored yet.
+    text: String,
+    long: Option<Long>,
+}
+
+impl HoleText {
+    fn push(&mut self, hole: Hole) {
+        let first = self.text.is_empty() && self.long.is_none();
+        write_hole(&mut self.text, first, hole);
+        if self.long.is_none() {
+            self.list.push(hole);
+        }
+    }
+
+    /// Stores what is long enough, so that memory stays bounded.
+    fn spill(&mut self, cutter: &Cutter, deposit: &mut Deposit<'_>) -> Result<(), Error> {
+        if self.long.is_none() && self.text.len() > INLINE_HOLES {
+            self.list = Vec::new();
+            self.long = Some(Long::default());
+        }
+        if let Some(long) = &mut self.long {
+            long.text.extend_from_slice(self.text.as_bytes());
+            self.text.clear();
+            while long.text.len() >= cutter.window() {
+                long.store(cutter, deposit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, cutter: &Cutter, deposit: &mut Deposit<'_>) -> Result<Option<Holes>, Error> {
+        self.spill(cutter, deposit)?;
+        let Some(mut long) = self.long else {
+            return Ok((!self.list.is_empty()).then_some(Holes::List(self.list)));
+        };
+        while !long.text.is_empty() {
+            long.store(cutter, deposit)?;
+        }
+        Ok(Some(Holes::More(References::of(long.places))))
     }
 }
 

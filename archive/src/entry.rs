@@ -8,51 +8,19 @@ use base::{Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
 
-/// A time as the catalog has it: whole seconds rounded down, and nanoseconds after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Mtime {
-    /// Seconds since 1970, negative before.
-    pub seconds: i64,
-    /// 0 to 999,999,999, always forwards.
-    pub nanos: u32,
-}
+mod acl;
+mod attributes;
+mod holes;
+mod values;
 
-impl fmt::Display for Mtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.seconds, self.nanos)
-    }
-}
+pub use acl::{ACCESS, Acl, AclNames, DEFAULT, Who};
+pub use attributes::{Attributes, INLINE_XATTRS, XattrMap, Xattrs, parse_xattrs, xattrs_text};
+pub use holes::{Hole, HoleDecoder, Holes, INLINE_HOLES, Sparse, write_hole};
+pub use values::{FileDigest, Mtime};
 
-impl FromStr for Mtime {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let parse = || {
-            let (seconds, nanos) = text.split_once('.')?;
-            let digits = seconds.strip_prefix('-').unwrap_or(seconds);
-            let plain = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-            (plain(digits) && nanos.len() == 9 && plain(nanos)).then_some(())?;
-            Some(Self { seconds: seconds.parse().ok()?, nanos: nanos.parse().ok()? })
-        };
-        parse().ok_or_else(|| Error::failed(format!("{text:?} is no time; seconds, a point and nine digits are expected")))
-    }
-}
-
-impl TryFrom<String> for Mtime {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Mtime> for String {
-    fn from(time: Mtime) -> Self {
-        time.to_string()
-    }
-}
+use attributes::Keys;
 
 /// Where a file's content is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,36 +31,6 @@ pub enum Content {
     More(References),
 }
 
-/// The first 16 bytes of the keyed BLAKE3 of a file's content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct FileDigest(pub [u8; 16]);
-
-impl FileDigest {
-    /// The stored part of a whole keyed digest.
-    pub fn of(digest: &[u8; 32]) -> Self {
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest[..16]);
-        Self(short)
-    }
-}
-
-impl TryFrom<String> for FileDigest {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        // The rest of a digest's hex is filled up, so that one parser serves both lengths.
-        let full = base::Blake3::from_hex(&format!("{text:0<64}")).filter(|_| text.len() == 32);
-        full.map(|digest| Self::of(&digest.0))
-            .ok_or_else(|| Error::failed(format!("{text:?} is no file's digest; 32 hex digits are expected")))
-    }
-}
-
-impl From<FileDigest> for String {
-    fn from(digest: FileDigest) -> Self {
-        base::digest::to_hex(&digest.0)
-    }
-}
-
 /// What an entry is, with what only that kind has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
@@ -100,23 +38,48 @@ pub enum EntryKind {
     Dir,
     /// A regular file.
     File {
-        /// Its length in bytes.
+        /// Its length in bytes, with its holes.
         size: u64,
-        /// Where its bytes are.
+        /// Where its bytes are, without holes.
         content: Content,
         /// What they must hash to.
         digest: FileDigest,
-        /// Which group of names of one file it belongs to: the position in the catalog of the group's first entry.
-        hard_link: Option<u64>,
+        /// Its holes, where it has any.
+        sparse: Option<Sparse>,
     },
     /// A symbolic link.
     Link {
         /// What it says.
         target: Vec<u8>,
     },
+    /// A FIFO.
+    Fifo,
+    /// A device.
+    Device {
+        /// Whether it is one of blocks, and not one of characters.
+        block: bool,
+        /// Which driver.
+        major: u32,
+        /// Which device of it.
+        minor: u32,
+    },
 }
 
-/// One file, folder or link of a snapshot.
+impl EntryKind {
+    /// The word that the catalog has for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Dir => "dir",
+            Self::File { .. } => "file",
+            Self::Link { .. } => "link",
+            Self::Fifo => "fifo",
+            Self::Device { block: false, .. } => "char",
+            Self::Device { block: true, .. } => "block",
+        }
+    }
+}
+
+/// One file, folder, link, FIFO or device of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The path below the dataset's own; that of a folder ends in `/`, and the dataset itself is the empty path.
@@ -135,6 +98,10 @@ pub struct Entry {
     pub group: Option<String>,
     /// When the content was changed last.
     pub mtime: Mtime,
+    /// Which group of names of one thing it belongs to: the position in the catalog of the group's first entry.
+    pub hard_link: Option<u64>,
+    /// Extended attributes and access control lists, where there are any.
+    pub attributes: Option<Box<Attributes>>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,15 +147,41 @@ struct Line {
     digest: Option<FileDigest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hard_link: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holes_more: Option<References>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    major: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minor: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default_acl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acl_names: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xattrs: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xattrs_b64: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xattrs_more: Option<References>,
 }
 
 impl Entry {
     /// The entry's line, without the line feed.
     ///
     /// # Errors
-    /// When it would be longer than [`limits::LINE`].
+    /// When it would be longer than [`limits::LINE`], or its path than [`limits::PATH`].
     pub fn to_line(&self) -> Result<String> {
+        if self.path.len() > limits::PATH {
+            return Err(Error::failed("its path is longer than 64 KiB"));
+        }
         let (path, path_b64) = text_or_base64(&self.path);
+        let keys = self.attributes.as_deref().map(Keys::of).unwrap_or_default();
         let mut line = Line {
             path,
             path_b64,
@@ -205,11 +198,22 @@ impl Entry {
             chunks: None,
             more: None,
             digest: None,
-            hard_link: None,
+            hard_link: self.hard_link,
+            data: None,
+            holes: None,
+            holes_more: None,
+            major: None,
+            minor: None,
+            acl: keys.acl,
+            default_acl: keys.default_acl,
+            acl_names: keys.acl_names,
+            xattrs: keys.xattrs,
+            xattrs_b64: keys.xattrs_b64,
+            xattrs_more: keys.xattrs_more,
         };
         match &self.kind {
             EntryKind::Dir => {}
-            EntryKind::File { size, content, digest, hard_link } => {
+            EntryKind::File { size, content, digest, sparse } => {
                 line.kind = Type::File;
                 line.size = Some(*size);
                 match content {
@@ -218,11 +222,22 @@ impl Entry {
                     Content::More(list) => line.more = Some(list.clone()),
                 }
                 line.digest = Some(*digest);
-                line.hard_link = *hard_link;
+                if let Some(Sparse { data, holes }) = sparse {
+                    line.data = Some(*data);
+                    match holes {
+                        Holes::List(list) => line.holes = Some(holes::text_of(list)),
+                        Holes::More(list) => line.holes_more = Some(list.clone()),
+                    }
+                }
             }
             EntryKind::Link { target } => {
                 line.kind = Type::Link;
                 (line.target, line.target_b64) = text_or_base64(target);
+            }
+            EntryKind::Fifo => line.kind = Type::Fifo,
+            EntryKind::Device { block, major, minor } => {
+                line.kind = if *block { Type::Block } else { Type::Char };
+                (line.major, line.minor) = (Some(*major), Some(*minor));
             }
         }
         let text = serde_json::to_string(&line).map_err(|e| Error::failed("could not write a line of the catalog").because(e))?;
@@ -241,48 +256,111 @@ impl Entry {
         if line.len() > limits::LINE {
             return Err(Error::failed("a line of the catalog is longer than 1 MiB"));
         }
-        let line: Line = serde_json::from_slice(line).map_err(crate::entry::unreadable)?;
-        let path = bytes_of(line.path, line.path_b64)?.ok_or_else(|| broken("it has no path"))?;
+        let mut line: Line = serde_json::from_slice(line).map_err(crate::entry::unreadable)?;
+        let path = bytes_of(line.path.take(), line.path_b64.take())?.ok_or_else(|| broken("it has no path"))?;
         check_path(&path, line.kind == Type::Dir)?;
         let mode = (line.mode.len() == 4)
             .then(|| u32::from_str_radix(&line.mode, 8).ok())
             .flatten()
             .filter(|_| line.mode.bytes().all(|b| b.is_ascii_digit()));
         let mode = mode.ok_or_else(|| broken("its mode is not four octal digits"))?;
-        let target = bytes_of(line.target, line.target_b64)?;
-        let plain =
-            line.chunks.is_none() && line.more.is_none() && line.digest.is_none() && line.size.is_none() && line.hard_link.is_none();
-        let kind = match (line.kind, target) {
-            (Type::Dir, None) if plain => EntryKind::Dir,
-            (Type::Link, Some(target)) if plain && !path.is_empty() => {
-                if target.is_empty() || target.len() > limits::PATH || target.contains(&0) {
-                    return Err(broken("its target cannot be a link's"));
-                }
-                EntryKind::Link { target }
-            }
-            (Type::File, None) => {
-                let (Some(size), Some(digest)) = (line.size, line.digest) else { return Err(broken("a file needs size and digest")) };
-                let content = match (line.chunks, line.more) {
-                    (chunks, None) => Content::Chunks(chunks.unwrap_or_default()),
-                    (None, Some(more)) => Content::More(more),
-                    (Some(_), Some(_)) => return Err(broken("it has both chunks and more")),
-                };
-                let listed = !matches!(&content, Content::Chunks(list) | Content::More(list) if list.is_empty());
-                if listed != (size > 0) {
-                    return Err(broken("its size does not fit its list of chunks"));
-                }
-                EntryKind::File { size, content, digest, hard_link: line.hard_link }
-            }
-            (Type::Fifo | Type::Char | Type::Block, _) => return Err(newer("a catalog with devices or FIFOs")),
-            _ => return Err(broken("it has keys that its type cannot have")),
+        let kind = kind_of(&mut line, path.is_empty())?;
+        if line.hard_link.is_some() && kind == EntryKind::Dir {
+            return Err(broken("a folder has one name alone"));
+        }
+        if line.default_acl.is_some() && kind != EntryKind::Dir || line.acl.is_some() && matches!(kind, EntryKind::Link { .. }) {
+            return Err(broken("it has an access control list that its type cannot have"));
+        }
+        let keys = Keys {
+            acl: line.acl,
+            default_acl: line.default_acl,
+            acl_names: line.acl_names,
+            xattrs: line.xattrs,
+            xattrs_b64: line.xattrs_b64,
+            xattrs_more: line.xattrs_more,
         };
-        Ok(Self { path, kind, mode, uid: line.uid, gid: line.gid, user: line.user, group: line.group, mtime: line.mtime })
+        Ok(Self {
+            path,
+            kind,
+            mode,
+            uid: line.uid,
+            gid: line.gid,
+            user: line.user,
+            group: line.group,
+            mtime: line.mtime,
+            hard_link: line.hard_link,
+            attributes: keys.read()?,
+        })
     }
 
     /// The path as people read it; bytes that are not UTF-8 are replaced.
     pub fn shown_path(&self) -> String {
         base::text::printable(&String::from_utf8_lossy(&self.path))
     }
+}
+
+/// What a line says it is; takes the keys that only some types have, and refuses those that this type cannot have.
+fn kind_of(line: &mut Line, root: bool) -> Result<EntryKind> {
+    let target = bytes_of(line.target.take(), line.target_b64.take())?;
+    let (size, digest, chunks, more) = (line.size.take(), line.digest.take(), line.chunks.take(), line.more.take());
+    let (data, holes, holes_more) = (line.data.take(), line.holes.take(), line.holes_more.take());
+    let numbers = (line.major.take(), line.minor.take());
+    let no_file = size.is_none()
+        && digest.is_none()
+        && chunks.is_none()
+        && more.is_none()
+        && data.is_none()
+        && holes.is_none()
+        && holes_more.is_none();
+    let no_device = numbers == (None, None);
+    match (line.kind, target, numbers) {
+        (Type::Dir, None, _) if no_file && no_device => Ok(EntryKind::Dir),
+        (Type::Fifo, None, _) if no_file && no_device && !root => Ok(EntryKind::Fifo),
+        (kind @ (Type::Char | Type::Block), None, (Some(major), Some(minor))) if no_file && !root => {
+            Ok(EntryKind::Device { block: kind == Type::Block, major, minor })
+        }
+        (Type::Link, Some(target), _) if no_file && no_device && !root => {
+            if target.is_empty() || target.len() > limits::PATH || target.contains(&0) {
+                return Err(broken("its target cannot be a link's"));
+            }
+            Ok(EntryKind::Link { target })
+        }
+        (Type::File, None, _) if no_device => {
+            let (Some(size), Some(digest)) = (size, digest) else { return Err(broken("a file needs size and digest")) };
+            let content = match (chunks, more) {
+                (chunks, None) => Content::Chunks(chunks.unwrap_or_default()),
+                (None, Some(more)) => Content::More(more),
+                (Some(_), Some(_)) => return Err(broken("it has both chunks and more")),
+            };
+            let sparse = sparse_of(size, data, holes, holes_more)?;
+            let data = sparse.as_ref().map_or(size, |sparse| sparse.data);
+            let listed = !matches!(&content, Content::Chunks(list) | Content::More(list) if list.is_empty());
+            if listed != (data > 0) {
+                return Err(broken("its size does not fit its list of chunks"));
+            }
+            Ok(EntryKind::File { size, content, digest, sparse })
+        }
+        _ => Err(broken("it has keys that its type cannot have, or lacks some that it needs")),
+    }
+}
+
+fn sparse_of(size: u64, data: Option<u64>, holes: Option<String>, more: Option<References>) -> Result<Option<Sparse>> {
+    let (data, holes) = match (data, holes, more) {
+        (None, None, None) => return Ok(None),
+        (Some(data), Some(text), None) => (data, Holes::List(holes::parse(&text)?)),
+        (Some(data), None, Some(list)) if !list.is_empty() => (data, Holes::More(list)),
+        _ => return Err(broken("a file with holes needs data and a list of them")),
+    };
+    // Where the list is elsewhere, this is found when it is read.
+    let fits = match &holes {
+        Holes::List(list) => {
+            let end = list.last().map_or(0, |last| last.offset + last.length);
+            let sum = list.iter().map(|hole| hole.length).sum::<u64>();
+            end <= size && size - sum == data
+        }
+        Holes::More(_) => data < size,
+    };
+    if fits { Ok(Some(Sparse { data, holes })) } else { Err(broken("its holes do not fit its size")) }
 }
 
 fn check_path(path: &[u8], folder: bool) -> Result<()> {
@@ -332,121 +410,4 @@ fn broken(why: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const FILE: &str = r#"{"path":"a/b","type":"file","mode":"0644","uid":0,"gid":0,"user":"root","mtime":"-1.500000000","size":5,"chunks":"00000000000000ab/3/0","digest":"000102030405060708090a0b0c0d0e0f"}"#;
-
-    #[test]
-    fn a_line_is_what_the_format_says() {
-        let entry = Entry::parse(FILE.as_bytes()).unwrap();
-        assert_eq!(entry.to_line().unwrap(), FILE);
-        assert_eq!(entry.mtime, Mtime { seconds: -1, nanos: 500_000_000 });
-        let root = r#"{"path":"","type":"dir","mode":"1777","uid":0,"gid":0,"mtime":"0.000000000"}"#;
-        assert_eq!(Entry::parse(root.as_bytes()).unwrap().to_line().unwrap(), root);
-        let link = r#"{"path_b64":"/w==","type":"link","mode":"0777","uid":0,"gid":0,"mtime":"0.000000000","target_b64":"/w=="}"#;
-        assert_eq!(Entry::parse(link.as_bytes()).unwrap().to_line().unwrap(), link);
-    }
-
-    #[test]
-    fn hostile_lines() {
-        let with = |from: &str, to: &str| {
-            assert!(FILE.contains(from), "{from}");
-            FILE.replace(from, to)
-        };
-        let mut bad: Vec<String> = ["", "{}", "[]", "null", "\u{0}", "{", "{\"path\":\"a\"}"].map(String::from).into();
-        for path in ["/a", "../a", "a/../b", "a/..", ".", "..", "./a", "a//b", "a/", "/", "a\\u0000b", "a/./b", ""] {
-            let line = with("a/b", path);
-            // A file may be the dataset itself.
-            if path.is_empty() { assert!(Entry::parse(line.as_bytes()).is_ok()) } else { bad.push(line) }
-        }
-        bad.push(with("\"path\":\"a/b\"", "\"path\":\"a\",\"path_b64\":\"YQ==\""));
-        bad.push(with("\"path\":\"a/b\"", "\"path_b64\":\"Y\""));
-        bad.push(with("\"path\":\"a/b\"", "\"path_b64\":\"Li4=\""));
-        bad.push(with("\"path\":\"a/b\"", "\"path\":\"a\",\"path\":\"b\""));
-        bad.push(with("a/b", &"a".repeat(70_000)));
-        for (from, to) in [
-            ("\"file\"", "\"dir\""),
-            ("\"file\"", "\"link\""),
-            ("\"file\"", "\"fifo\""),
-            ("\"file\"", "\"socket\""),
-            ("0644", "644"),
-            ("0644", "0888"),
-            ("0644", "+644"),
-            ("0644", "00644"),
-            ("\"uid\":0", "\"uid\":-1"),
-            ("\"uid\":0", "\"uid\":4294967296"),
-            ("\"uid\":0", "\"uid\":\"0\""),
-            ("-1.500000000", "-1.5"),
-            ("-1.500000000", "1"),
-            ("-1.500000000", "--1.500000000"),
-            ("-1.500000000", ".500000000"),
-            ("-1.500000000", "99999999999999999999.000000000"),
-            ("\"size\":5,", ""),
-            ("\"size\":5", "\"size\":0"),
-            ("\"size\":5", "\"size\":-5"),
-            ("\"size\":5", "\"size\":18446744073709551616"),
-            ("\"chunks\":\"00000000000000ab/3/0\",", ""),
-            ("ab/3/0", "ab/3"),
-            ("0e0f", "0e"),
-            ("0e0f", "0E0F"),
-            ("\"chunks\"", "\"xattrs\""),
-            ("\"size\":5", "\"size\":5,\"target\":\"x\""),
-            ("\"size\":5", "\"size\":5,\"more\":\"00000000000000ab/3/0\""),
-        ] {
-            bad.push(with(from, to));
-        }
-        for line in bad {
-            assert!(Entry::parse(line.as_bytes()).is_err(), "{line:?}");
-        }
-        assert!(Entry::parse(&vec![b' '; limits::LINE + 1]).is_err());
-        let dir = r#"{"path":"a","type":"dir","mode":"0755","uid":0,"gid":0,"mtime":"0.000000000"}"#;
-        assert!(Entry::parse(dir.as_bytes()).is_err());
-        let newer = Entry::parse(with("\"chunks\"", "\"holes\"").as_bytes()).unwrap_err();
-        assert!(newer.render().contains("newer nightsafe"), "{}", newer.render());
-    }
-
-    fn path() -> impl Strategy<Value = Vec<u8>> {
-        let part = prop::collection::vec(any::<u8>().prop_filter("no part of a path", |b| *b != 0 && *b != b'/'), 1..12)
-            .prop_filter("means something else", |part| part != b"." && part != b"..");
-        prop::collection::vec(part, 1..5).prop_map(|parts| parts.join(&b'/'))
-    }
-
-    fn kind() -> impl Strategy<Value = EntryKind> {
-        use crate::reference::{Member, RunId};
-        let list = || {
-            prop::collection::vec((0u64..3, any::<u32>(), any::<u32>()), 1..5)
-                .prop_map(|all| References::of(all.into_iter().map(|(run, frame, n)| Member { run: RunId(run), frame, n })))
-        };
-        let file =
-            (1u64.., list(), any::<bool>(), any::<[u8; 16]>(), any::<Option<u64>>()).prop_map(|(size, list, more, digest, hard_link)| {
-                EntryKind::File {
-                    size,
-                    content: if more { Content::More(list) } else { Content::Chunks(list) },
-                    digest: FileDigest(digest),
-                    hard_link,
-                }
-            });
-        let empty = any::<[u8; 16]>().prop_map(|digest| EntryKind::File {
-            size: 0,
-            content: Content::Chunks(References::default()),
-            digest: FileDigest(digest),
-            hard_link: None,
-        });
-        prop_oneof![Just(EntryKind::Dir), file, empty, path().prop_map(|target| EntryKind::Link { target })]
-    }
-
-    proptest! {
-        #[test]
-        fn entries_survive_their_line(mut path in path(), kind in kind(), mode in 0u32..=0o7777, uid: u32, user: Option<String>, seconds: i64, nanos in 0u32..1_000_000_000) {
-            if kind == EntryKind::Dir {
-                path.push(b'/');
-            }
-            let entry = Entry { path, kind, mode, uid, gid: uid ^ 1, user: user.clone(), group: user, mtime: Mtime { seconds, nanos } };
-            let line = entry.to_line().unwrap();
-            prop_assert!(!line.contains('\n'));
-            prop_assert_eq!(Entry::parse(line.as_bytes()).unwrap(), entry);
-        }
-    }
-}
+mod tests;

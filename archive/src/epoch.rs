@@ -420,6 +420,7 @@ mod tests {
             root: Root { at, id: ChunkId([1; 32]), level: 1 },
             packs: vec![SealedPack { run: RunId(1), first: 0, frames: 3, table: Blake3([2; 32]) }],
             unreadable: vec![crate::manifest::Unreadable { path: b"\xff".to_vec(), why: "no".into() }],
+            skipped: vec![crate::manifest::Unreadable { path: b"s".to_vec(), why: "a socket".into() }],
             tags: vec!["t".into()],
             stream: false,
             time: base::clock::now(),

@@ -177,7 +177,7 @@ impl Forge {
     /// A file whose content is said to be at these places.
     pub(crate) fn file_at(&self, path: &str, list: References, content: &[u8]) -> Entry {
         let digest = FileDigest::of(&self.secrets.chunk_id(content).0);
-        entry(path, EntryKind::File { size: content.len() as u64, content: Content::Chunks(list), digest, hard_link: None })
+        entry(path, EntryKind::File { size: content.len() as u64, content: Content::Chunks(list), digest, sparse: None })
     }
 
     /// Sorts the entries and finishes.
@@ -239,6 +239,7 @@ impl Forge {
             root,
             packs: self.sealed.clone(),
             unreadable: Vec::new(),
+            skipped: Vec::new(),
             tags: Vec::new(),
             stream: false,
             time: "2026-11-20T03:15:00Z".parse().unwrap(),
@@ -284,6 +285,8 @@ pub(crate) fn entry(path: &str, kind: EntryKind) -> Entry {
         user: None,
         group: None,
         mtime: Mtime { seconds: 1_700_000_000, nanos: 123_456_789 },
+        hard_link: None,
+        attributes: None,
     }
 }
 

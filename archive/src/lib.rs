@@ -2,6 +2,7 @@
 //!
 //! Knows bytes and paths; no hosts, no requests, no git. `docs/format.md` says what every byte means.
 
+mod attributes;
 pub mod backup;
 pub mod catalog;
 pub mod chunk;
@@ -52,6 +53,8 @@ pub mod limits {
     pub const LEVELS: u8 = 16;
     /// A path or a link's target, in bytes.
     pub const PATH: usize = 64 << 10;
+    /// The text of one entry's extended attributes.
+    pub const XATTRS: usize = 16 << 20;
     /// The frame table of one pack.
     pub const TABLE: usize = 48 << 16;
     /// The key file in a manifest, decoded.

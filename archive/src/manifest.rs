@@ -221,6 +221,9 @@ pub struct Sealed {
     pub packs: Vec<SealedPack>,
     /// What could not be read, or changed while it was read; the first of them where there are very many.
     pub unreadable: Vec<Unreadable>,
+    /// What was left out without anything being lost, in the same form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Unreadable>,
     /// The request's tags.
     pub tags: Vec<String>,
     /// Whether it was made from a stream and not from files.

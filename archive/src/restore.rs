@@ -2,26 +2,31 @@
 //!
 //! Does not know where packs come from, and runs no program. Nothing is written outside of the target.
 
+mod dress;
+mod nodes;
 mod options;
 mod owner;
 mod ready;
+mod same;
 mod select;
 mod target;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use crate::entry::{Content, Entry, EntryKind};
+use crate::entry::{Content, Entry, EntryKind, Holes, Sparse};
 use crate::problems::Problems;
 use crate::read::content::Expected;
 use crate::read::order::Wanted;
 use crate::snapshot::SnapshotReader;
 use base::{At, Error, Monitor, Result, atomic};
+use dress::Dresser;
+use nodes::Node;
 pub use options::{FileOptions, Overwrite};
 use owner::{Meta, Owners};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use target::dress;
-use write::{FileJob, NameJob, Window, Writer};
+use write::{FileJob, Job, NodeJob, Window, Writer};
 
 /// How many entries are planned at once.
 const WINDOW: usize = 200_000;
@@ -53,6 +58,8 @@ pub struct RestoreReport {
     pub left: u64,
     /// What could not be brought back, or not as it was; a line each.
     pub problems: Vec<String>,
+    /// What is not as it was because nobody expects it of an ordinary user: things of others became his own.
+    pub notes: Vec<String>,
 }
 
 /// Restores. What is damaged or missing is listed, and the rest is restored; a file is there whole and with its time, or
@@ -70,8 +77,8 @@ pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<Re
     if let Ok(Some(entry)) = reader.find(b"")
         && let EntryKind::File { size, .. } = entry.kind
     {
-        restore_file(reader, &entry, size, &owners.meta(&entry), &spec)?;
-        return Ok(RestoreReport { entries: 1, bytes: size, ..RestoreReport::default() });
+        let (problems, notes) = restore_file(reader, &entry, size, &owners.meta(&entry), &spec)?;
+        return Ok(RestoreReport { entries: 1, bytes: size, problems, notes, ..RestoreReport::default() });
     }
     let selected = select::select(reader, &spec.paths)?;
     let (target, marker) = ready::prepare(reader, spec.target, &mut owners)?;
@@ -104,7 +111,9 @@ pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<Re
     writer.write(window)?;
     marker.remove(writer.target.root())?;
     finish_folders(&mut writer, &mut unfinished, None)?;
-    Ok(RestoreReport { entries: writer.entries, bytes: writer.bytes, problems: writer.problems.finish(), ..RestoreReport::default() })
+    let Writer { entries, bytes, mut problems, dresser, .. } = writer;
+    let notes = dresser.lacks.finish(&mut problems);
+    Ok(RestoreReport { entries, bytes, problems: problems.finish(), notes, ..RestoreReport::default() })
 }
 
 /// Writes the content of one file, and nothing else, to `out`.
@@ -140,29 +149,41 @@ pub fn restore_content(
     Ok(RestoreReport { entries: 1, bytes: size, ..RestoreReport::default() })
 }
 
-/// Puts an entry into the window; says how many items its list of chunks has.
+/// Puts an entry into the window; says how many items its lists have.
 fn plan(entry: Entry, owners: &mut Owners, window: &mut Window, writer: &mut Writer<'_>) -> usize {
     let meta = owners.meta(&entry);
-    match entry.kind {
-        EntryKind::Dir => window.folders.push((entry.path, meta)),
-        EntryKind::Link { target } => window.links.push((entry.path, target, meta)),
-        EntryKind::File { size, content, digest, hard_link } => {
-            let items = match &content {
+    let group = entry.hard_link;
+    let further = group.is_some_and(|group| writer.is_further_name(group, &entry.path));
+    let (job, items) = match entry.kind {
+        EntryKind::Dir => {
+            window.folders.push((entry.path, meta));
+            return 0;
+        }
+        EntryKind::File { size, content, digest, sparse } => {
+            let mut items = match &content {
                 Content::Chunks(list) | Content::More(list) => list.0.len(),
             };
-            let further = hard_link.is_some_and(|group| writer.is_further_name(group, &entry.path));
-            let file = FileJob { path: entry.path, meta, group: hard_link };
-            let wanted = Wanted { content, expected: Expected { size, digest } };
-            if further {
-                window.names.push(NameJob { file, wanted });
-            } else {
-                window.files.push(file);
-                window.wanted.push(wanted);
+            if let Some(Sparse { holes: Holes::List(list), .. }) = &sparse {
+                items += list.len();
             }
-            return items;
+            let wanted = Wanted { content, expected: Expected::of(size, sparse.as_ref(), digest) };
+            (Job::File(FileJob { path: entry.path, meta, group, size, sparse }, wanted), items)
+        }
+        EntryKind::Link { target } => (Job::Node(NodeJob { path: entry.path, node: Node::Link(target), meta, group }), 0),
+        EntryKind::Fifo => (Job::Node(NodeJob { path: entry.path, node: Node::Fifo, meta, group }), 0),
+        EntryKind::Device { block, major, minor } => {
+            (Job::Node(NodeJob { path: entry.path, node: Node::Device { block, major, minor }, meta, group }), 0)
+        }
+    };
+    match job {
+        job if further => window.names.push(job),
+        Job::Node(node) => window.nodes.push(node),
+        Job::File(file, wanted) => {
+            window.files.push(file);
+            window.wanted.push(wanted);
         }
     }
-    0
+    items
 }
 
 /// Gives the folders that are full their mode and time, the deepest first; `last` is the last path that was planned.
@@ -171,7 +192,7 @@ fn finish_folders(writer: &mut Writer<'_>, unfinished: &mut Vec<(Vec<u8>, Meta)>
     for (path, meta) in std::mem::take(unfinished).into_iter().rev() {
         if last.is_some_and(|last| last.starts_with(&path)) {
             still.push((path, meta));
-        } else if let Err(error) = writer.target.finish_folder(&path, &meta) {
+        } else if let Err(error) = writer.target.finish_folder(&path, &meta, &mut writer.dresser) {
             writer.problem(&error)?;
         }
     }
@@ -180,8 +201,14 @@ fn finish_folders(writer: &mut Writer<'_>, unfinished: &mut Vec<(Vec<u8>, Meta)>
     Ok(())
 }
 
-/// Restores a dataset that is a single file: the target is that file.
-fn restore_file(reader: &SnapshotReader, entry: &Entry, size: u64, meta: &Meta, spec: &RestoreSpec<'_>) -> Result<()> {
+/// Restores a dataset that is a single file: the target is that file. Gives problems and notes.
+fn restore_file(
+    reader: &SnapshotReader,
+    entry: &Entry,
+    size: u64,
+    meta: &Meta,
+    spec: &RestoreSpec<'_>,
+) -> Result<(Vec<String>, Vec<String>)> {
     let path = spec.target;
     if let Some(first) = spec.paths.iter().find(|path| !path.trim_matches('/').is_empty()) {
         return Err(Error::failed(format!("{first:?} is not in snapshot {}: the dataset is a single file", reader.public().id)));
@@ -189,16 +216,23 @@ fn restore_file(reader: &SnapshotReader, entry: &Entry, size: u64, meta: &Meta, 
     if path.symlink_metadata().is_ok() {
         let there = rustix::fs::lstat(path).at("look at", path)?;
         if write::same_file(&there, size, meta) {
-            return Ok(());
+            return Ok((Vec::new(), Vec::new()));
         }
         return Err(Error::refused(format!("{} is there already", path.display()))
             .hint("The dataset is a single file; name one that does not exist yet."));
     }
     spec.monitor.task("restoring", Some(size));
     let mut draft = atomic::Draft::beside(path, 0o600)?;
-    reader.read_file(entry, &mut draft)?;
-    dress(draft.file(), meta, path)?;
-    spec.monitor.bytes(size);
+    reader.read_data(entry, &mut |offset, bytes| {
+        spec.monitor.bytes(bytes.len() as u64);
+        draft.file().write_all_at(bytes, offset).at("write", path)
+    })?;
+    draft.file().set_len(size).at("write", path)?;
+    let mut dresser = Dresser::new(reader);
+    dresser.opened(draft.file(), meta, path)?;
     spec.monitor.entries(1);
-    draft.publish()
+    draft.publish()?;
+    let mut problems = Problems::new(spec.monitor);
+    let notes = dresser.lacks.finish(&mut problems);
+    Ok((problems.finish(), notes))
 }

@@ -4,11 +4,13 @@
 
 use crate::PackSource;
 use crate::catalog::{Child, lines};
-use crate::entry::{Content, Entry, EntryKind};
+use crate::entry::{Entry, EntryKind, Holes, Sparse, XattrMap, Xattrs, parse_xattrs};
 use crate::epoch::{IdentityFile, open_epoch};
+use crate::limits;
 use crate::manifest::{Manifest, Public, Root, Sealed, Unreadable};
-use crate::read::content::{Expected, stream};
+use crate::read::content::{Cursor, Expected, stream};
 use crate::read::frames::{Frame, Frames, no_chunk};
+use crate::read::layout::Layout;
 use crate::reference::Member;
 use base::{Error, Result};
 use std::io::Write;
@@ -57,6 +59,11 @@ impl SnapshotReader {
     /// What could not be read, or changed while it was read.
     pub fn unreadable(&self) -> &[Unreadable] {
         &self.sealed.unreadable
+    }
+
+    /// What was left out without anything being lost: sockets.
+    pub fn skipped(&self) -> &[Unreadable] {
+        &self.sealed.skipped
     }
 
     /// Whether it was made from a stream and not from files.
@@ -112,25 +119,92 @@ impl SnapshotReader {
         })
     }
 
-    /// Writes a file's content to `out`, checking it on the way: on an error, what was written must not be used.
+    /// Writes a file's content to `out`, checking it on the way: on an error, what was written must not be used. Holes
+    /// are written as zeros.
     ///
     /// # Errors
     /// When the entry is no file, a pack is missing or damaged, the content is not the one that was backed up, or `out`
     /// fails.
     pub fn read_file(&self, entry: &Entry, out: &mut dyn Write) -> Result<()> {
-        let EntryKind::File { size, content, digest, .. } = &entry.kind else {
-            return Err(Error::usage(format!("{} is not a file", entry.shown_path())));
-        };
-        let expected = Expected { size: *size, digest: *digest };
-        self.stream(content, expected, out)
-            .map_err(|error| error.context(format!("could not read {} from the snapshot", entry.shown_path())))
+        let full = |error| Error::failed("the receiver took no more").because(error);
+        let mut at = 0;
+        self.read_data(entry, &mut |offset, bytes| {
+            zeros(out, offset - at).map_err(full)?;
+            at = offset + bytes.len() as u64;
+            out.write_all(bytes).map_err(full)
+        })?;
+        if let EntryKind::File { size, .. } = entry.kind {
+            zeros(out, size - at).map_err(full)?;
+        }
+        out.flush().map_err(full)
     }
 
-    fn stream(&self, content: &Content, expected: Expected, out: &mut dyn Write) -> Result<()> {
-        stream(&self.frames, &self.sealed.secret, content, expected, &mut |_, _, _, chunk| {
-            out.write_all(chunk).map_err(|error| Error::failed("the receiver took no more").because(error))
-        })?;
-        out.flush().map_err(|error| Error::failed("the receiver took no more").because(error))
+    /// Hands on a file's data in order, each piece with its place in the file; between the pieces there are holes. On an
+    /// error, what was handed on must not be used.
+    ///
+    /// # Errors
+    /// As [`SnapshotReader::read_file`], and when `each` fails.
+    pub fn read_data(&self, entry: &Entry, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let EntryKind::File { size, content, digest, sparse } = &entry.kind else {
+            return Err(Error::usage(format!("{} is not a file", entry.shown_path())));
+        };
+        let mut layout = Layout::new(*size, sparse.as_ref());
+        let expected = Expected::of(*size, sparse.as_ref(), *digest);
+        stream(&self.frames, &self.sealed.secret, content, expected, &mut |_, _, _, mut chunk| {
+            while !chunk.is_empty() {
+                let (offset, length) = layout.place(&self.frames, chunk.len())?;
+                each(offset, &chunk[..length])?;
+                chunk = &chunk[length..];
+            }
+            Ok(())
+        })
+        .and_then(|()| layout.finish(&self.frames))
+        .map_err(|error| error.context(format!("could not read {} from the snapshot", entry.shown_path())))
+    }
+
+    /// An entry's extended attributes, wherever they are.
+    ///
+    /// # Errors
+    /// When the chunks that hold them cannot be read, or hold something else.
+    pub fn xattrs(&self, xattrs: &Xattrs) -> Result<XattrMap> {
+        let list = match xattrs {
+            Xattrs::Here(map) => return Ok(map.clone()),
+            Xattrs::More(list) => list,
+        };
+        let mut text = Vec::new();
+        let mut cursor = Cursor::default();
+        while let Some(at) = cursor.peek(&list.0) {
+            cursor.advance(&list.0);
+            let frame = self.frames.get_for(at)?;
+            text.extend_from_slice(frame.chunk(at.n).ok_or_else(|| no_chunk(at))?);
+            if text.len() > limits::XATTRS {
+                break;
+            }
+        }
+        parse_xattrs(&text)
+    }
+
+    /// Reads the lists of an entry that lie in chunks of their own, and checks them: holes and extended attributes.
+    ///
+    /// # Errors
+    /// When they cannot be read, or do not fit.
+    pub fn check_lists(&self, entry: &Entry) -> Result<()> {
+        if let Some(attributes) = &entry.attributes {
+            self.xattrs(&attributes.xattrs).map_err(|error| error.context(format!("the attributes of {}", entry.shown_path())))?;
+        }
+        if let EntryKind::File { size, sparse: Some(sparse @ Sparse { holes: Holes::More(_), .. }), .. } = &entry.kind {
+            let mut layout = Layout::new(*size, Some(sparse));
+            let mut left = sparse.data;
+            let mut check = || {
+                while left > 0 {
+                    let (_, placed) = layout.place(&self.frames, usize::try_from(left).unwrap_or(usize::MAX))?;
+                    left -= placed as u64;
+                }
+                layout.finish(&self.frames)
+            };
+            check().map_err(|error| error.context(format!("the holes of {}", entry.shown_path())))?;
+        }
+        Ok(())
     }
 
     /// The segment of a catalog at `at`, proven by its id.
@@ -143,6 +217,16 @@ impl SnapshotReader {
         drop(lines(bytes)?);
         Ok(Segment { frame, n: at.n, next: 0, level, first: None })
     }
+}
+
+fn zeros(out: &mut dyn Write, mut count: u64) -> std::io::Result<()> {
+    let zeros = [0; 8192];
+    while count > 0 {
+        let now = usize::try_from(count).unwrap_or(usize::MAX).min(zeros.len());
+        out.write_all(&zeros[..now])?;
+        count -= now as u64;
+    }
+    Ok(())
 }
 
 /// A segment of the catalog and how far it was read. Keeps its frame, and copies nothing.

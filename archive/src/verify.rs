@@ -39,9 +39,12 @@ pub fn verify_all(reader: &SnapshotReader, monitor: &dyn Monitor) -> Result<Veri
             Ok(entry) => {
                 report.entries += 1;
                 monitor.entries(1);
+                if let Err(error) = reader.check_lists(&entry) {
+                    problems.add(&error);
+                }
                 let shown = entry.shown_path();
-                if let EntryKind::File { size, content, digest, .. } = entry.kind {
-                    window.push((shown, Wanted { content, expected: Expected { size, digest } }));
+                if let EntryKind::File { size, content, digest, sparse } = entry.kind {
+                    window.push((shown, Wanted { content, expected: Expected::of(size, sparse.as_ref(), digest) }));
                 }
             }
             Err(error) if error.kind() == base::Kind::NotNow => return Err(error),

@@ -2,12 +2,13 @@
 //!
 //! Does not read files; hands each one on, opened, in the catalog's order.
 
-use crate::entry::Mtime;
+use crate::attributes::Thing;
+use crate::entry::{EntryKind, Mtime};
 use crate::limits;
 use base::{At, Error, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -16,6 +17,9 @@ use std::path::Path;
 const HELD: usize = 64;
 /// For the names of a folder, as the kernel gives them.
 const LISTING: usize = 64 << 10;
+
+/// Why sockets are left out.
+const SOCKET: &str = "it is a socket: whoever listens there makes it anew";
 
 /// Where a tree, or a single file, is read from.
 #[derive(Debug)]
@@ -39,6 +43,10 @@ pub(crate) struct Stat {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) links: u64,
+    /// Which device it is, where it is one.
+    pub(crate) is_device: u64,
+    /// So many times 512 bytes are taken on the disk.
+    pub(crate) blocks: u64,
 }
 
 impl Stat {
@@ -75,6 +83,8 @@ impl From<rustix::fs::Stat> for Stat {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
             links: stat.st_nlink as u64,
+            is_device: stat.st_rdev as u64,
+            blocks: stat.st_blocks as u64,
         }
     }
 }
@@ -82,11 +92,13 @@ impl From<rustix::fs::Stat> for Stat {
 /// Is told what the walk meets. An error that it returns ends the walk.
 pub(crate) trait Visitor {
     /// A folder; `path` ends in `/`, or is empty for the root.
-    fn folder(&mut self, path: &[u8], stat: &Stat) -> Result<()>;
+    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()>;
     /// A regular file, opened.
     fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()>;
-    /// A symbolic link.
-    fn link(&mut self, path: &[u8], stat: &Stat, target: Vec<u8>) -> Result<()>;
+    /// A symbolic link, FIFO or device.
+    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()>;
+    /// Something that is left out, and nothing is lost by that.
+    fn skipped(&mut self, path: &[u8], why: &str) -> Result<()>;
     /// Something that goes into the errors ledger.
     fn unreadable(&mut self, path: &[u8], why: String) -> Result<()>;
 }
@@ -171,7 +183,9 @@ pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Resu
         let device = level.identity.0;
         match step(fd.as_fd(), &name, &path, visitor)? {
             // What the kernel makes up is not data, and much of it never ends.
-            Some((folder, stat)) if stat.device != device && is_made_up(&folder) => visitor.folder(&path, &stat)?,
+            Some((folder, stat)) if stat.device != device && is_made_up(&folder) => {
+                visitor.folder(&path, Thing::Opened(folder.as_fd()), &stat)?
+            }
             Some((folder, stat)) => enter(folder, &stat, &path, &mut levels, visitor)?,
             None => {}
         }
@@ -181,7 +195,7 @@ pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Resu
 
 /// Tells the visitor of a folder, reads its names, and goes down into it.
 fn enter(fd: OwnedFd, stat: &Stat, path: &[u8], levels: &mut Vec<Level>, visitor: &mut dyn Visitor) -> Result<()> {
-    visitor.folder(path, stat)?;
+    visitor.folder(path, Thing::Opened(fd.as_fd()), stat)?;
     let names = match list(&fd) {
         Ok(names) => names,
         Err(error) if path.is_empty() => return Err(error).at("list the folder", Path::new(".")),
@@ -226,25 +240,26 @@ fn step(folder: BorrowedFd<'_>, name: &Name, path: &[u8], visitor: &mut dyn Visi
             Ok(_) => Err(Errno::LOOP),
             Err(error) => Err(error),
         },
-        FileType::Symlink => {
-            let read = rustix::fs::statat(folder, plain.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
-                .and_then(|stat| rustix::fs::readlinkat(folder, plain.as_c_str(), Vec::new()).map(|target| (Stat::from(stat), target)));
-            match read {
-                Ok((stat, target)) => {
-                    visitor.link(path, &stat, target.into_bytes())?;
-                    return Ok(None);
-                }
+        FileType::Socket => {
+            visitor.skipped(path, SOCKET)?;
+            return Ok(None);
+        }
+        kind @ (FileType::Symlink | FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice) => {
+            // Never opened: that can do something already.
+            match rustix::fs::statat(folder, plain.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).map(Stat::from) {
+                Ok(stat) if stat.kind != kind => Err(Errno::LOOP),
+                Ok(stat) => match node(folder, &plain, &stat) {
+                    Ok(kind) => {
+                        visitor.node(path, Thing::Named(folder, &plain), stat, kind)?;
+                        return Ok(None);
+                    }
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             }
         }
-        other => {
-            let what = match other {
-                FileType::Fifo => "a FIFO",
-                FileType::Socket => "a socket",
-                FileType::CharacterDevice | FileType::BlockDevice => "a device",
-                _ => "of an unknown kind",
-            };
-            visitor.unreadable(path, format!("it is {what}, which is not carried by this version"))?;
+        FileType::Unknown => {
+            visitor.unreadable(path, "it is of a kind that this version does not know".into())?;
             return Ok(None);
         }
     };
@@ -255,7 +270,7 @@ fn step(folder: BorrowedFd<'_>, name: &Name, path: &[u8], visitor: &mut dyn Visi
             if let Ok(stat) = rustix::fs::statat(folder, plain.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
                 && stat.kind == FileType::Directory
             {
-                visitor.folder(path, &stat)?;
+                visitor.folder(path, Thing::Named(folder, &plain), &stat)?;
             }
             visitor.unreadable(path, format!("could not list the folder: {}", std::io::Error::from(Errno::ACCESS)))?;
             Ok(None)
@@ -270,6 +285,20 @@ fn step(folder: BorrowedFd<'_>, name: &Name, path: &[u8], visitor: &mut dyn Visi
             Ok(None)
         }
     }
+}
+
+/// What a link, FIFO or device is.
+fn node(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> rustix::io::Result<EntryKind> {
+    let device = |block| {
+        let (major, minor) = (rustix::fs::major(stat.is_device), rustix::fs::minor(stat.is_device));
+        EntryKind::Device { block, major, minor }
+    };
+    Ok(match stat.kind {
+        FileType::Fifo => EntryKind::Fifo,
+        FileType::CharacterDevice => device(false),
+        FileType::BlockDevice => device(true),
+        _ => EntryKind::Link { target: rustix::fs::readlinkat(folder, name, Vec::new())?.into_bytes() },
+    })
 }
 
 /// The names in a folder, in the order of the catalog.

@@ -10,6 +10,8 @@ pub trait Monitor: Send + Sync {
     fn bytes(&self, _bytes: u64) {}
     /// `entries` more (files, refs, rows) have been worked on.
     fn entries(&self, _entries: u64) {}
+    /// Something worth knowing that is no problem; it is in the operation's result as well.
+    fn note(&self, _text: &str) {}
     /// Something went wrong that does not stop the operation; it is in the operation's result as well.
     fn problem(&self, _error: &Error) {}
 }

@@ -3,6 +3,7 @@
 //! Does not know where they come from, nor when they are whole: it is told.
 
 use super::Run;
+use crate::attributes::Thing;
 use crate::content::Trouble;
 use crate::entry::{Entry, EntryKind, Mtime};
 use crate::walk::{self, Source, Stat, Visitor};
@@ -47,9 +48,7 @@ impl<'r, 'a> Streams<'r, 'a> {
             Trouble::Archive(error) => error,
         })?;
         finish()?;
-        self.run.counts.files += 1;
-        self.run.counts.bytes = self.run.counts.bytes.saturating_add(stored.size);
-        let kind = EntryKind::File { size: stored.size, content: stored.content, digest: stored.digest, hard_link: None };
+        let kind = EntryKind::File { size: stored.size, content: stored.content, digest: stored.digest, sparse: None };
         push(self.run, name, kind, 0o600)?;
         Ok(stored.size)
     }
@@ -111,9 +110,9 @@ impl<'a> Below<'_, 'a> {
 }
 
 impl Visitor for Below<'_, '_> {
-    fn folder(&mut self, path: &[u8], stat: &Stat) -> Result<()> {
+    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()> {
         let (run, path) = self.at(path);
-        run.folder(path, stat)
+        run.folder(path, thing, stat)
     }
 
     fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()> {
@@ -121,9 +120,14 @@ impl Visitor for Below<'_, '_> {
         run.file(path, file, stat)
     }
 
-    fn link(&mut self, path: &[u8], stat: &Stat, target: Vec<u8>) -> Result<()> {
+    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()> {
         let (run, path) = self.at(path);
-        run.link(path, stat, target)
+        run.node(path, thing, stat, kind)
+    }
+
+    fn skipped(&mut self, path: &[u8], why: &str) -> Result<()> {
+        let (run, path) = self.at(path);
+        run.skipped(path, why)
     }
 
     fn unreadable(&mut self, path: &[u8], why: String) -> Result<()> {
@@ -134,5 +138,6 @@ impl Visitor for Below<'_, '_> {
 
 fn push(run: &mut Run<'_>, path: &str, kind: EntryKind, mode: u32) -> Result<()> {
     let now = Mtime { seconds: clock::now().as_second(), nanos: 0 };
-    run.push(&Entry { path: path.as_bytes().to_vec(), kind, mode, uid: 0, gid: 0, user: None, group: None, mtime: now })
+    let path = path.as_bytes().to_vec();
+    run.push(&Entry { path, kind, mode, uid: 0, gid: 0, user: None, group: None, mtime: now, hard_link: None, attributes: None }).map(drop)
 }

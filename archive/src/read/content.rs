@@ -3,7 +3,7 @@
 //! Does not know paths.
 
 use super::frames::{Frame, Frames, no_chunk};
-use crate::entry::{Content, FileDigest};
+use crate::entry::{Content, FileDigest, Sparse};
 use crate::epoch::Secrets;
 use crate::reference::{Decoder, Extent, Item, Member};
 use base::{Error, Result};
@@ -13,10 +13,17 @@ use std::sync::Arc;
 /// What a file's bytes must be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {
-    /// Their number.
+    /// Their number, without holes.
     pub(crate) size: u64,
     /// Their digest.
     pub(crate) digest: FileDigest,
+}
+
+impl Expected {
+    /// Of a file of `size` bytes.
+    pub(crate) fn of(size: u64, sparse: Option<&Sparse>, digest: FileDigest) -> Self {
+        Self { size: sparse.map_or(size, |sparse| sparse.data), digest }
+    }
 }
 
 /// Takes a file's bytes in order and says in the end whether they were the right ones.

@@ -5,5 +5,6 @@
 pub(crate) mod ahead;
 pub(crate) mod content;
 pub(crate) mod frames;
+pub(crate) mod layout;
 pub(crate) mod order;
 pub(crate) mod pack;

@@ -2,10 +2,12 @@
 //!
 //! Does not restore anything.
 
+use super::nodes::Node;
 use super::owner::Owners;
+use super::same::same_content;
 use super::target::{Target, file_type};
 use super::write::same_file;
-use crate::entry::{EntryKind, FileDigest};
+use crate::entry::EntryKind;
 use crate::snapshot::SnapshotReader;
 use base::{At, Error, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -84,8 +86,10 @@ fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<
         let equal = match &entry.kind {
             EntryKind::Dir => file_type(&stat) == FileType::Directory,
             // Without our mark a file's time proves nothing, so its bytes are looked at.
-            EntryKind::File { size, digest, .. } => same_file(&stat, *size, &meta) && content(reader, &mut target, &entry.path)? == *digest,
+            EntryKind::File { size, .. } => same_file(&stat, *size, &meta) && same_content(reader, &entry, &target.open(&entry.path)?)?,
             EntryKind::Link { target: says } => file_type(&stat) == FileType::Symlink && target.read_link(&entry.path)? == *says,
+            EntryKind::Fifo => Node::Fifo.is(&stat),
+            EntryKind::Device { block, major, minor } => Node::Device { block: *block, major: *major, minor: *minor }.is(&stat),
         };
         if !equal {
             return Err(refuse(format!("{} is there and is not what the snapshot has", entry.shown_path())));
@@ -96,13 +100,6 @@ fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<
         return Err(refuse("it holds other things than the snapshot".into()));
     }
     Ok(())
-}
-
-/// The digest of a file that is there.
-fn content(reader: &SnapshotReader, target: &mut Target, path: &[u8]) -> Result<FileDigest> {
-    let mut hasher = reader.secrets().hasher();
-    hasher.update_reader(target.open(path)?).at("read", target.shown(path))?;
-    Ok(FileDigest::of(hasher.finalize().as_bytes()))
 }
 
 /// How many things are below a folder; no link is followed.

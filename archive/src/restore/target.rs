@@ -2,6 +2,8 @@
 //!
 //! Does not read archives, and does not decide what is made.
 
+use super::dress::{Dresser, undress};
+use super::nodes::Node;
 use super::owner::Meta;
 use base::{At, Error, Result, beneath};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timestamps, UTIME_OMIT};
@@ -52,6 +54,7 @@ impl Target {
     /// Makes a folder, mode 0700 while it is being filled.
     pub(super) fn make_folder(&mut self, path: &[u8]) -> Result<()> {
         if path.is_empty() {
+            undress(&self.root);
             return Ok(());
         }
         let used = self.used;
@@ -63,6 +66,7 @@ impl Target {
                     return rustix::fs::mkdirat(folder, name, Mode::RWXU).at("create the folder", &shown);
                 }
                 let existing = beneath::open(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
+                undress(&existing);
                 rustix::fs::fchmod(existing, Mode::RWXU).at("set the mode of", &shown)
             }
             other => other.at("create the folder", &shown),
@@ -108,24 +112,25 @@ impl Target {
         self.at(path, |folder, name| rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("remove", &shown))
     }
 
-    /// Makes a symbolic link with its owner and time.
-    pub(super) fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<()> {
+    /// Makes a link, FIFO or device; `dress` is what it is given then. What an earlier restore left there is replaced.
+    pub(super) fn make_node(
+        &mut self,
+        path: &[u8],
+        node: &Node,
+        dress: impl FnOnce(BorrowedFd<'_>, &OsStr, &Path) -> Result<()>,
+    ) -> Result<()> {
         let shown = self.shown(path);
         let used = self.used;
         self.at(path, |folder, name| {
-            let link = || rustix::fs::symlinkat(OsStr::from_bytes(target), folder, name);
-            let made = match link() {
+            let made = match node.make(folder, name) {
                 Err(rustix::io::Errno::EXIST) if used => {
                     rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("replace", &shown)?;
-                    link()
+                    node.make(folder, name)
                 }
                 other => other,
             };
-            made.at("create the link", &shown)?;
-            if let Some((user, group)) = meta.owner {
-                rustix::fs::chownat(folder, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW).at("set the owner of", &shown)?;
-            }
-            rustix::fs::utimensat(folder, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW).at("set the time of", &shown)
+            made.at(&format!("create the {}", node.word()), &shown)?;
+            dress(folder, name, &shown)
         })
     }
 
@@ -175,13 +180,13 @@ impl Target {
     }
 
     /// Gives a folder its owner, mode and time. The last thing that is done in it.
-    pub(super) fn finish_folder(&mut self, path: &[u8], meta: &Meta) -> Result<()> {
+    pub(super) fn finish_folder(&mut self, path: &[u8], meta: &Meta, dresser: &mut Dresser<'_>) -> Result<()> {
         let shown = self.shown(path);
         // The mode may close it even for us.
         self.last = None;
         let inner = path.strip_suffix(b"/").unwrap_or(path);
         let folder = open_in_steps(self.root.as_fd(), inner)?;
-        dress(&folder, meta, &shown)
+        dresser.opened(&folder, meta, &shown)
     }
 
     /// Does something to a name in the folder that `path` is in; the folder is made if its entry was missing.
@@ -230,21 +235,12 @@ impl Target {
     }
 }
 
-/// Gives an opened file or folder its owner, mode and time, in this order: chown takes mode bits away.
-pub(super) fn dress(file: impl AsFd, meta: &Meta, shown: &Path) -> Result<()> {
-    if let Some((user, group)) = meta.owner {
-        rustix::fs::fchown(&file, Some(user), Some(group)).at("set the owner of", shown)?;
-    }
-    rustix::fs::fchmod(&file, meta.mode).at("set the mode of", shown)?;
-    rustix::fs::futimens(&file, &times(meta)).at("set the time of", shown)
-}
-
 /// What kind of thing a stat tells of.
 pub(super) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn times(meta: &Meta) -> Timestamps {
+pub(super) fn times(meta: &Meta) -> Timestamps {
     let untouched = rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     Timestamps { last_access: untouched, last_modification: meta.mtime }
 }

@@ -2,10 +2,14 @@
 //!
 //! Does not read the catalog.
 
+use super::dress::Dresser;
+use super::nodes::Node;
 use super::owner::Meta;
-use super::target::{Target, dress, file_type};
+use super::target::{Target, file_type};
+use crate::entry::{FileDigest, Sparse};
 use crate::problems::Problems;
 use crate::read::frames::{Frame, no_chunk};
+use crate::read::layout::Layout;
 use crate::read::order::{Batch, Piece, Reached, Wanted, read_all};
 use crate::reference::{Member, RunId};
 use crate::snapshot::SnapshotReader;
@@ -21,8 +25,6 @@ use std::sync::mpsc;
 const BATCHES_AHEAD: usize = 2;
 /// Files that are kept open while they wait for more.
 const OPEN_FILES: usize = 64;
-/// Chunks of zeros at least this long become holes.
-const HOLE: usize = 16 << 10;
 
 /// What to do when it had to stop.
 const GO_ON: &str = "Run the same command again: what is restored already is not restored twice.";
@@ -33,26 +35,63 @@ pub(super) struct FileJob {
     pub(super) path: Vec<u8>,
     pub(super) meta: Meta,
     pub(super) group: Option<u64>,
+    /// With its holes.
+    pub(super) size: u64,
+    pub(super) sparse: Option<Sparse>,
 }
 
-/// A further name of a file.
+/// A link, FIFO or device to be made.
 #[derive(Debug)]
-pub(super) struct NameJob {
-    pub(super) file: FileJob,
-    pub(super) wanted: Wanted,
+pub(super) struct NodeJob {
+    pub(super) path: Vec<u8>,
+    pub(super) node: Node,
+    pub(super) meta: Meta,
+    pub(super) group: Option<u64>,
 }
 
-/// Where a group of hard links was begun, and what its file is like.
+/// Whatever is no folder.
+#[derive(Debug)]
+pub(super) enum Job {
+    File(FileJob, Wanted),
+    Node(NodeJob),
+}
+
+impl Job {
+    fn path(&self) -> &[u8] {
+        match self {
+            Self::File(file, _) => &file.path,
+            Self::Node(node) => &node.path,
+        }
+    }
+
+    fn group(&self) -> Option<u64> {
+        match self {
+            Self::File(file, _) => file.group,
+            Self::Node(node) => node.group,
+        }
+    }
+}
+
+/// All that two names of one thing have in common.
+#[derive(Debug, PartialEq, Eq)]
+enum Looks {
+    File(u64, FileDigest, Meta),
+    Node(Node, Meta),
+}
+
+/// Where a group of hard links was begun, and what is there.
 #[derive(Debug)]
 struct Origin {
     path: Vec<u8>,
-    made: Option<(u64, crate::entry::FileDigest, rustix::fs::Mode, rustix::fs::Timespec)>,
+    made: Option<Looks>,
 }
 
 /// Files that have begun.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Begun {
     open: HashMap<usize, File>,
+    /// Where what comes next of a file belongs.
+    layouts: HashMap<usize, Layout>,
     /// Files that failed: what still comes of them is thrown away.
     given_up: HashSet<usize>,
 }
@@ -64,8 +103,9 @@ pub(super) struct Window {
     pub(super) files: Vec<FileJob>,
     /// Parallel to `files`.
     pub(super) wanted: Vec<Wanted>,
-    pub(super) links: Vec<(Vec<u8>, Vec<u8>, Meta)>,
-    pub(super) names: Vec<NameJob>,
+    pub(super) nodes: Vec<NodeJob>,
+    /// Further names of things.
+    pub(super) names: Vec<Job>,
 }
 
 /// Carries windows out.
@@ -73,6 +113,7 @@ pub(super) struct Writer<'a> {
     pub(super) reader: &'a SnapshotReader,
     pub(super) target: Target,
     pub(super) problems: Problems<'a>,
+    pub(super) dresser: Dresser<'a>,
     pub(super) monitor: &'a dyn Monitor,
     pub(super) entries: u64,
     pub(super) bytes: u64,
@@ -81,10 +122,10 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(reader: &'a SnapshotReader, target: Target, problems: Problems<'a>, monitor: &'a dyn Monitor) -> Self {
-        Self { reader, target, problems, monitor, entries: 0, bytes: 0, origins: HashMap::new() }
+        Self { reader, target, problems, dresser: Dresser::new(reader), monitor, entries: 0, bytes: 0, origins: HashMap::new() }
     }
 
-    /// Whether this entry is a further name of a file that came before. The first one of a group becomes its origin.
+    /// Whether this entry is a further name of something that came before. The first one of a group becomes its origin.
     pub(super) fn is_further_name(&mut self, group: u64, path: &[u8]) -> bool {
         if self.origins.contains_key(&group) {
             return true;
@@ -101,16 +142,20 @@ impl<'a> Writer<'a> {
             self.count(made, 0)?;
         }
         self.write_files(window.files, window.wanted)?;
-        for (path, says, meta) in &window.links {
-            let same = self.target.used() && self.is_link(path, says);
-            let made = if same { Ok(()) } else { self.target.symlink(path, says, meta) };
-            self.count(made, 0)?;
+        for job in &window.nodes {
+            self.make_node(job)?;
         }
         let mut alone = Window::default();
-        for name in window.names {
-            if !self.link(&name)? {
-                alone.files.push(name.file);
-                alone.wanted.push(name.wanted);
+        for job in window.names {
+            if self.link(&job)? {
+                continue;
+            }
+            match job {
+                Job::Node(job) => self.make_node(&job)?,
+                Job::File(file, wanted) => {
+                    alone.files.push(file);
+                    alone.wanted.push(wanted);
+                }
             }
         }
         self.write_files(alone.files, alone.wanted)?;
@@ -123,37 +168,57 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Links a further name; `false` when it must be a file of its own.
-    fn link(&mut self, name: &NameJob) -> Result<bool> {
-        let Some(origin) = name.file.group.and_then(|group| self.origins.get(&group)) else { return Ok(false) };
-        // Whoever says that two different files are one is not believed.
-        let expected = (name.wanted.expected.size, name.wanted.expected.digest, name.file.meta.mode, name.file.meta.mtime);
-        if origin.made != Some(expected) {
+    /// Links a further name; `false` when it must be a thing of its own.
+    fn link(&mut self, job: &Job) -> Result<bool> {
+        let Some(origin) = job.group().and_then(|group| self.origins.get(&group)) else { return Ok(false) };
+        // Whoever says that two different things are one is not believed.
+        let (expected, bytes) = match job {
+            Job::File(file, wanted) => (Looks::File(file.size, wanted.expected.digest, file.meta.clone()), wanted.expected.size),
+            Job::Node(job) => (Looks::Node(job.node.clone(), job.meta.clone()), 0),
+        };
+        if origin.made.as_ref() != Some(&expected) {
             return Ok(false);
         }
-        let linked = self.target.hard_link(&origin.path, &name.file.path);
+        let linked = self.target.hard_link(&origin.path, job.path());
         if linked.is_ok() {
-            self.count(Ok(()), expected.0)?;
+            self.count(Ok(()), bytes)?;
         }
         Ok(linked.is_ok())
     }
 
-    fn is_link(&mut self, path: &[u8], says: &[u8]) -> bool {
-        let there = self.target.look(path).ok().flatten().is_some_and(|stat| file_type(&stat) == FileType::Symlink);
-        there && self.target.read_link(path).is_ok_and(|found| found == says)
+    fn make_node(&mut self, job: &NodeJob) -> Result<()> {
+        let NodeJob { path, node, meta, group } = job;
+        let dresser = &mut self.dresser;
+        let made = if self.target.used() && is_made(&mut self.target, job) {
+            Ok(())
+        } else {
+            let link = matches!(node, Node::Link(_));
+            self.target.make_node(path, node, |folder, name, shown| dresser.named(folder, name, link, meta, shown))
+        };
+        if made.is_ok() {
+            self.note_made(*group, path, Looks::Node(node.clone(), meta.clone()));
+        }
+        match made {
+            Err(error) if matches!(node, Node::Device { .. }) && error.kind() == Kind::Failed => {
+                let shown = self.target.shown(path);
+                self.dresser.lacks.add("a device", &shown, &error.one_line());
+                Ok(())
+            }
+            made => self.count(made, 0),
+        }
     }
 
     /// Whether the file is there already: its time is what an earlier restore set last.
-    fn is_done(&mut self, job: &FileJob, size: u64) -> bool {
+    fn is_done(&mut self, job: &FileJob) -> bool {
         let Ok(Some(stat)) = self.target.look(&job.path) else { return false };
-        same_file(&stat, size, &job.meta)
+        same_file(&stat, job.size, &job.meta)
     }
 
     fn write_files(&mut self, jobs: Vec<FileJob>, wanted: Vec<Wanted>) -> Result<()> {
         let (mut files, mut missing): (Vec<FileJob>, Vec<Wanted>) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(wanted.len()));
         for (job, wanted) in jobs.into_iter().zip(wanted) {
-            if self.target.used() && self.is_done(&job, wanted.expected.size) {
-                self.note_made(&job, &wanted);
+            if self.target.used() && self.is_done(&job) {
+                self.note_file(&job, &wanted);
                 self.count(Ok(()), wanted.expected.size)?;
             } else {
                 files.push(job);
@@ -188,18 +253,20 @@ impl<'a> Writer<'a> {
             if begun.given_up.contains(&piece.file) {
                 continue;
             }
-            let (job, expected) = (&files[piece.file], wanted[piece.file].expected);
+            let job = &files[piece.file];
             let shown = self.target.shown(&job.path);
             let outcome = match piece.state {
                 Reached::Failed(error) => Err(error),
-                Reached::Middle | Reached::Whole => {
-                    self.write_piece(&piece, batch.frame.as_deref(), job, expected.size, &mut begun.open, &shown).and_then(|file| {
-                        if matches!(piece.state, Reached::Middle) {
-                            return Ok(Some(file));
-                        }
-                        dress(&file, &job.meta, &shown).map(|()| None)
-                    })
-                }
+                Reached::Middle | Reached::Whole => self.write_piece(&piece, batch.frame.as_deref(), job, begun, &shown).and_then(|file| {
+                    if matches!(piece.state, Reached::Middle) {
+                        return Ok(Some(file));
+                    }
+                    if let Some(mut layout) = begun.layouts.remove(&piece.file) {
+                        layout.finish(self.reader.frames())?;
+                        file.set_len(job.size).at("write", &shown)?;
+                    }
+                    self.dresser.opened(&file, &job.meta, &shown).map(|()| None)
+                }),
             };
             let outcome = match outcome {
                 Ok(Some(file)) => {
@@ -214,11 +281,12 @@ impl<'a> Writer<'a> {
             };
             match outcome {
                 Ok(()) => {
-                    self.note_made(job, &wanted[piece.file]);
-                    self.count(Ok(()), expected.size)?;
+                    self.note_file(job, &wanted[piece.file]);
+                    self.count(Ok(()), wanted[piece.file].expected.size)?;
                 }
                 Err(error) => {
                     begun.open.remove(&piece.file);
+                    begun.layouts.remove(&piece.file);
                     begun.given_up.insert(piece.file);
                     let kept = self.remove_unfinished(job)?;
                     let what = if kept { "could not be restored completely" } else { "was not restored" };
@@ -232,33 +300,31 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes a piece and gives the open file.
-    fn write_piece(
-        &mut self,
-        piece: &Piece,
-        frame: Option<&Frame>,
-        job: &FileJob,
-        size: u64,
-        open: &mut HashMap<usize, File>,
-        shown: &Path,
-    ) -> Result<File> {
-        let file = match open.remove(&piece.file) {
+    /// Writes a piece and gives the open file. Holes stay holes: nothing is written there.
+    fn write_piece(&mut self, piece: &Piece, frame: Option<&Frame>, job: &FileJob, begun: &mut Begun, shown: &Path) -> Result<File> {
+        let file = match begun.open.remove(&piece.file) {
             Some(file) => file,
             None if piece.offset == 0 => self.target.create(&job.path)?,
             None => self.target.reopen(&job.path)?,
         };
-        let (mut offset, mut hole) = (piece.offset, false);
+        let mut layout =
+            job.sparse.as_ref().map(|sparse| begun.layouts.entry(piece.file).or_insert_with(|| Layout::new(job.size, Some(sparse))));
+        let mut offset = piece.offset;
         for n in &piece.chunks {
             let chunk = frame.and_then(|frame| frame.chunk(*n)).ok_or_else(|| no_chunk(Member { run: RunId(0), frame: 0, n: *n }))?;
-            hole = chunk.len() >= HOLE && chunk.iter().all(|b| *b == 0);
-            if !hole {
-                file.write_all_at(chunk, offset).at("write", shown)?;
+            match &mut layout {
+                None => file.write_all_at(chunk, offset).at("write", shown)?,
+                Some(layout) => {
+                    let mut rest = chunk;
+                    while !rest.is_empty() {
+                        let (place, length) = layout.place(self.reader.frames(), rest.len())?;
+                        file.write_all_at(&rest[..length], place).at("write", shown)?;
+                        rest = &rest[length..];
+                    }
+                }
             }
             offset += chunk.len() as u64;
             self.monitor.bytes(chunk.len() as u64);
-        }
-        if hole && offset == size {
-            file.set_len(size).at("write", shown)?;
         }
         Ok(file)
     }
@@ -269,11 +335,17 @@ impl<'a> Writer<'a> {
         Ok(file_type(&stat) != FileType::RegularFile || self.target.remove(&job.path).is_err())
     }
 
-    fn note_made(&mut self, job: &FileJob, wanted: &Wanted) {
-        if let Some(origin) = job.group.and_then(|group| self.origins.get_mut(&group))
-            && origin.path == job.path
+    fn note_file(&mut self, job: &FileJob, wanted: &Wanted) {
+        if job.group.is_some() {
+            self.note_made(job.group, &job.path, Looks::File(job.size, wanted.expected.digest, job.meta.clone()));
+        }
+    }
+
+    fn note_made(&mut self, group: Option<u64>, path: &[u8], looks: Looks) {
+        if let Some(origin) = group.and_then(|group| self.origins.get_mut(&group))
+            && origin.path == path
         {
-            origin.made = Some((wanted.expected.size, wanted.expected.digest, job.meta.mode, job.meta.mtime));
+            origin.made = Some(looks);
         }
     }
 
@@ -301,10 +373,23 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Whether a link, FIFO or device is there already.
+fn is_made(target: &mut Target, job: &NodeJob) -> bool {
+    let Ok(Some(stat)) = target.look(&job.path) else { return false };
+    job.node.is(&stat)
+        && match &job.node {
+            Node::Link(says) => target.read_link(&job.path).is_ok_and(|found| found == *says),
+            Node::Fifo | Node::Device { .. } => same_time(&stat, &job.meta),
+        }
+}
+
 /// Whether a stat is that of a finished file.
 pub(super) fn same_file(stat: &rustix::fs::Stat, size: u64, meta: &Meta) -> bool {
+    file_type(stat) == FileType::RegularFile && u64::try_from(stat.st_size).is_ok_and(|found| found == size) && same_time(stat, meta)
+}
+
+/// The time is set last, so it marks what is complete.
+fn same_time(stat: &rustix::fs::Stat, meta: &Meta) -> bool {
     let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1));
-    file_type(stat) == FileType::RegularFile
-        && u64::try_from(stat.st_size).is_ok_and(|found| found == size)
-        && time == (meta.mtime.tv_sec, meta.mtime.tv_nsec)
+    time == (meta.mtime.tv_sec, meta.mtime.tv_nsec)
 }

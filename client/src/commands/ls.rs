@@ -4,7 +4,7 @@ use crate::Globals;
 use crate::output::{self, Table};
 use crate::recall::proof::{Content, Proven};
 use crate::recall::{self, Recall, Wanted, inner_path};
-use archive::entry::{Entry, EntryKind};
+use archive::entry::{Entry, EntryKind, Xattrs};
 use archive::epoch::IdentityFile;
 use archive::snapshot::SnapshotReader;
 use base::text::printable;
@@ -49,6 +49,12 @@ struct Row {
     size: u64,
     mtime: Option<Timestamp>,
     target: Option<String>,
+    /// The numbers of a device.
+    device: Option<String>,
+    /// Whether it has an access control list.
+    acl: bool,
+    /// Whether it has extended attributes.
+    xattrs: bool,
 }
 
 /// One ref.
@@ -130,34 +136,52 @@ fn is_near(path: &[u8], folder: &[u8]) -> bool {
 }
 
 fn row(entry: &Entry) -> Row {
-    let (kind, size, target) = match &entry.kind {
-        EntryKind::Dir => ("dir", 0, None),
-        EntryKind::File { size, .. } => ("file", *size, None),
-        EntryKind::Link { target } => ("link", 0, Some(printable(&String::from_utf8_lossy(target)))),
-    };
+    let (mut size, mut target, mut device) = (0, None, None);
+    match &entry.kind {
+        EntryKind::Dir | EntryKind::Fifo => {}
+        EntryKind::File { size: length, .. } => size = *length,
+        EntryKind::Link { target: says } => target = Some(printable(&String::from_utf8_lossy(says))),
+        EntryKind::Device { major, minor, .. } => device = Some(format!("{major},{minor}")),
+    }
+    let attributes = entry.attributes.as_deref();
     Row {
         path: entry.shown_path(),
-        kind,
+        kind: entry.kind.word(),
         mode: format!("{:04o}", entry.mode),
         owner: entry.user.clone().unwrap_or_else(|| entry.uid.to_string()),
         group: entry.group.clone().unwrap_or_else(|| entry.gid.to_string()),
         size,
         mtime: Timestamp::new(entry.mtime.seconds, 0).ok(),
         target,
+        device,
+        acl: attributes.is_some_and(|all| all.acl.is_some() || all.default_acl.is_some()),
+        xattrs: attributes.is_some_and(|all| all.xattrs != Xattrs::default()),
     }
 }
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&["MODE", "OWNER", "GROUP", "SIZE", "CHANGED", "PATH"], "It is empty.");
     for row in rows {
-        let size = if row.kind == "file" { ByteSize(row.size).to_string() } else { row.kind.into() };
+        let size = match &row.device {
+            Some(numbers) => format!("{} {numbers}", row.kind),
+            None if row.kind == "file" => ByteSize(row.size).to_string(),
+            None => row.kind.into(),
+        };
         let path = match &row.target {
             Some(target) => format!("{} -> {target}", row.path),
             None if row.path.is_empty() => ".".into(),
             None => row.path.clone(),
         };
         let changed = row.mtime.map(|time| time.to_string()).unwrap_or_default();
-        table.row([row.mode.clone(), row.owner.clone(), row.group.clone(), size, changed, path]);
+        // As ls shows them: + for an access control list, @ for other attributes.
+        let mark = if row.acl {
+            "+"
+        } else if row.xattrs {
+            "@"
+        } else {
+            ""
+        };
+        table.row([format!("{}{mark}", row.mode), row.owner.clone(), row.group.clone(), size, changed, path]);
     }
     table
 }
