@@ -17,6 +17,7 @@ mod table;
 mod testing;
 
 pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
+pub use declared::sweep_staging;
 pub use git::mirror_name;
 pub use look::{Fate, Look, LookContext, Seen};
 pub use settle::{discard, settle};
@@ -88,6 +89,11 @@ pub trait ClientModule: Send + Sync {
     /// refused.
     fn dataset_settings(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Looks for the programs that it would start, a sentence each: what `config check` says of it.
+    fn programs(&self, _config: &ClientConfig) -> Vec<Result<String>> {
+        Vec::new()
     }
 
     /// Looks, as whoever submits, whether the dataset can be meant: cheap, and silent about what only others can see.
@@ -167,6 +173,8 @@ pub struct RestoreContext<'a> {
     pub tables: &'a [String],
     /// Whether what belongs to a whole database server comes back too: its roles.
     pub globals: bool,
+    /// Whether a restore command that this machine declares for the module is left out: files come back then.
+    pub no_command: bool,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
 }

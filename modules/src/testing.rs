@@ -95,6 +95,7 @@ pub(crate) fn restore_context<'a>(dataset: &'a Dataset, target: &'a Path) -> Res
         files: FileOptions::default(),
         tables: &[],
         globals: false,
+        no_command: false,
         monitor: &Silent,
     }
 }

@@ -380,6 +380,13 @@ impl ClientConfig {
         self.spool.dir.clone().unwrap_or_else(|| self.state.join("export")).join(node.as_str())
     }
 
+    /// Where modules put what they need for the length of one backup or restore: where the packs wait, so that a spool
+    /// with room has it.
+    pub fn staging_path(&self) -> PathBuf {
+        // No node is called so.
+        self.spool.dir.as_ref().map_or_else(|| self.state.join("staging"), |dir| dir.join(".staging"))
+    }
+
     /// The folder for control sockets.
     pub fn runtime_path(&self) -> PathBuf {
         self.runtime.clone().unwrap_or_else(|| super::runtime_folder(&self.state))

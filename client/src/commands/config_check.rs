@@ -86,6 +86,14 @@ fn check(config: &ClientConfig) -> Findings {
             Some(Ok(())) => {}
         }
     }
+    for module in modules::names(Some(config)).into_iter().filter_map(|name| modules::client_module(Some(config), name)) {
+        for found in module.programs(config) {
+            match found {
+                Ok(sentence) => findings.good.push(sentence),
+                Err(error) => findings.wrong.push(error.render()),
+            }
+        }
+    }
     findings
 }
 

@@ -37,6 +37,9 @@ pub struct Restore {
     /// Owners by their numbers, whatever names these have here.
     #[arg(long)]
     numeric_owner: bool,
+    /// The files that were archived, where this configuration declares a restore command for the module.
+    #[arg(long)]
+    no_command: bool,
     /// A keyholder's age identity or ssh key.
     #[arg(long, env = "NIGHTSAFE_IDENTITY", value_name = "FILE")]
     identity: Option<PathBuf>,
@@ -83,7 +86,9 @@ impl To {
             return Ok(Destination::Server);
         }
         let path = Path::new(claim.dataset.path());
-        if own != Some(&claim.client) || !path.is_absolute() {
+        // The restore command of a declared module may know the place of what has only a name.
+        let is_declared = modules::client_module(None, claim.dataset.module()).is_none();
+        if own != Some(&claim.client) || !path.is_absolute() && !is_declared {
             return Err(Error::usage(format!("{}:{} has no place of its own on this machine", claim.client, claim.dataset))
                 .hint("Say where it is to come back to, with --target DIR."));
         }
@@ -124,6 +129,7 @@ impl Restore {
             files,
             tables: &self.tables,
             globals: self.globals,
+            no_command: self.no_command,
             monitor: &progress,
         };
         let report = module.restore(&context, source)?;

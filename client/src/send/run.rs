@@ -63,6 +63,7 @@ impl NodeRun {
     pub fn open(config: &Arc<ClientConfig>, node: &ClientNode, bell: Arc<Bell>) -> Result<Option<Self>> {
         let Some(held) = FileLock::try_now(&state::lock_path(config, &node.name))? else { return Ok(None) };
         sweep_unfinished(&config.export_path(&node.name))?;
+        modules::sweep_staging(config)?;
         let client = config.client_name()?.clone();
         let signer = Signer::from_file(&config.key_path()).map_err(|e| e.hint("nightsafe init makes the key."))?;
         // ssh would only say that it knows no key of that host.

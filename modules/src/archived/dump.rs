@@ -19,7 +19,7 @@ const WORDS: usize = 64 << 10;
 /// How long what a program wrote on stderr is waited for once it has ended: another one may hold the pipe open.
 const REST: Duration = Duration::from_secs(2);
 /// How often a program whose output is read is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// The longest limit, so that every deadline is a time.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
@@ -32,11 +32,12 @@ const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 pub(crate) fn dump(
     streams: &mut Streams<'_, '_>,
     name: &str,
-    command: Command,
+    mut command: Command,
     what: &str,
     limit: Duration,
     monitor: &dyn Monitor,
 ) -> Result<u64> {
+    command.stdout(Stdio::piped());
     let mut group = Group::start(command, limit)?;
     let mut stdout = group.stdout()?;
     let size = streams.put(name, &mut stdout, &mut || {
@@ -52,8 +53,8 @@ pub(crate) fn dump(
 
 /// A program in a process group of its own, with pipes, and a time at which it must have ended. What is left of the
 /// group is killed when this is dropped.
-struct Group {
-    name: String,
+pub(crate) struct Group {
+    pub(crate) name: String,
     child: Child,
     words: Option<mpsc::Receiver<Vec<u8>>>,
     deadline: Instant,
@@ -63,11 +64,15 @@ struct Group {
 }
 
 impl Group {
-    fn start(mut command: Command, limit: Duration) -> Result<Self> {
+    /// Starts `command`, whose standard input and output are the caller's matter.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(mut command: Command, limit: Duration) -> Result<Self> {
         let name = command.get_program().to_string_lossy().rsplit('/').next().unwrap_or_default().to_owned();
         let program = command.get_program().to_owned();
         let deadline = Instant::now() + limit.min(LONGEST);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().at("start", program)?;
+        let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().at("start", program)?;
         let words = child.stderr.take().map(|pipe| {
             let (send, words) = mpsc::channel();
             std::thread::spawn(move || read_words(Timed::new(pipe, deadline + REST, None), &send));
@@ -76,8 +81,23 @@ impl Group {
         Ok(Self { name, child, words, deadline, limit, reaped: false })
     }
 
+    /// The program's input, where it was given a pipe; can be taken once.
+    pub(super) fn stdin(&mut self) -> Result<std::process::ChildStdin> {
+        self.child.stdin.take().ok_or_else(|| Error::failed(format!("{} was started without a pipe", self.name)))
+    }
+
+    /// The program itself.
+    pub(super) fn leader(&self) -> Result<Pid> {
+        pid_of(&self.child).ok_or_else(|| Error::failed(format!("{} has no process id", self.name)))
+    }
+
+    /// When it must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The program's output, which ends with the program, and with an error at the deadline; can be taken once.
-    fn stdout(&mut self) -> Result<impl Read + use<>> {
+    pub(crate) fn stdout(&mut self) -> Result<impl Read + use<>> {
         let pipe = self.child.stdout.take().ok_or_else(|| Error::failed(format!("{} was started without a pipe", self.name)))?;
         Ok(Timed::new(pipe, self.deadline, pid_of(&self.child)))
     }
@@ -86,7 +106,7 @@ impl Group {
     ///
     /// # Errors
     /// When the status is not zero, or the time is over; then the group has been killed.
-    fn finish(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<u8>> {
         let ended = self.wait(self.deadline)?;
         let Some(status) = ended else {
             self.kill();
@@ -101,7 +121,7 @@ impl Group {
 
     /// Ends the group, and puts what the program said to an error that came from elsewhere: that of the pipe, mostly, which
     /// broke because the program had ended.
-    fn explain(&mut self, error: Error) -> Error {
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
         if self.reaped {
             return error;
         }
@@ -136,15 +156,12 @@ impl Group {
     /// Waits until `deadline` for the leader, and ends what it has left running. Only then it is reaped: until then its id
     /// is that of no other group.
     fn wait(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
-        let Some(pid) = pid_of(&self.child) else {
-            return Err(Error::failed(format!("{} has no process id", self.name)));
-        };
+        let pid = self.leader()?;
         let mut pause = Duration::from_millis(1);
         loop {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-            match waitid(WaitId::Pid(pid), options) {
-                Ok(Some(_)) => break,
-                Ok(None) | Err(Errno::INTR) => {}
+            match has_ended(pid) {
+                Ok(true) => break,
+                Ok(false) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error).at("wait for", &self.name),
             }
             if Instant::now() >= deadline {
@@ -184,6 +201,11 @@ impl Drop for Group {
     }
 }
 
+/// Whether a program of ours that was not waited for yet has ended.
+pub(super) fn has_ended(leader: Pid) -> rustix::io::Result<bool> {
+    waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG).map(|status| status.is_some())
+}
+
 fn pid_of(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
@@ -213,7 +235,7 @@ impl<R: Read + AsFd> Timed<R> {
             && now >= self.look
         {
             self.look = now + LOOK;
-            if waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG)?.is_some() {
+            if has_ended(leader)? {
                 let _ = kill_process_group(leader, Signal::KILL);
                 self.rest = Some(usize::try_from(ioctl_fionread(&self.pipe)?).unwrap_or(usize::MAX));
             }

@@ -4,11 +4,13 @@
 
 pub(crate) mod client;
 mod dump;
+mod feed;
 mod restore;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub(crate) use dump::dump;
+pub(crate) use dump::{Group, dump};
+pub(crate) use feed::feed;
 pub(crate) use restore::restore;
 pub(crate) use server::SERVER;

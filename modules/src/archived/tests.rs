@@ -38,17 +38,18 @@ impl Exports for Folder {
     }
 }
 
-struct Setup {
-    folder: tempfile::TempDir,
-    config: ClientConfig,
+/// A client and a node without a network between them.
+pub(crate) struct Setup {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) config: ClientConfig,
     identities: IdentityFile,
     node: Node,
-    dataset: Dataset,
+    pub(crate) dataset: Dataset,
     seq: u64,
 }
 
 impl Setup {
-    fn new(module: &str, path: Option<&str>, more: &str) -> Self {
+    pub(crate) fn new(module: &str, path: Option<&str>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         let identity = age::x25519::Identity::generate();
@@ -59,23 +60,23 @@ impl Setup {
         Self { folder, config, identities, node: Node::new(), dataset, seq: 0 }
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.folder.path().join("data").join(name)
     }
 
-    fn export(&self) -> PathBuf {
+    pub(crate) fn export(&self) -> PathBuf {
         self.config.export_path(&Name::new("node1").unwrap())
     }
 
-    fn exported(&self) -> Vec<PathBuf> {
+    pub(crate) fn exported(&self) -> Vec<PathBuf> {
         std::fs::read_dir(self.export()).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
     }
 
-    fn module(&self) -> Module {
+    pub(crate) fn module(&self) -> Module {
         client_module(Some(&self.config), self.dataset.module()).unwrap()
     }
 
-    fn try_prepare(&mut self) -> Result<(PreparedRequest, Claim)> {
+    pub(crate) fn try_prepare(&mut self) -> Result<(PreparedRequest, Claim)> {
         let id = RequestId::generate().unwrap();
         let context = ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &["tag".into()], monitor: &Silent };
         let prepared = self.module().prepare(&context, &self.dataset)?;
@@ -84,16 +85,16 @@ impl Setup {
         Ok((prepared, claim))
     }
 
-    fn prepare(&mut self) -> (PreparedRequest, Claim) {
+    pub(crate) fn prepare(&mut self) -> (PreparedRequest, Claim) {
         self.try_prepare().unwrap()
     }
 
-    fn fetch(&self, claim: &Claim, attachment: Option<&[u8]>) -> Fetched {
+    pub(crate) fn fetch(&self, claim: &Claim, attachment: Option<&[u8]>) -> Fetched {
         let open = || -> Result<Box<dyn Exports>> { Ok(Box::new(Folder(self.export()))) };
         self.node.with(|context| fetch_from(&open, context, claim, attachment, Instant::now())).unwrap()
     }
 
-    fn settle(&self, claim: &Claim, fetched: &Fetched) {
+    pub(crate) fn settle(&self, claim: &Claim, fetched: &Fetched) {
         let (outcome, missing) = match fetched {
             Fetched::Stored { .. } => (Outcome::Stored, Vec::new()),
             Fetched::Refused { missing, .. } => (Outcome::Refused, missing.clone()),
@@ -123,9 +124,18 @@ impl Setup {
         assert!(self.exported().is_empty());
     }
 
-    fn restore(&self, claim: &Claim, name: &str) -> PathBuf {
+    /// The packs that the node has.
+    pub(crate) fn packs(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(self.node.folder.path().join("packs")).unwrap().map(|file| file.unwrap().path()).collect()
+    }
+
+    pub(crate) fn open(&self, claim: &Claim) -> SnapshotReader {
         let manifest = std::fs::read(self.node.folder.path().join("snapshots").join(claim.id.as_str()).join("manifest")).unwrap();
-        let reader = SnapshotReader::open(Manifest::parse(&manifest).unwrap(), &self.identities, self.node.store.packs()).unwrap();
+        SnapshotReader::open(Manifest::parse(&manifest).unwrap(), &self.identities, self.node.store.packs()).unwrap()
+    }
+
+    pub(crate) fn restore(&self, claim: &Claim, name: &str) -> PathBuf {
+        let reader = self.open(claim);
         let target = self.folder.path().join(name);
         let report = self.module().restore(&restore_context(&self.dataset, &target), RestoreSource::Archive(reader)).unwrap();
         assert!(report.problems.is_empty() && report.entries > 0, "{report:?}");

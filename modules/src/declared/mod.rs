@@ -1,10 +1,26 @@
-//! Modules that the configuration declares by their commands.
+//! Modules that the configuration declares by their commands: `[module.trac]`, `[module.ldap]`, anything.
 //!
 //! Knows no program by name, and gives nothing to a shell.
 
-use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived};
+mod backup;
+mod commands;
+mod restore;
+mod settings;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use staging::sweep_staging;
+
+use crate::look::UNKNOWN;
+use crate::{
+    ClientContext, ClientModule, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived,
+};
 use base::config::ClientConfig;
-use base::{Dataset, Error, Result};
+use base::{Dataset, Error, Result, Silent};
+use settings::Settings;
+use words::Values;
 
 /// A module by the name of its table. A restorer's machine may have no such table.
 pub struct Declared {
@@ -21,9 +37,27 @@ impl Declared {
         Ok(Self { name: name.into() })
     }
 
-    /// There is a table of that name or not: this release carries out none.
-    fn undeclared(&self) -> Error {
-        Error::usage(format!("[module.{}] is no module of this release", self.name))
+    /// The table, where it says what a backup is.
+    fn table(&self, config: &ClientConfig) -> Result<Settings> {
+        let table = Settings::of(config, &self.name)?;
+        if table.backs_up() {
+            return Ok(table);
+        }
+        Err(Error::usage(format!("[module.{}] says how to restore, and not what is archived", self.name))
+            .hint("Write prepare or stream into it; docs/modules.md has examples."))
+    }
+
+    /// The table, where the dataset is one that it can take.
+    fn table_for(&self, config: &ClientConfig, dataset: &Dataset) -> Result<Settings> {
+        let table = self.table(config)?;
+        settings::check_form(dataset)?;
+        if table.takes_path() {
+            crate::settings::absolute(dataset)?;
+        }
+        if table.uses_path() && dataset.path().starts_with('/') {
+            crate::settings::reachable(config, dataset)?;
+        }
+        Ok(table)
     }
 }
 
@@ -36,22 +70,56 @@ impl ClientModule for Declared {
         Lane::Archive
     }
 
-    fn settings(&self, _config: &ClientConfig) -> Result<()> {
-        Err(self.undeclared())
+    fn settings(&self, config: &ClientConfig) -> Result<()> {
+        Settings::of(config, &self.name).map(drop)
     }
 
-    fn check(&self, _config: &ClientConfig, _dataset: &Dataset) -> Result<()> {
-        Err(self.undeclared())
+    fn programs(&self, config: &ClientConfig) -> Vec<Result<String>> {
+        let Ok(table) = Settings::of(config, &self.name) else { return Vec::new() };
+        // The environment may name the search path by the dataset's path; that cannot be known here.
+        let values = Values { path: "/", dataset: "", staging: None, target: None };
+        let restore = table.restore.iter().map(|words| ("restore", words));
+        let commands = table.backup_commands().chain(restore);
+        let found = commands.map(|(field, words)| {
+            commands::program(&table, words, &values)
+                .map(|path| format!("The {field} command of [module.{}] is {}.", self.name, path.display()))
+                .map_err(|error| error.context(format!("the {field} command of [module.{}] cannot be run", self.name)))
+        });
+        found.collect()
     }
 
-    fn prepare(&self, _context: &ClientContext<'_>, _dataset: &Dataset) -> Result<PreparedRequest> {
-        Err(self.undeclared())
+    fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+        self.table_for(config, dataset).map(drop)
+    }
+
+    fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
+        let table = self.table_for(context.config, dataset)?;
+        let values = Values { path: dataset.path(), dataset: &dataset.to_string(), staging: None, target: None };
+        let mut lines = Vec::new();
+        for (field, words) in table.backup_commands() {
+            if field == "check" {
+                commands::run(&table, words, &values, &Silent).map_err(|error| error.context(format!("the check of {dataset} failed")))?;
+                lines.push(format!("The check went well: {}", commands::shown(words, &values)));
+            } else {
+                commands::program(&table, words, &values)?;
+                lines.push(format!("It would run: {}", commands::shown(words, &values)));
+            }
+        }
+        lines.extend(table.take.iter().map(|(name, take)| format!("It would take {} as {name}.", take.shown(dataset.path()))));
+        lines.push(UNKNOWN.into());
+        Ok(Look { lines, ..Look::default() })
+    }
+
+    fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
+        let table = self.table(context.config)?;
+        settings::check_form(dataset)?;
+        archived::client::prepare(context, dataset, |spec| backup::back_up(context, dataset, &table, spec))
     }
 
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
         let RestoreSource::Archive(reader) = source else {
             return Err(Error::failed(format!("the snapshot of {} is no archive", context.dataset)));
         };
-        archived::restore(context, &reader, &format!("what the module {} made", self.name))
+        restore::restore(&self.name, context, &reader)
     }
 }

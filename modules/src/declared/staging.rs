@@ -1,0 +1,123 @@
+//! Private folders that commands write into and read from: held by a lock, removed afterwards, also after a crash.
+//!
+//! Does not know what is in them.
+
+use base::config::ClientConfig;
+use base::{At, Error, FileLock, Monitor, Result, atomic};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// One folder of mode 0700, locked as long as it is used.
+#[derive(Debug)]
+pub(super) struct Staging {
+    folder: PathBuf,
+    _held: File,
+}
+
+/// What is given to commands, within the folder: so that a command may also make or remove it itself.
+const DATA: &str = "data";
+
+impl Staging {
+    /// Makes a folder for the use `name`, with the empty folder that commands are given. Sweeps those of others who are
+    /// gone.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn make(config: &ClientConfig, name: &str) -> Result<Self> {
+        let root = config.staging_path();
+        atomic::make_folder(&root, 0o700)?;
+        let _all = lock(&root)?;
+        sweep_locked(&root);
+        // What is there still is in use, and the folder cannot be made.
+        let folder = root.join(name);
+        if folder.exists() {
+            return Err(Error::failed(format!("{} is used by another process", folder.display())));
+        }
+        atomic::make_folder(&folder, 0o700)?;
+        let held = File::open(&folder).at("open", &folder)?;
+        held.lock().at("lock", &folder)?;
+        atomic::make_folder(&folder.join(DATA), 0o700)?;
+        Ok(Self { folder, _held: held })
+    }
+
+    /// The folder around what commands are given.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The name of what commands are given, in [`Staging::folder`].
+    pub fn inner() -> &'static Path {
+        Path::new(DATA)
+    }
+
+    /// What commands are given.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(DATA)
+    }
+
+    /// Removes it; what cannot be removed is told, and swept later.
+    pub fn remove(self, monitor: &dyn Monitor) {
+        if let Err(error) = remove(&self.folder) {
+            monitor.problem(&error);
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Best effort; what stays is swept.
+        let _ = remove(&self.folder);
+    }
+}
+
+/// Removes what processes that are gone have left behind.
+///
+/// # Errors
+/// When the folder cannot be locked.
+pub fn sweep_staging(config: &ClientConfig) -> Result<()> {
+    let root = config.staging_path();
+    if !root.is_dir() {
+        return Ok(());
+    }
+    let _all = lock(&root)?;
+    sweep_locked(&root);
+    Ok(())
+}
+
+/// Held while folders are made and swept, so that none is swept between its making and its lock.
+fn lock(root: &Path) -> Result<FileLock> {
+    FileLock::wait(&root.join(".lock"))
+}
+
+fn sweep_locked(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // A name that begins with a dot is ours; a folder that is locked is in use.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = remove(&path);
+        }
+    }
+}
+
+/// Removes a folder with all that is in it, also where a command took itself the right to write there.
+fn remove(folder: &Path) -> Result<()> {
+    if atomic::remove_tree(folder).is_ok() {
+        return Ok(());
+    }
+    open_up(folder);
+    atomic::remove_tree(folder)
+}
+
+/// Gives the owner back all rights in a tree, without following links.
+fn open_up(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let _ = std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700));
+        let inner = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+    }
+}
