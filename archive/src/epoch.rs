@@ -82,6 +82,11 @@ impl Secrets {
         blake3::Hasher::new_keyed(&self.chunk)
     }
 
+    /// A text of 64 letters and digits that is always the same for this client and `purpose`, and that nobody else knows.
+    pub fn word(&self, purpose: &str) -> String {
+        blake3::derive_key(purpose, &self.chunk).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The seed of the content-defined cutting.
     pub(crate) fn cutting_seed(&self) -> u64 {
         let derived = blake3::derive_key("nightsafe 2026 seed of content-defined cutting", &self.chunk);

@@ -80,6 +80,10 @@ impl Monitor for Progress {
         self.show();
     }
 
+    fn note(&self, text: &str) {
+        self.bar.suspend(|| super::output::note(format_args!("nightsafe: {}", base::text::printable(text))));
+    }
+
     fn problem(&self, error: &Error) {
         tracing::warn!("{}", error.one_line());
     }

@@ -102,6 +102,14 @@ pub trait ClientModule: Send + Sync {
     /// Of kind usage when the dataset is wrong; failed when nothing is there.
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()>;
 
+    /// Looks, as the sender, whether the source answers, where that is cheap to know and no path shows it.
+    ///
+    /// # Errors
+    /// With what keeps it from answering.
+    fn reach(&self, _config: &ClientConfig, _dataset: &Dataset) -> Result<()> {
+        Ok(())
+    }
+
     /// Tells what a backup would take, without making it and without writing anything. It runs as whoever asks, who may
     /// see less than the sender. A module that does not say otherwise knows nothing beforehand.
     ///

@@ -111,7 +111,10 @@ fn datasets(config: &ClientConfig, findings: &mut Findings) {
     for entry in &config.datasets {
         let nodes: Vec<&str> = config.nodes_of(&entry.address).iter().map(|node| node.name.as_str()).collect();
         let checked = match modules::client_module(Some(config), entry.address.module()) {
-            Some(module) => module.check(config, &entry.address).map_err(|e| e.context(format!("{} cannot be backed up", entry.address))),
+            Some(module) => module
+                .check(config, &entry.address)
+                .and_then(|()| module.reach(config, &entry.address))
+                .map_err(|e| e.context(format!("{} cannot be backed up", entry.address))),
             None => Err(base::Error::usage(format!("{}: there is no module {:?}", entry.address, entry.address.module()))
                 .hint(crate::names::hint(entry.address.module(), modules::names(Some(config)).iter().copied()))),
         };

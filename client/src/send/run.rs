@@ -356,6 +356,10 @@ impl Monitor for NodeRun {
         tracing::debug!("{}: {name}", self.node.name);
     }
 
+    fn note(&self, text: &str) {
+        tracing::info!("{}: {}", self.node.name, base::text::printable(text));
+    }
+
     fn problem(&self, error: &Error) {
         tracing::warn!("{}: {}", self.node.name, error.one_line());
     }

@@ -402,16 +402,33 @@ fn a_dump_that_only_warns_is_stored_and_its_words_are_logged() {
 
 #[test]
 fn pg_dump_is_asked_in_a_way_that_no_name_changes() {
-    let mut setup = Setup::new("postgres", Some("shop"), "[module.postgres]\nbin = \"ROOT/bin\"\nhost = \"/run/pg\"\n");
+    let more = "[module.postgres]\nbin = \"ROOT/bin\"\nhost = \"/run/pg\"\npassfile = \"/etc/pgpass\"\n";
+    let mut setup = Setup::new("postgres", Some("host=evil"), more);
     let bin = setup.folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    std::fs::write(bin.join("pg_dump"), "#!/bin/sh\nfor word in \"$@\"; do echo \"$word\"; done\n").unwrap();
-    std::fs::set_permissions(bin.join("pg_dump"), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = |name: &str, script: &str| {
+        std::fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let dump = |version: &str| {
+        let words = "for word in \"$@\"; do echo \"$word\"; done; echo $PGPASSFILE";
+        program("pg_dump", &format!("if [ \"$1\" = --version ]; then echo 'pg_dump (PostgreSQL) {version}'; else {words}; fi"));
+    };
+    program("psql", "echo 150018");
+    dump("15.18");
     let (prepared, claim) = setup.prepare();
     assert!(is_stored(&setup.fetch(&claim, prepared.attachment.as_deref())));
     let said = std::fs::read_to_string(setup.restore(&claim, "back").join("dump")).unwrap();
-    assert_eq!(said, "--no-password\n--host=/run/pg\n--format=custom\n--compress=0\n--lock-wait-timeout=600000\n-d\ndbname='shop'\n");
-    assert!(setup.module().check(&setup.config, &Dataset::new("postgres", "postgresql:x/y").unwrap()).is_err());
+    let expected =
+        "--no-password\n-d\nhost='/run/pg' dbname='host=evil'\n--format=custom\n--compress=0\n--lock-wait-timeout=600000\n/etc/pgpass\n";
+    assert_eq!(said, expected);
+    // Older than the server: said before anything is dumped, with what to install.
+    dump("13.4");
+    let error = setup.try_prepare().unwrap_err();
+    assert!(error.render().contains("15.18") && error.render().contains("postgresql-client-15"), "{}", error.render());
+    program("psql", "echo 'FATAL:  no password supplied' >&2; exit 2");
+    assert!(setup.try_prepare().unwrap_err().render().contains(".pgpass"));
+    assert!(setup.module().check(&setup.config, &Dataset::new("postgres", &"x".repeat(64)).unwrap()).is_err());
 }
 
 #[test]

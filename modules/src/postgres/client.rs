@@ -1,17 +1,24 @@
-//! The client half: `pg_dump` into a stream, and nothing sent when it ends badly.
+//! The client half: what the configuration names, looked at, dumped and brought back.
 //!
-//! Asks for the dump uncompressed, so that the archive finds what did not change since the last one.
+//! Does not know how PostgreSQL's programs are called.
 
-use super::programs::{Settings, check_name, dbname};
-use super::{DUMP, NAME, restore};
-use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived};
+use super::settings::{Place, Settings};
+use super::{NAME, backup, restore};
+use crate::{
+    ClientContext, ClientModule, Fate, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, Seen,
+    archived,
+};
+use archive::backup::backup_streams;
 use base::config::ClientConfig;
-use base::{Dataset, Error, Result, text};
-use std::io::Read;
+use base::{Dataset, Error, Result};
 
 pub(crate) struct Client;
 
 pub(crate) const CLIENT: Client = Client;
+
+fn place(config: &ClientConfig, dataset: &Dataset) -> Result<Place> {
+    Settings::of(Some(config))?.place(dataset.path())
+}
 
 impl ClientModule for Client {
     fn name(&self) -> &str {
@@ -23,24 +30,47 @@ impl ClientModule for Client {
     }
 
     fn settings(&self, config: &ClientConfig) -> Result<()> {
-        Settings::of(config).map(drop)
+        Settings::of(Some(config)).map(drop)
     }
 
-    fn check(&self, _config: &ClientConfig, dataset: &Dataset) -> Result<()> {
-        check_name(dataset.path()).map(drop)
+    fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+        place(config, dataset).map(drop)
+    }
+
+    fn reach(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+        backup::reach(&place(config, dataset)?).map(drop)
+    }
+
+    fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
+        let place = place(context.config, dataset)?;
+        let from = backup::reach(&place)?;
+        let mut look = Look { entries: Some(0), bytes: Some(0), ..Look::default() };
+        for database in from.databases()?.into_iter().filter(|one| place.database.as_ref().is_none_or(|name| *name == one.name)) {
+            let fate = match database.size {
+                Some(size) if database.open => Fate::Taken(size),
+                _ => Fate::Unreadable("the role may not connect to it"),
+            };
+            (context.tell)(&Seen { name: database.name.as_bytes(), fate });
+            match fate {
+                Fate::Taken(size) => {
+                    look.entries = look.entries.map(|entries| entries + 1);
+                    look.bytes = look.bytes.map(|bytes| bytes.saturating_add(size));
+                }
+                _ => look.unreadable += 1,
+            }
+        }
+        look.lines.push("Sizes are those on the server's disk, with indexes; a dump has none, and is mostly smaller.".into());
+        if place.database.is_none() {
+            look.lines.push("Roles and tablespaces are taken too.".into());
+        }
+        Ok(look)
     }
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
-        let name = check_name(dataset.path())?;
-        let settings = Settings::of(context.config)?;
-        let mut command = settings.program("pg_dump");
-        // A lock that somebody holds for hours must not hold up every other archive.
-        command.args(["--format=custom", "--compress=0", "--lock-wait-timeout=600000", "-d"]).arg(dbname(name));
+        let place = place(context.config, dataset)?;
         archived::client::prepare(context, dataset, |spec| {
-            context.monitor.task(&format!("dumping the database {name}"), None);
-            archive::backup::backup_streams(spec, |streams| {
-                archived::dump(streams, DUMP, command, &format!("the database {name}"), settings.time_limit.0, context.monitor).map(drop)
-            })
+            let from = backup::reach(&place)?;
+            backup_streams(spec, |streams| backup::fill(streams, &from, place.database.as_deref(), spec.secrets, context.monitor))
         })
     }
 
@@ -52,17 +82,4 @@ impl ClientModule for Client {
             }
         }
     }
-}
-
-/// The first of what a program says; the rest is read too, so that it does not stall.
-pub(super) fn read_words(mut from: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let _ = from.by_ref().take(65_536).read_to_end(&mut kept);
-    let _ = std::io::copy(&mut from, &mut std::io::sink());
-    kept
-}
-
-/// Words for an error.
-pub(super) fn shown(words: &[u8]) -> String {
-    text::excerpt(words, 2000)
 }

@@ -1,122 +1,202 @@
-//! The way back: into a new database by `pg_restore`, or as the file `dump`.
+//! The way back: which dumps of a snapshot go to which databases, and the roles; or the files themselves.
 //!
-//! Changes no database that has tables in it.
+//! Does not know how a dump is restored.
 
-use super::DUMP;
-use super::client::{read_words, shown};
-use super::programs::{Settings, check_name, dbname};
-use crate::{Destination, RestoreContext, RestoreReport};
-use archive::restore::{RestoreSpec, restore_tree};
+mod database;
+mod problems;
+
+use super::ask::Answering;
+use super::settings::{Place, Settings};
+use super::{DUMP, GLOBALS, globals, names, sql};
+use crate::{Destination, RestoreContext, RestoreReport, archived};
 use archive::snapshot::SnapshotReader;
-use base::process::Running;
-use base::{At, Error, Result, process};
-use std::io::Write;
-use std::process::Stdio;
-use std::time::Duration;
+use base::{Error, Result};
+use std::collections::BTreeSet;
 
-/// How long a question to the server may take.
-const TIME: Duration = Duration::from_secs(60);
-
-/// Counts what a restore would meet: everything that is in no schema of the server's own and belongs to no extension, and
-/// schemas beside the one that every database has.
-const CONTENT: &str = "SELECT (SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname <> 'public' AND nspname <> 'information_schema' \
-    AND nspname NOT LIKE 'pg\\_%') + (SELECT count(*) FROM \
-    (SELECT relnamespace AS n, oid FROM pg_catalog.pg_class UNION ALL SELECT pronamespace, oid FROM pg_catalog.pg_proc \
-    UNION ALL SELECT typnamespace, oid FROM pg_catalog.pg_type) o JOIN pg_catalog.pg_namespace s ON s.oid = o.n \
-    WHERE s.nspname <> 'information_schema' AND s.nspname NOT LIKE 'pg\\_%' \
-    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e'))";
+/// A dump in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Dump {
+    /// Its file.
+    file: String,
+    /// Its database, in the snapshot of a whole server.
+    database: Option<String>,
+}
 
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> Result<RestoreReport> {
-    if !context.paths.is_empty() {
-        return Err(Error::usage("a database comes back as a whole")
-            .hint("Restore the dump with --target DIR, and choose from it with pg_restore --list."));
-    }
+    let all = dumps(reader)?;
     match context.to {
-        Destination::Stdout => Err(Error::usage("a database comes back to a database or to a folder")
-            .hint("Add --into-db NAME for a new database, or --target DIR for the file DIR/dump.")),
-        Destination::Server => context.refuse_database_options("this snapshot").map(|()| RestoreReport::default()),
-        Destination::Folder(target) => {
-            restore_tree(reader, RestoreSpec { paths: Vec::new(), target, options: context.files, monitor: context.monitor })
+        Destination::Folder(_) | Destination::Stdout => {
+            context.refuse_database_options("what comes back as files")?;
+            let paths = context.paths.iter().map(|path| file_named(&all, path).unwrap_or_else(|| path.clone())).collect::<Vec<_>>();
+            archived::restore(&RestoreContext { paths: &paths, ..*context }, reader, "a dump")
+        }
+        Destination::Server => {
+            context.files.refuse("a database server")?;
+            if !context.paths.is_empty() {
+                return Err(Error::usage("the roles are not in any of the databases").hint("Leave the paths out, or add --into-db NAME."));
+            }
+            let server = Settings::of(context.config)?.server_of(context.dataset.path())?;
+            roles(&Answering::reach(server, None)?, context, reader)
         }
         Destination::Database(name) => {
             context.files.refuse("a database")?;
-            context.refuse_database_options("this snapshot")?;
-            into_database(context, reader, check_name(name)?)
+            let place = Settings::of(context.config)?.place(name)?;
+            let jobs = jobs(&chosen(&all, context.paths)?, &place)?;
+            if !context.tables.is_empty() && jobs.len() != 1 {
+                return Err(Error::usage("tables come back from one database").hint("Name the database behind the dataset."));
+            }
+            into_databases(context, reader, place, &jobs)
         }
     }
 }
 
-fn into_database(context: &RestoreContext<'_>, reader: &SnapshotReader, name: &str) -> Result<RestoreReport> {
-    let settings = context.config.map_or_else(|| Ok(Settings::default()), Settings::of)?;
-    let entry = reader.find(DUMP.as_bytes())?.ok_or_else(|| Error::failed("the snapshot holds no dump"))?;
-    prepare_database(&settings, name)?;
-    context.monitor.task(&format!("restoring into the database {name}"), Some(reader.public().counts.bytes));
-    let mut command = settings.program("pg_restore");
-    command.args(["--exit-on-error", "-d"]).arg(dbname(name));
-    let mut child = Running(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().at("start", "pg_restore")?);
-    let (Some(stdin), Some(stderr)) = (child.0.stdin.take(), child.0.stderr.take()) else {
-        return Err(Error::failed("pg_restore was started without pipes"));
+fn into_databases(context: &RestoreContext<'_>, reader: &SnapshotReader, place: Place, jobs: &[(Dump, String)]) -> Result<RestoreReport> {
+    let to = Answering::reach(place.server, None)?;
+    let mut report = if context.globals { roles(&to, context, reader)? } else { RestoreReport::default() };
+    let single = jobs.len() == 1;
+    for (dump, name) in jobs {
+        let entry = reader.find(dump.file.as_bytes())?.ok_or_else(|| Error::failed(format!("the snapshot holds no {}", dump.file)))?;
+        let job = database::Job { to: &to, reader, entry: &entry, name, tables: context.tables, monitor: context.monitor };
+        match job.run() {
+            Ok(restored) => {
+                report.entries += restored.entries;
+                report.bytes += restored.bytes;
+                report.problems.extend(restored.problems);
+            }
+            Err(error) if single => return Err(error),
+            // The others come back all the same.
+            Err(error) => report.problems.push(format!("{name} was not restored: {}", error.render().replace("\n  ", ". "))),
+        }
+    }
+    Ok(report)
+}
+
+/// All dumps of a snapshot.
+fn dumps(reader: &SnapshotReader) -> Result<Vec<Dump>> {
+    let mut found = Vec::new();
+    for entry in reader.entries() {
+        let Ok(file) = String::from_utf8(entry?.path) else { continue };
+        let database = names::of_file(&file);
+        if database.is_some() || file == DUMP {
+            found.push(Dump { file, database });
+        }
+    }
+    Ok(found)
+}
+
+/// The file that `path` means: a database by its name, or a file of the snapshot.
+fn file_named(all: &[Dump], path: &str) -> Option<String> {
+    all.iter().find(|dump| dump.database.as_deref() == Some(path)).map(|dump| dump.file.clone())
+}
+
+/// The dumps that `paths` name; all when there are none.
+fn chosen(all: &[Dump], paths: &[String]) -> Result<Vec<Dump>> {
+    let paths: Vec<&String> = paths.iter().filter(|path| !path.is_empty()).collect();
+    if paths.is_empty() {
+        return Ok(all.to_vec());
+    }
+    let named = |path: &&String| {
+        let dump = all.iter().find(|dump| dump.database.as_ref() == Some(*path) || dump.file == **path).cloned();
+        dump.ok_or_else(|| {
+            let there = all.iter().filter_map(|dump| dump.database.as_deref()).collect::<Vec<_>>().join(", ");
+            let error = Error::failed(format!("the database {path} is not in the snapshot"));
+            if there.is_empty() {
+                error.hint("It holds one database, and it needs no name here.")
+            } else {
+                error.hint(format!("These are: {there}."))
+            }
+        })
     };
-    let words = std::thread::spawn(move || read_words(stderr));
-    let mut counted = Counted { to: stdin, bytes: 0, monitor: context.monitor };
-    let fed = reader.read_file(&entry, &mut counted);
-    let bytes = counted.bytes;
-    if fed.is_err() {
-        // Before its input ends: it must not take the beginning for the whole.
-        let _ = child.0.kill();
-    }
-    drop(counted);
-    let status = child.0.wait().at("wait for", "pg_restore")?;
-    let words = shown(&words.join().unwrap_or_default());
-    let hint = format!("What was restored so far is in the database {name}; drop it before you try again.");
-    if !status.success() && !words.is_empty() {
-        return Err(Error::failed(format!("pg_restore failed ({status}): {words}")).hint(hint));
-    }
-    fed.map_err(|error| error.hint(hint.clone()))?;
-    if !status.success() {
-        return Err(Error::failed(format!("pg_restore failed ({status}) and said nothing")).hint(hint));
-    }
-    context.monitor.entries(1);
-    Ok(RestoreReport { entries: 1, bytes, ..RestoreReport::default() })
+    let found: Vec<Dump> = paths.iter().map(named).collect::<Result<_>>()?;
+    Ok(found)
 }
 
-/// Makes the database, or finds one that is empty.
-fn prepare_database(settings: &Settings, name: &str) -> Result<()> {
-    let ask = |database: &str, question: &str| {
-        let mut command = settings.program("psql");
-        command.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "-d"]).arg(dbname(database)).arg("-c").arg(question);
-        process::run_ok(command, 65_536, TIME).map(|answer| String::from_utf8_lossy(&answer).trim().to_owned())
+/// Which dump goes to which database.
+fn jobs(chosen: &[Dump], place: &Place) -> Result<Vec<(Dump, String)>> {
+    match (&place.database, chosen) {
+        (_, []) => Err(Error::failed("the snapshot holds no database")),
+        (Some(name), [dump]) => Ok(vec![(dump.clone(), name.clone())]),
+        (Some(_), several) => Err(Error::usage(format!("the snapshot holds {} databases, and one name was given", several.len()))
+            .hint("Name the database that is wanted behind the dataset; or give each its own name with --into-db '*'.")),
+        (None, several) => {
+            let own = |dump: &Dump| {
+                let name = dump.database.clone().ok_or_else(|| {
+                    Error::usage("the snapshot is of one database, and does not say its name").hint("Say it with --into-db NAME.")
+                })?;
+                Ok((dump.clone(), name))
+            };
+            several.iter().map(own).collect()
+        }
+    }
+}
+
+/// Brings back roles and tablespaces that are not there.
+fn roles(to: &Answering, context: &RestoreContext<'_>, reader: &SnapshotReader) -> Result<RestoreReport> {
+    let entry = reader.find(GLOBALS.as_bytes())?.ok_or_else(|| {
+        Error::usage(format!("the snapshot of {} holds no roles", context.dataset))
+            .hint("Those of postgres:* do: restore from one with --globals.")
+    })?;
+    context.monitor.task("restoring the roles", None);
+    let mut bytes = Vec::new();
+    reader.read_file(&entry, &mut bytes)?;
+    let text = sql::text_of(bytes.as_slice())?;
+    let names = |question| -> Result<BTreeSet<String>> { Ok(to.ask_at_home(question)?.into_iter().collect()) };
+    let there = names("SELECT rolname FROM pg_catalog.pg_roles")?;
+    let plan = globals::plan(&text, &there, &names("SELECT spcname FROM pg_catalog.pg_tablespace")?)?;
+    let mut problems = plan.problems;
+    problems.extend(sql::send(to, None, &plan.statements)?);
+    let say = |what: &str, names: &BTreeSet<String>| {
+        if !names.is_empty() {
+            let all = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            context.monitor.note(&format!("{what}: {all}"));
+        }
     };
-    if ask("postgres", &format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}'", name.replace('\'', "''")))? == "0" {
-        let mut command = settings.program("createdb");
-        // The dump brings what a template could have put there already.
-        command.args(["--template=template0", "--", name]);
-        return process::run_ok(command, 65_536, TIME).map(|_| ());
+    let now = names("SELECT rolname FROM pg_catalog.pg_roles UNION ALL SELECT spcname FROM pg_catalog.pg_tablespace")?;
+    let made: BTreeSet<String> = plan.made.intersection(&now).cloned().collect();
+    say("roles and tablespaces that were made", &made);
+    say("roles that are there already and stay as they are", &plan.left);
+    say("roles that are superusers now", &plan.superusers);
+    if !plan.without_password.is_empty() {
+        let all = plan.without_password.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        problems.push(format!("these roles came back without a password, because the snapshot has none: {all}; set one with \\password"));
     }
-    if ask(name, CONTENT)? == "0" {
-        return Ok(());
-    }
-    Err(Error::refused(format!("the database {name} is there and is not empty"))
-        .hint("Name a database that does not exist yet; it will be made."))
+    Ok(RestoreReport { entries: made.len() as u64, bytes: text.len() as u64, problems, ..RestoreReport::default() })
 }
 
-/// Counts what passes.
-struct Counted<'a, W> {
-    to: W,
-    bytes: u64,
-    monitor: &'a dyn base::Monitor,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<W: Write> Write for Counted<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = self.to.write(bytes)?;
-        self.bytes += n as u64;
-        self.monitor.bytes(n as u64);
-        Ok(n)
+    fn dump(database: &str) -> Dump {
+        Dump { file: names::file_of(database), database: Some(database.into()) }
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.to.flush()
+    #[test]
+    fn which_dump_goes_where() {
+        let all = [dump("a"), dump("b/c")];
+        let single = [Dump { file: DUMP.into(), database: None }];
+        let place = |name: &str| Settings::of(None).unwrap().place(name).unwrap();
+        let jobs_of = |all: &[Dump], paths: &[&str], to: &str| {
+            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+            let jobs = jobs(&chosen(all, &paths)?, &place(to))?;
+            Ok::<_, Error>(jobs.into_iter().map(|(dump, name)| format!("{} to {name}", dump.file)).collect::<Vec<_>>())
+        };
+        assert_eq!(jobs_of(&single, &[], "x").unwrap(), ["dump to x"]);
+        assert_eq!(jobs_of(&single, &["dump"], "x").unwrap(), ["dump to x"]);
+        assert_eq!(jobs_of(&all, &["a"], "x").unwrap(), ["databases/a.dump to x"]);
+        assert_eq!(jobs_of(&all, &["databases/a.dump"], "x").unwrap(), ["databases/a.dump to x"]);
+        assert_eq!(jobs_of(&all, &["b/c"], "*").unwrap(), ["databases/b%2Fc.dump to b/c"]);
+        assert_eq!(jobs_of(&all, &[], "*").unwrap().len(), 2);
+        for (all, paths, to, word) in [
+            (&all[..], &[][..], "x", "2 databases"),
+            (&all[..], &["nosuch"][..], "x", "nosuch"),
+            (&single[..], &["nosuch"][..], "x", "nosuch"),
+            (&single[..], &[][..], "*", "one database"),
+            (&[][..], &[][..], "x", "no database"),
+        ] {
+            let error = jobs_of(all, paths, to).unwrap_err();
+            assert!(error.one_line().contains(word), "{}", error.one_line());
+        }
     }
 }
