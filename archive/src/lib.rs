@@ -35,6 +35,15 @@ pub trait PackSource: Send + Sync {
     /// # Errors
     /// When there is none, or it cannot be opened.
     fn pack(&self, digest: &Blake3) -> Result<Box<dyn ReadAt>>;
+
+    /// Key files that were added later to the epoch with this recipient; they are not trusted.
+    ///
+    /// # Errors
+    /// When the place cannot be reached.
+    fn key_files(&self, recipient: &str) -> Result<Vec<epoch::KeyFile>> {
+        let _ = recipient;
+        Ok(Vec::new())
+    }
 }
 
 /// What readers accept at most. Nothing is allocated by a length that somebody else chose beyond these.

@@ -3,7 +3,7 @@
 //! Does not know who signed for a manifest; its digest stands in the request.
 
 use crate::entry::{bytes_of, newer, text_or_base64, unreadable};
-use crate::epoch::{ChunkId, EpochKey, Secrets, encrypt};
+use crate::epoch::{ChunkId, EpochKey, Secrets, encrypt, is_epoch_recipient};
 use crate::limits;
 use crate::reference::{Member, RunId};
 use base::{Blake3, Dataset, Error, Name, RequestId, Result};
@@ -152,7 +152,7 @@ impl Manifest {
             return Err(wrong("its sealed part is not the one that the public part names"));
         }
         public.epoch.key_file_bytes()?;
-        if !public.epoch.recipient.starts_with("age1") || public.epoch.recipients.is_empty() {
+        if !is_epoch_recipient(&public.epoch.recipient) || public.epoch.recipients.is_empty() {
             return Err(wrong("it does not say for whom it is"));
         }
         let names: BTreeSet<_> = public.packs.iter().map(|pack| pack.digest).collect();

@@ -35,7 +35,7 @@ impl SnapshotReader {
     /// # Errors
     /// When none of the identities opens it, or its parts do not belong together.
     pub fn open(manifest: Manifest, identities: &IdentityFile, source: Arc<dyn PackSource>) -> Result<Self> {
-        let key = open_epoch(&manifest.public, identities)?;
+        let key = open_epoch(&manifest.public.epoch, identities, &|| source.key_files(&manifest.public.epoch.recipient))?;
         let sealed = manifest.open(&key)?;
         let packs = manifest.public.packs.iter().copied().zip(sealed.packs.iter().copied()).collect();
         Ok(Self { frames: Frames::new(source, key, packs)?, public: manifest.public, sealed })

@@ -44,6 +44,9 @@ pub struct Accepted {
     pub packs: u64,
     /// How much the client could not read, as the manifest counts it.
     pub unreadable: u64,
+    /// The recipient of the epoch that an archive is sealed to, as the manifest names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
 }
 
 /// What is known of a snapshot before it has its place in the order, for [`Accepted::new`].
@@ -67,12 +70,14 @@ pub struct AcceptedParts<'a> {
     pub packs: u64,
     /// See [`Accepted::unreadable`].
     pub unreadable: u64,
+    /// See [`Accepted::epoch`].
+    pub epoch: Option<&'a str>,
 }
 
 impl Accepted {
     /// Puts the file's content together.
     pub fn new(parts: AcceptedParts<'_>) -> Self {
-        let AcceptedParts { claim, received, order, bytes_fetched, bytes_stored, seconds, bytes, packs, unreadable } = parts;
+        let AcceptedParts { claim, received, order, bytes_fetched, bytes_stored, seconds, bytes, packs, unreadable, epoch } = parts;
         Self {
             version: crate::config::VERSION,
             id: claim.id.clone(),
@@ -88,6 +93,7 @@ impl Accepted {
             bytes,
             packs,
             unreadable,
+            epoch: epoch.map(str::to_owned),
         }
     }
 
@@ -129,6 +135,7 @@ mod tests {
             bytes: 1000,
             packs: 1,
             unreadable: 0,
+            epoch: Some("age1x".into()),
         }
     }
 

@@ -34,6 +34,9 @@ pub struct ListedSnapshot {
     /// How much the client could not read.
     #[serde(default)]
     pub unreadable: u64,
+    /// The recipient of the epoch that an archive is sealed to.
+    #[serde(default)]
+    pub epoch: Option<String>,
 }
 
 impl From<Accepted> for ListedSnapshot {
@@ -50,6 +53,7 @@ impl From<Accepted> for ListedSnapshot {
             bytes: accepted.bytes,
             packs: accepted.packs,
             unreadable: accepted.unreadable,
+            epoch: accepted.epoch,
         }
     }
 }

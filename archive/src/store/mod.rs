@@ -10,6 +10,7 @@
 //! snapshots/<id>/       one accepted snapshot: commit tree request.toml  manifest | refs  accepted.toml
 //! incoming/<id>/        one fetch: <64 hex> complete and flushed, .tmp-<64 hex> being written, snapshot/ being prepared
 //! damaged/<64 hex>      packs that were found damaged
+//! keys/<age1…>/<n>.json  key files that an administrator added to an epoch, n from 1 to 32
 //! usage.toml            bytes held and the last place in the order; may be deleted at any time
 //! store.lock            flock; only those who change packs/ or snapshots/ take it
 //! ```
@@ -44,6 +45,7 @@
 
 mod accept;
 mod incoming;
+mod keys;
 mod layout;
 mod listing;
 mod packs;
@@ -55,6 +57,7 @@ mod tests;
 pub use accept::{AcceptFacts, AcceptVerdict, Content, ContentFacts, Known, PackFacts, Quota, Stats, check_accept};
 pub use base::Accepted;
 pub use incoming::PackWriter;
+pub use keys::{Installed, key_file_name};
 pub use listing::{Stored, StoredContent, StoredSnapshot};
 pub use packs::StorePacks;
 

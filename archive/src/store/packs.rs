@@ -4,6 +4,7 @@
 
 use super::layout::Layout;
 use crate::PackSource;
+use crate::epoch::KeyFile;
 use base::{At, Blake3, Error, ReadAt, Result, beneath};
 use std::path::Path;
 
@@ -31,5 +32,9 @@ impl PackSource for StorePacks {
         };
         let file = beneath::regular_file(beneath::folder(&self.layout.packs())?, Path::new(&digest.hex()))?;
         Ok(Box::new(file))
+    }
+
+    fn key_files(&self, recipient: &str) -> Result<Vec<KeyFile>> {
+        Ok(super::keys::key_files(&self.layout, recipient))
     }
 }

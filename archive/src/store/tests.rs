@@ -361,6 +361,7 @@ fn take_note(store: &Store, claim: &Claim, manifest: &Manifest) -> Vec<u8> {
         bytes: manifest.public.counts.bytes,
         packs: 1,
         unreadable: 0,
+        epoch: None,
     };
     assert_eq!(usage::Usage::get(&store.layout).unwrap().order, 1);
     Accepted::new(parts).to_toml().unwrap()

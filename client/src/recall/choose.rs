@@ -128,6 +128,7 @@ mod tests {
             bytes: 0,
             packs: 0,
             unreadable: 0,
+            epoch: None,
             module: "files".into(),
         }
     }
