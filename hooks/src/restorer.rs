@@ -64,16 +64,28 @@ struct Stores<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Pack(Name),
+    KeyFile(Name),
     Snapshot(Name, RequestId),
 }
 
-/// Reads `<client>/packs/<hex>` and `<client>/snapshots/<id>/<file>`.
+/// Reads `<client>/packs/<hex>`, `<client>/snapshots/<id>/<file>` and `<client>/keys/<epoch>/<n>.json`.
 fn asked(name: &str) -> Option<Asked> {
     let (client, rest) = name.split_once('/')?;
     let client = Name::new(client).ok()?;
     let (folder, rest) = rest.split_once('/')?;
     match folder {
         "packs" => (rest.len() == 64 && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(Asked::Pack(client)),
+        // What a key file holds is sealed, and says no more than the manifests of its epoch do.
+        "keys" => {
+            let (epoch, file) = rest.split_once('/')?;
+            let number = file.strip_suffix(".json")?;
+            let plain = epoch.len() == 62
+                && epoch.starts_with("age1")
+                && epoch.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                && (1..=2).contains(&number.len())
+                && number.bytes().all(|b| b.is_ascii_digit());
+            plain.then_some(Asked::KeyFile(client))
+        }
         "snapshots" => {
             let (id, file) = rest.split_once('/')?;
             let plain = file.len() <= 64
@@ -88,7 +100,7 @@ fn asked(name: &str) -> Option<Asked> {
 impl Stores<'_> {
     fn allowed(&mut self, asked: &Asked) -> bool {
         match asked {
-            Asked::Pack(client) => self.grant.reads_any(client),
+            Asked::Pack(client) | Asked::KeyFile(client) => self.grant.reads_any(client),
             Asked::Snapshot(client, id) => {
                 if !self.grant.reads_any(client) {
                     return false;
@@ -135,6 +147,8 @@ mod tests {
         let hex = "a".repeat(64);
         assert_eq!(asked(&format!("web1/packs/{hex}")), Some(Asked::Pack(Name::new("web1").unwrap())));
         assert!(matches!(asked("web1/snapshots/20261120T031500Z-3f9a1c7e/request.toml"), Some(Asked::Snapshot(..))));
+        let epoch = format!("age1{}", "q".repeat(58));
+        assert!(matches!(asked(&format!("web1/keys/{epoch}/1.json")), Some(Asked::KeyFile(..))));
         for bad in [
             "",
             "web1",
@@ -148,6 +162,14 @@ mod tests {
             &format!("admin/packs/{hex}"),
             &format!("web1/damaged/{hex}"),
             "web1/pool/C20261120T031500Z-3f9a1c7e",
+            &format!("web1/keys/{epoch}"),
+            &format!("web1/keys/{epoch}/.json"),
+            &format!("web1/keys/{epoch}/100.json"),
+            &format!("web1/keys/{epoch}/x.json"),
+            &format!("web1/keys/{epoch}/../1.json"),
+            &format!("web1/keys/{epoch}q/1.json"),
+            &format!("web1/keys/{}/1.json", epoch.to_uppercase()),
+            "web1/keys/../1.json",
             "web1/snapshots/20261120T031500Z-3f9a1c7e",
             "web1/snapshots/20261120T031500Z-3f9a1c7e/",
             "web1/snapshots/20261120T031500Z-3f9a1c7e/..",

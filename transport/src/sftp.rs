@@ -100,6 +100,11 @@ impl Link {
 }
 
 impl Sftp {
+    /// Whether the session broke, or has lasted as long as it may.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.link.deadline || self.link.stream.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Opens a file for reading at offsets; its size is what the peer says.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const LIMIT: usize = 1 << 20;
 
 type Ready = Box<dyn age::Identity + Send + Sync>;
+/// A plugin by its name, with all its identities.
+type Plugin = (String, Ready);
 
 /// What a keyholder has: age identities, ssh private keys and identities of plugins, of one file or of several.
 ///
@@ -31,8 +33,7 @@ pub struct IdentityFile {
 struct Inner {
     /// Usable without asking.
     ready: Vec<Ready>,
-    /// Plugins, one for all its identities, by name.
-    plugins: Vec<(String, Ready)>,
+    plugins: Vec<Plugin>,
     locked: Vec<Locked>,
     known: HashMap<String, EpochKey>,
 }
@@ -217,11 +218,11 @@ impl Found {
     }
 
     /// The keys that are ready, and the plugins that were found.
-    fn keys(self, ask: &Arc<dyn Ask>) -> Result<(Vec<Ready>, Vec<(String, Ready)>)> {
+    fn keys(self, ask: &Arc<dyn Ask>) -> Result<(Vec<Ready>, Vec<Plugin>)> {
         let mut names: Vec<&str> = self.plugins.iter().map(age::plugin::Identity::plugin).collect();
         names.sort_unstable();
         names.dedup();
-        let mut plugins: Vec<(String, Ready)> = Vec::new();
+        let mut plugins: Vec<Plugin> = Vec::new();
         for name in names {
             let asking = ForPlugin { ask: Arc::clone(ask), program: format!("age-plugin-{name}") };
             let plugin = IdentityPluginV1::new(name, &self.plugins, asking)

@@ -17,7 +17,7 @@ const TIME: Duration = Duration::from_secs(120);
 enum Key {
     X25519(age::x25519::Recipient),
     Tag(age::tag::Recipient),
-    TagPq(age::tagpq::Recipient),
+    TagPq(Box<age::tagpq::Recipient>),
     Ssh(age::ssh::Recipient),
     Plugin(age::plugin::Recipient),
 }
@@ -99,7 +99,7 @@ impl Recipients {
             match key {
                 Key::X25519(key) => resolved.push(Box::new(key.clone())),
                 Key::Tag(key) => resolved.push(Box::new(key.clone())),
-                Key::TagPq(key) => resolved.push(Box::new(key.clone())),
+                Key::TagPq(key) => resolved.push(key.clone()),
                 Key::Ssh(key) => resolved.push(Box::new(key.clone())),
                 Key::Plugin(key) => of_plugins.push(key.clone()),
             }
@@ -176,7 +176,7 @@ fn parse(text: &str) -> Result<(String, Key)> {
     if text.starts_with("age1tagpq1")
         && let Ok(key) = text.parse::<age::tagpq::Recipient>()
     {
-        return Ok((text.into(), Key::TagPq(key)));
+        return Ok((text.into(), Key::TagPq(Box::new(key))));
     }
     match text.parse::<age::plugin::Recipient>() {
         Ok(key) => Ok((text.into(), Key::Plugin(key))),

@@ -2,16 +2,15 @@
 
 use crate::Globals;
 use crate::output::{self, Table};
+use crate::recall::keys::Keys;
 use crate::recall::proof::{Content, Proven};
 use crate::recall::{self, Recall, Wanted, inner_path};
 use archive::entry::{Entry, EntryKind, Xattrs};
-use archive::epoch::IdentityFile;
 use archive::snapshot::SnapshotReader;
 use base::text::printable;
 use base::{ByteSize, Error, Exit, Result};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// Show what is in a snapshot: files of an archive, refs of a git repository.
 #[derive(Debug, clap::Args)]
@@ -27,9 +26,8 @@ pub struct Ls {
     /// Everything below, not one level alone.
     #[arg(short, long)]
     recursive: bool,
-    /// A keyholder's age identity or ssh key.
-    #[arg(long, env = "NIGHTSAFE_IDENTITY", value_name = "FILE")]
-    identity: Option<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
     #[command(flatten)]
     from: recall::From,
     /// An array of objects instead of a table.
@@ -83,7 +81,7 @@ impl Ls {
         }
         let dataset = proven.claim.dataset.clone();
         let inside = self.path.as_deref().map(|path| inner_path(&dataset, path)).unwrap_or_default();
-        let reader = open_archive(&recall, proven, self.identity.as_deref())?;
+        let reader = open_archive(&recall, proven, &self.keys)?;
         let mut rows = Vec::new();
         let mut exit = Exit::Done;
         for entry in reader.below(inside.as_bytes())? {
@@ -113,17 +111,17 @@ impl Ls {
 ///
 /// # Errors
 /// Of kind usage when there is no identity; otherwise as opening fails.
-pub fn open_archive(recall: &Recall, proven: Proven, identity: Option<&std::path::Path>) -> Result<SnapshotReader> {
+pub fn open_archive(recall: &Recall, proven: Proven, keys: &Keys) -> Result<SnapshotReader> {
     let Content::Archive(manifest) = proven.content else {
         return Err(Error::usage(format!("{} is no archive", proven.claim.dataset)));
     };
-    let identity = identity.ok_or_else(|| {
+    let identities = keys.load()?.ok_or_else(|| {
         Error::usage("archives are encrypted, and no identity was given").hint(format!(
             "Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY. The snapshot was made for: {}.",
             manifest.public.epoch.recipients.join(", ")
         ))
     })?;
-    SnapshotReader::open(*manifest, &IdentityFile::load(identity)?, recall.source.packs(&proven.claim.client)?)
+    SnapshotReader::open(*manifest, &identities, recall.source.packs(&proven.claim.client)?)
 }
 
 /// Whether `path` is `folder` itself or one level below it.

@@ -3,6 +3,7 @@
 mod cancel;
 mod config_check;
 mod init;
+mod keys;
 mod log;
 mod ls;
 mod node;
@@ -32,6 +33,7 @@ pub enum Command {
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
     Restore(restore::Restore),
+    Keys(keys::Keys),
     Node(node::Node),
     Config(config_check::Config),
 }
@@ -53,6 +55,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
         Command::Snapshots(command) => command.run(globals),
         Command::Ls(command) => command.run(globals),
         Command::Restore(command) => command.run(globals),
+        Command::Keys(command) => command.run(globals),
         Command::Node(command) => command.run(&load(globals)?),
         Command::Config(command) => command.run(globals),
     }

@@ -4,6 +4,7 @@ use super::ls::open_archive;
 use crate::Globals;
 use crate::output;
 use crate::progress::Progress;
+use crate::recall::keys::Keys;
 use crate::recall::proof::Content;
 use crate::recall::{self, Recall, Wanted, inner_path};
 use base::{ByteSize, Claim, Error, Exit, Name, Result};
@@ -40,9 +41,8 @@ pub struct Restore {
     /// The files that were archived, where this configuration declares a restore command for the module.
     #[arg(long)]
     no_command: bool,
-    /// A keyholder's age identity or ssh key.
-    #[arg(long, env = "NIGHTSAFE_IDENTITY", value_name = "FILE")]
-    identity: Option<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
     #[command(flatten)]
     from: recall::From,
 }
@@ -114,7 +114,7 @@ impl Restore {
         say(&proven.describe());
         let module = modules::restoring_module(recall.config.as_ref(), dataset.module())?;
         let source = match proven.content {
-            Content::Archive(_) => RestoreSource::Archive(open_archive(&recall, proven, self.identity.as_deref())?),
+            Content::Archive(_) => RestoreSource::Archive(open_archive(&recall, proven, &self.keys)?),
             Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(client, dataset), refs },
             Content::Nothing => RestoreSource::Nothing,
         };

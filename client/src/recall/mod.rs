@@ -3,6 +3,8 @@
 //! `source` reads, `choose` picks, `proof` believes nothing that a client has not signed, `seen` remembers how far it went.
 
 pub mod choose;
+pub mod epochs;
+pub mod keys;
 pub mod proof;
 mod seen;
 pub mod source;
@@ -59,6 +61,14 @@ impl Recall {
         self.config.as_ref().and_then(|config| config.name.as_ref())
     }
 
+    /// Whose signatures count.
+    ///
+    /// # Errors
+    /// Of kind usage when nobody's does.
+    pub fn signers(&self) -> Result<proof::Signers> {
+        proof::Signers::load(self.config.as_ref(), self.signers.as_deref())
+    }
+
     /// Chooses a snapshot and proves it.
     ///
     /// # Errors
@@ -80,7 +90,7 @@ impl Recall {
                 )
             }
         };
-        let signers = proof::Signers::load(self.config.as_ref(), self.signers.as_deref())?;
+        let signers = self.signers()?;
         let proven = proof::prove(&self.source, chosen, &signers)?;
         if newest {
             self.compare(offered, &proven)?;

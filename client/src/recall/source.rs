@@ -4,13 +4,14 @@
 
 use super::choose::Offered;
 use archive::PackSource;
+use archive::epoch::{KEY_FILE_BYTES, KEY_FILES, KeyFile};
 use archive::limits;
-use archive::store::{Store, StoredContent};
+use archive::store::{Store, StoredContent, key_file_name};
 use base::config::ClientConfig;
 use base::{Blake3, Dataset, Error, Name, Payload, Proof, ReadAt, RequestId, Result};
 use modules::MirrorFrom;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use transport::{Endpoint, Peer, Sftp};
 
@@ -36,6 +37,8 @@ pub enum Source {
         node: Name,
         /// The way to it, as a restorer.
         peer: Arc<Peer>,
+        /// One session for all small files: opening one costs more than most of them.
+        session: Mutex<Option<Arc<Sftp>>>,
     },
 }
 
@@ -68,7 +71,7 @@ impl Source {
             key: login.map_or_else(|| config.key_path(), |login| login.key.clone()),
             runtime: runtime(config),
         })?;
-        Ok(Self::Remote { node: node.name.clone(), peer: Arc::new(peer) })
+        Ok(Self::Remote { node: node.name.clone(), peer: Arc::new(peer), session: Mutex::default() })
     }
 
     /// What to call it in messages.
@@ -96,7 +99,7 @@ impl Source {
             Self::Local { store } => {
                 store.readable_snapshots(&crate::output::Complaints)?.into_iter().map(|one| Offered::from(one.accepted)).collect()
             }
-            Self::Remote { node, peer } => {
+            Self::Remote { node, peer, .. } => {
                 let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
                 })?;
@@ -115,8 +118,8 @@ impl Source {
     pub fn proof(&self, client: &Name, id: &RequestId) -> Result<Proof> {
         match self {
             Self::Local { store } => Ok(store.snapshot(id)?.proof),
-            Self::Remote { peer, .. } => {
-                let sftp = peer.sftp()?;
+            Self::Remote { peer, session, .. } => {
+                let sftp = open_session(peer, session)?;
                 let read = |name: &str| sftp.read(&format!("{client}/snapshots/{id}/{name}"), OBJECT_LIMIT);
                 Ok(Proof { commit: read("commit")?, tree: read("tree")?, request: read("request.toml")? })
             }
@@ -137,7 +140,9 @@ impl Source {
             Self::Local { store } => match store.snapshot(id)?.content {
                 StoredContent::Manifest(bytes) | StoredContent::Refs(bytes) => Ok(bytes),
             },
-            Self::Remote { peer, .. } => peer.sftp()?.read(&format!("{client}/snapshots/{id}/{name}"), limits::MANIFEST),
+            Self::Remote { peer, session, .. } => {
+                open_session(peer, session)?.read(&format!("{client}/snapshots/{id}/{name}"), limits::MANIFEST)
+            }
         }
     }
 
@@ -160,6 +165,17 @@ impl Source {
             Self::Remote { peer, .. } => MirrorFrom::Remote { peer: Arc::clone(peer), name: format!("{client}/mirrors/{name}") },
         }
     }
+}
+
+/// The session for small files, opened when it is first needed.
+fn open_session(peer: &Peer, session: &Mutex<Option<Arc<Sftp>>>) -> Result<Arc<Sftp>> {
+    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(open) = session.as_ref().filter(|open| !open.is_over()) {
+        return Ok(Arc::clone(open));
+    }
+    let opened = Arc::new(peer.sftp()?);
+    *session = Some(Arc::clone(&opened));
+    Ok(opened)
 }
 
 /// Where control sockets go: a restorer's machine may have no state folder that he can write.
@@ -189,5 +205,24 @@ struct RemotePacks {
 impl PackSource for RemotePacks {
     fn pack(&self, digest: &Blake3) -> Result<Box<dyn ReadAt>> {
         Ok(Box::new(self.sftp.open(&format!("{}/packs/{}", self.client, digest.hex()))?))
+    }
+
+    fn key_files(&self, recipient: &str) -> Result<Vec<KeyFile>> {
+        let mut files = Vec::new();
+        for number in 1..=KEY_FILES {
+            let name = format!("{}/{}", self.client, key_file_name(recipient, number));
+            let read = match self.sftp.try_open(&name) {
+                Ok(None) => continue,
+                Ok(Some(_)) => self.sftp.read(&name, KEY_FILE_BYTES).and_then(|bytes| KeyFile::parse(&bytes)),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(file) => files.push(file),
+                Err(error) if error.kind() == base::Kind::NotNow => return Err(error),
+                // It opens nothing then, and the manifest's own key file is as good as ever.
+                Err(error) => tracing::warn!("{name} is passed over: {}", error.one_line()),
+            }
+        }
+        Ok(files)
     }
 }

@@ -6,6 +6,7 @@ pub mod admin_recover;
 pub mod client;
 pub mod config;
 pub mod init;
+pub mod keys;
 pub mod log;
 pub mod poll;
 pub mod restorer;
