@@ -9,7 +9,7 @@ use base::text::printable;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// The longest secret or answer, in bytes.
@@ -37,7 +37,7 @@ impl Person {
     }
 
     /// The file's next line. The file is read once: it may be a pipe.
-    fn from_file(&self, file: &PathBuf) -> Option<SecretString> {
+    fn next_line(&self, file: &Path) -> Option<SecretString> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.read.is_none() {
             let read = File::open(file).and_then(|file| base::untrusted::read_bounded(file, FILE_LIMIT));
@@ -75,7 +75,7 @@ impl Ask for Person {
 
     fn secret(&self, what: &str) -> Option<SecretString> {
         match &self.file {
-            Some(file) => self.from_file(file),
+            Some(file) => self.next_line(file),
             None => Terminal::open()?.ask(&format!("{what}: "), false).map(SecretString::from),
         }
     }

@@ -86,6 +86,8 @@ pub(super) fn plugin_words(error: &impl std::fmt::Display) -> String {
 /// The error for a plugin that is not there.
 pub(super) fn no_plugin(name: &str) -> base::Error {
     let path = std::env::var("PATH").unwrap_or_default();
-    base::Error::usage(format!("the program age-plugin-{name} is not on the search path"))
-        .hint(format!("Install the plugin, or run this with its folder in PATH, which is now {:?}.", base::text::printable(&path)))
+    // The path is part of the message: it is another one under cron and systemd than at a terminal.
+    let path = base::text::printable(&path);
+    base::Error::usage(format!("the program age-plugin-{name} is not on the search path ({path})"))
+        .hint("Install the plugin in one of these folders, or run this with the plugin's own in PATH.")
 }

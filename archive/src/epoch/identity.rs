@@ -176,8 +176,15 @@ impl IdentityFile {
             Locked::File { path, bytes } => {
                 let passphrase = ask(format!("Passphrase of the identity file {path}"))?;
                 let identity = age::scrypt::Identity::new(passphrase);
-                let opened = read_all(bytes, &identity, LIMIT).map_err(|error| (format!("{path}: {}", error.one_line()), None))?;
-                let plain = opened.ok_or_else(|| (format!("that is not the passphrase of the identity file {path}"), None))?;
+                let wrong = || (format!("that is not the passphrase of the identity file {path}"), None);
+                let decryptor = age::Decryptor::new(&bytes[..]).map_err(|_| (format!("{path} was cut off"), None))?;
+                let reader = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).map_err(|error| match error {
+                    age::DecryptError::ExcessiveWork { .. } => {
+                        (format!("the passphrase of {path} takes longer to check than is allowed here"), None)
+                    }
+                    _ => wrong(),
+                })?;
+                let plain = base::untrusted::read_bounded(reader, LIMIT).map_err(|error| (format!("{path}: {error}"), None))?;
                 found.take_plain(&plain, path).map_err(|error| (format!("{path}: {}", error.one_line()), None))?;
             }
             Locked::Broken { words, hint } => return Err((words.clone(), *hint)),

@@ -58,11 +58,11 @@ impl KeyFile {
         if bytes.len() > KEY_FILE_BYTES {
             return Err(wrong("it is longer than 128 KiB"));
         }
-        let version: Version = serde_json::from_slice(bytes).map_err(|e| wrong(&unreadable(e).one_line()))?;
+        let version: Version = serde_json::from_slice(bytes).map_err(|e| unreadable(e).context("it is no key file"))?;
         if version.version != 1 {
             return Err(newer(&format!("a key file of version {}", version.version)));
         }
-        let file: Self = serde_json::from_slice(bytes).map_err(|e| wrong(&unreadable(e).one_line()))?;
+        let file: Self = serde_json::from_slice(bytes).map_err(|e| unreadable(e).context("it is no key file"))?;
         if !is_epoch_recipient(&file.epoch.recipient) {
             return Err(wrong("it names no epoch"));
         }

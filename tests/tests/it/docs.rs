@@ -26,6 +26,14 @@ fn the_readme_runs() {
 }
 
 #[test]
+fn the_page_on_keys_runs() {
+    let safe = Loopback::start();
+    std::fs::write(safe.at("source/file"), "content").unwrap();
+    let text = std::fs::read_to_string(source_root().join("docs/keys.md")).unwrap();
+    crate::harness::run(safe.command("bash").args(["-euxc", &blocks(&text, "sh").concat()])).exits(0).says(&["true"]);
+}
+
+#[test]
 fn pages_name_files_that_are_there() {
     let root = source_root();
     let mut missing = Vec::new();

@@ -22,6 +22,8 @@ mod hostile;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod loopback;
 #[cfg(test)]
 mod postgres;
