@@ -14,7 +14,7 @@ mod tests;
 pub use age::secrecy;
 pub use ask::{Ask, Nobody};
 pub use identity::IdentityFile;
-pub use key_file::{KEY_FILES, KEY_FILE_BYTES, KeyFile};
+pub use key_file::{KEY_FILE_BYTES, KEY_FILES, KeyFile};
 pub use open::{EpochKey, open_epoch};
 pub use recipients::{check_recipients, is_epoch_recipient};
 pub use secrets::{ChunkId, Secrets};

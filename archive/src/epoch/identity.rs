@@ -90,6 +90,12 @@ impl IdentityFile {
         found.finish(Arc::new(Nobody))
     }
 
+    /// Whether a person may have to do something for it: type a passphrase, plug in a key, touch it.
+    pub fn needs_a_person(&self) -> bool {
+        let inner = self.lock();
+        !inner.locked.is_empty() || !inner.plugins.is_empty()
+    }
+
     /// Who is asked.
     pub(super) fn ask(&self) -> &Arc<dyn Ask> {
         &self.ask
@@ -170,7 +176,8 @@ impl IdentityFile {
             Locked::Ssh { path, key, .. } => {
                 let passphrase = ask(format!("Passphrase of the ssh key {path}"))?;
                 let age::ssh::Identity::Encrypted(encrypted) = key else { return Ok(found) };
-                let unlocked = encrypted.decrypt(passphrase).map_err(|_| (format!("that is not the passphrase of the ssh key {path}"), None))?;
+                let unlocked =
+                    encrypted.decrypt(passphrase).map_err(|_| (format!("that is not the passphrase of the ssh key {path}"), None))?;
                 found.ready.push(Box::new(age::ssh::Identity::from(unlocked)));
             }
             Locked::File { path, bytes } => {

@@ -139,8 +139,7 @@ fn open_one(bytes: &[u8], recipient: &str, identities: &IdentityFile) -> Result<
     let opened = identities.decrypt(bytes, limits::KEY_FILE).map_err(|e| e.context("could not open the key file"))?;
     let Some(plain) = opened else { return Ok(None) };
     let text = std::str::from_utf8(&plain).unwrap_or_default().trim_end();
-    let identity: age::x25519::Identity =
-        text.parse().map_err(|e| Error::failed(format!("the key file holds no age identity: {e}")))?;
+    let identity: age::x25519::Identity = text.parse().map_err(|e| Error::failed(format!("the key file holds no age identity: {e}")))?;
     if identity.to_public().to_string() != recipient {
         return Err(Error::refused("the key file holds another key than the manifest names; somebody has changed it"));
     }

@@ -180,7 +180,9 @@ fn parse(text: &str) -> Result<(String, Key)> {
     }
     match text.parse::<age::plugin::Recipient>() {
         Ok(key) => Ok((text.into(), Key::Plugin(key))),
-        Err(why) if text.starts_with("age1") => Err(wrong(&format!("it is not whole ({why})")).hint("Copy the whole line, without spaces.")),
+        Err(why) if text.starts_with("age1") => {
+            Err(wrong(&format!("it is not whole ({why})")).hint("Copy the whole line, without spaces."))
+        }
         Err(_) => Err(wrong("it is neither an age key (age1…) nor an ssh-ed25519 or ssh-rsa public key")),
     }
 }

@@ -173,14 +173,20 @@ impl AddRecipient {
         let epochs: Vec<&EpochState> = survey.epochs.iter().filter(wanted).collect();
         if epochs.is_empty() {
             let what = self.epoch.as_deref().map(|epoch| format!("the epoch {epoch}")).unwrap_or("any archive".into());
-            return Err(Error::failed(format!("{} has no snapshot of {what}", recall.source.name()))
-                .hint("nightsafe keys check lists the epochs."));
+            return Err(
+                Error::failed(format!("{} has no snapshot of {what}", recall.source.name())).hint("nightsafe keys check lists the epochs.")
+            );
         }
         let mut written = 0;
         for epoch in epochs {
             let Some((_, key)) = survey.keys.get(&epoch.epoch) else {
                 let why = epoch.why.as_deref().unwrap_or("it was not tried");
-                output::note(format_args!("nightsafe: {} of {} cannot be opened: {}", short(&epoch.epoch), epoch.client, base::text::printable(why)));
+                output::note(format_args!(
+                    "nightsafe: {} of {} cannot be opened: {}",
+                    short(&epoch.epoch),
+                    epoch.client,
+                    base::text::printable(why)
+                ));
                 exit = Exit::Incomplete;
                 continue;
             };

@@ -3,9 +3,12 @@
 use crate::contact::Contact;
 use crate::history::{Held, History};
 use crate::output::{self, Table};
+use crate::recall::Recall;
+use crate::recall::epochs::{Depth, EpochState, Survey, survey};
+use crate::recall::keys::GivenKeys;
 use base::clock::ago;
 use base::config::ClientConfig;
-use base::{Dataset, Exit, Name, RequestId, Result};
+use base::{Dataset, Exit, Name, RequestId, Result, Silent};
 use jiff::Timestamp;
 use queue::pool::{ClientPool, State};
 use serde::Serialize;
@@ -14,6 +17,8 @@ use std::collections::BTreeMap;
 /// Show what each dataset is doing, when it was last stored, and how things stand with the nodes.
 #[derive(Debug, clap::Args)]
 pub struct Status {
+    #[command(flatten)]
+    keys: GivenKeys,
     /// An array of objects instead of tables: datasets first, then nodes.
     #[arg(long)]
     json: bool,
@@ -48,6 +53,10 @@ struct NodeRow {
     error: Option<String>,
     alarm: Option<String>,
     warnings: Vec<String>,
+    /// What the given key opens there; without a key there is no claim.
+    epochs: Option<Vec<EpochState>>,
+    /// Why nothing can be said of that.
+    key_problems: Vec<String>,
 }
 
 /// Either, for one JSON array.
@@ -61,7 +70,8 @@ enum Row {
 impl Status {
     pub fn run(self, config: &ClientConfig) -> Result<Exit> {
         let datasets = datasets(config)?;
-        let nodes = nodes(config)?;
+        let mut nodes = nodes(config)?;
+        self.look_at_keys(config, &mut nodes)?;
         if self.json {
             let rows: Vec<Row> = datasets.into_iter().map(Row::Dataset).chain(nodes.into_iter().map(Row::Node)).collect();
             output::listing(true, &rows, |_| Table::new(&[], ""))?;
@@ -72,6 +82,34 @@ impl Status {
         output::listing(false, &nodes, node_table)?;
         tell(&datasets, &nodes);
         Ok(Exit::Done)
+    }
+}
+
+impl Status {
+    /// Says of each node that restores can read from what the keyholder's key opens there.
+    fn look_at_keys(&self, config: &ClientConfig, rows: &mut [NodeRow]) -> Result<()> {
+        let Some(identities) = self.keys.or_silent()? else { return Ok(()) };
+        for row in rows.iter_mut() {
+            let reachable = config.node(&row.node).is_some_and(|node| node.restore.is_some()) && row.failures == 0;
+            if !reachable {
+                continue;
+            }
+            let look = || -> Result<Survey> {
+                let recall = Recall::of_node(config, &row.node)?;
+                let mut offered = recall.source.list()?;
+                // On a client, status is about its own data.
+                offered.retain(|one| config.name.as_ref().is_none_or(|own| one.client == *own));
+                survey(&recall, &identities, &offered, Depth::Newest, &Silent)
+            };
+            match look() {
+                Ok(survey) => {
+                    row.epochs = Some(survey.epochs);
+                    row.key_problems = survey.problems;
+                }
+                Err(error) => row.key_problems = vec![format!("what the key opens could not be checked: {}", error.one_line())],
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +176,8 @@ fn nodes(config: &ClientConfig) -> Result<Vec<NodeRow>> {
             error: contact.error,
             alarm: contact.alarm,
             warnings: contact.warnings.into_iter().map(|warning| format!("{}: {}", warning.at, warning.text)).collect(),
+            epochs: None,
+            key_problems: Vec::new(),
         })
     };
     config.nodes.iter().map(row).collect()
@@ -192,6 +232,18 @@ fn tell(datasets: &[DatasetRow], nodes: &[NodeRow]) {
             let since = row.failing_since.map(|time| format!(" since {time}")).unwrap_or_default();
             lines.push(format!("{}: failed {}{since}: {error}", row.node, times(row.failures)));
         }
+        for epoch in row.epochs.iter().flatten().filter(|epoch| !epoch.unopened.is_empty()) {
+            let snapshots = output::count(epoch.unopened.len() as u64, "snapshot", "snapshots");
+            lines.push(format!(
+                "{}: this key does not open {snapshots} of {} from {} to {}; made for {}",
+                row.node,
+                epoch.client,
+                epoch.since,
+                epoch.until,
+                epoch.recipients.join(", ")
+            ));
+        }
+        lines.extend(row.key_problems.iter().map(|problem| format!("{}: {problem}", row.node)));
         lines.extend(row.alarm.iter().map(|alarm| format!("ALARM: {alarm}")));
         lines.extend(row.warnings.iter().map(|warning| format!("{}: {warning}", row.node)));
     }

@@ -120,7 +120,11 @@ impl Surveyor<'_> {
         };
         let public = manifest.public.epoch.clone();
         if group.len() > 1 && one.epoch.as_ref() != Some(&public.recipient) {
-            self.problems.push(format!("{} says that {} is of another epoch than its client signed", self.recall.source.name(), one.snapshot));
+            self.problems.push(format!(
+                "{} says that {} is of another epoch than its client signed",
+                self.recall.source.name(),
+                one.snapshot
+            ));
             return Ok(());
         }
         let key = (one.client.clone(), public.recipient.clone());

@@ -38,8 +38,41 @@ impl Keys {
     /// # Errors
     /// Of kind usage when none was given.
     pub fn required(&self) -> Result<IdentityFile> {
-        self.load()?.ok_or_else(|| {
-            Error::usage("no identity was given").hint("Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY.")
-        })
+        self.load()?
+            .ok_or_else(|| Error::usage("no identity was given").hint("Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY."))
+    }
+}
+
+/// The options of listings, which open nothing unless they are told to: nobody wants to be asked for a passphrase there.
+#[derive(Debug, clap::Args)]
+pub struct GivenKeys {
+    /// Say what this age identity or ssh key cannot open. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// Take passphrases and PINs from the lines of this file, as restore does.
+    #[arg(long, env = "NIGHTSAFE_PASSPHRASE_FILE", value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl GivenKeys {
+    /// Reads the keys. `None` when none was given.
+    ///
+    /// # Errors
+    /// With the file and what to do.
+    pub fn load(&self) -> Result<Option<IdentityFile>> {
+        Keys { identity: self.identity.clone(), passphrase_file: self.passphrase_file.clone() }.load()
+    }
+
+    /// As [`GivenKeys::load`]; where none was given, the one in NIGHTSAFE_IDENTITY, if it needs nobody.
+    ///
+    /// # Errors
+    /// With the file and what to do.
+    pub fn or_silent(&self) -> Result<Option<IdentityFile>> {
+        let set = std::env::var_os("NIGHTSAFE_IDENTITY").filter(|path| !path.is_empty());
+        match (self.identity.is_empty(), set) {
+            // Whether it can be used is the matter of commands that use it.
+            (true, Some(path)) => Ok(IdentityFile::load(Path::new(&path)).ok().filter(|identities| !identities.needs_a_person())),
+            _ => self.load(),
+        }
     }
 }

@@ -56,6 +56,15 @@ impl Recall {
         Ok(Self { config, source, signers: from.signers })
     }
 
+    /// A node of the configuration, with the signers that the environment names.
+    ///
+    /// # Errors
+    /// Of kind usage.
+    pub fn of_node(config: &ClientConfig, node: &Name) -> Result<Self> {
+        let signers = std::env::var_os("NIGHTSAFE_SIGNERS").filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Self { source: Source::remote(config, Some(node))?, config: Some(config.clone()), signers })
+    }
+
     /// This machine's own name, where it is a client.
     pub fn own_name(&self) -> Option<&Name> {
         self.config.as_ref().and_then(|config| config.name.as_ref())

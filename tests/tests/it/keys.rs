@@ -59,7 +59,9 @@ fn snapshots(safe: &Loopback) -> Vec<String> {
 fn a_change_of_recipients_begins_an_epoch_and_a_keyholder_adds_somebody_to_an_old_one() {
     let safe = Loopback::start();
     let [a, b, c] = ["a.txt", "b.txt", "c.txt"].map(|name| age_key(&safe, name));
-    let noise = |seed: u8| (0..200_000u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 27) as u8 % 26 ^ (seed & 1))).collect::<String>();
+    let noise = |seed: u8| {
+        (0..200_000u32).map(|i| char::from(b'a' + ((i.wrapping_mul(2_654_435_761) >> 27) as u8 % 25 + seed))).collect::<String>()
+    };
     recipients(&safe, &[&a]);
     back_up(&safe, &noise(0));
     back_up(&safe, &noise(0));
@@ -92,6 +94,18 @@ fn a_change_of_recipients_begins_an_epoch_and_a_keyholder_adds_somebody_to_an_ol
     restore(&safe, "a.txt", &["--at", &names[3]]).exits(0);
     assert_eq!(safe.read("back/file"), noise(0));
 
+    // A listing and status say it too, when they are given a key and not otherwise.
+    let listed = |more: &[&str]| safe.client(&[&["snapshots", "--json"][..], more].concat()).json();
+    let claims = |list: Value| list.as_array().unwrap().iter().map(|one| one["opens"].as_bool()).collect::<Vec<_>>();
+    assert_eq!(claims(listed(&[])), [None; 5]);
+    assert_eq!(claims(listed(&["--identity", &safe.text("a.txt")])), [Some(true), Some(true), Some(true), Some(true), Some(false)]);
+    let told = run(&mut with(&safe, "a.txt", &["status"])).exits(0);
+    assert!(told.stdout.contains("this key does not open 1 snapshot of web1") && told.stdout.contains(&b), "{told}");
+    let told = run(&mut with(&safe, "a.txt", &["status", "--identity", &safe.text("c.txt")])).exits(0);
+    assert_eq!(told.stdout.matches("this key does not open").count(), 3, "{told}");
+    let rows = run(safe.command("nightsafe").env_remove("NIGHTSAFE_IDENTITY").args(["status", "--json"])).json();
+    assert!(rows.as_array().unwrap().iter().all(|row| row["epochs"].is_null()));
+
     // A makes a key file for C; what A cannot open is said.
     let made = run(&mut with(&safe, "a.txt", &["keys", "add-recipient", &c, "--output", &safe.text("home")])).exits(3);
     assert!(made.stderr.contains("cannot be opened"), "{made}");
@@ -121,7 +135,9 @@ fn a_change_of_recipients_begins_an_epoch_and_a_keyholder_adds_somebody_to_an_ol
     ));
     assert_eq!(by_hand.trim(), epoch);
     // Who is in already gets no file.
-    run(&mut with(&safe, "a.txt", &["keys", "add-recipient", &b, "--epoch", epochs[1]["epoch"].as_str().unwrap()])).exits(0).says(&["already"]);
+    run(&mut with(&safe, "a.txt", &["keys", "add-recipient", &b, "--epoch", epochs[1]["epoch"].as_str().unwrap()]))
+        .exits(0)
+        .says(&["already"]);
 }
 
 #[test]
@@ -135,7 +151,9 @@ fn hostile_key_files_do_no_harm() {
     // A whole key file, sealed to us, that holds a key of the attacker's own.
     let sealed = safe.sh(&format!("age-keygen 2>/dev/null | grep AGE-SECRET | age -r {mine} | base64 -w0"));
     let file = |client: &str, epoch: &str, to: &str, sealed: &str| {
-        format!("{{\"version\":1,\"client\":\"{client}\",\"made\":\"2026-11-20T00:00:00Z\",\"epoch\":{{\"recipient\":\"{epoch}\",\"recipients\":[\"{to}\"],\"key_file\":\"{sealed}\"}}}}\n")
+        format!(
+            "{{\"version\":1,\"client\":\"{client}\",\"made\":\"2026-11-20T00:00:00Z\",\"epoch\":{{\"recipient\":\"{epoch}\",\"recipients\":[\"{to}\"],\"key_file\":\"{sealed}\"}}}}\n"
+        )
     };
     let good_form = file("web1", &epoch, &mine, sealed.trim());
     safe.write("good.json", &good_form);
@@ -225,7 +243,11 @@ fn keys_with_a_passphrase_are_asked_for_once() {
     for name in ["ed", "rsa", "armored.age", "binary.age"] {
         // Two epochs, asked once: by a file that has the one line, through a descriptor, and at a terminal.
         run(&mut with(&safe, name, &["keys", "check", "--passphrase-file", &safe.text("right")])).exits(0);
-        let shell = format!("nightsafe restore files:{} --target {}/back --identity {name} --passphrase-file /dev/fd/3 3<right", safe.text("source"), safe.dir.display());
+        let shell = format!(
+            "nightsafe restore files:{} --target {}/back --identity {name} --passphrase-file /dev/fd/3 3<right",
+            safe.text("source"),
+            safe.dir.display()
+        );
         let _ = std::fs::remove_dir_all(safe.at("back"));
         safe.sh(&shell);
         assert_eq!(safe.read("back/file"), "second");
@@ -243,7 +265,9 @@ fn keys_with_a_passphrase_are_asked_for_once() {
     // age and age-keygen read what we sealed, and ssh keys too.
     for (name, command) in [("plain.txt", "age -d -i plain.txt"), ("bare", "age -d -i bare")] {
         let snapshot = &snapshots(&safe)[0];
-        let epoch = safe.sh(&format!("head -n1 node/data/web1/snapshots/{snapshot}/manifest | jq -r .epoch.key_file | base64 -d | {command} | age-keygen -y"));
+        let epoch = safe.sh(&format!(
+            "head -n1 node/data/web1/snapshots/{snapshot}/manifest | jq -r .epoch.key_file | base64 -d | {command} | age-keygen -y"
+        ));
         assert_eq!(epoch.trim(), epochs[0]["epoch"].as_str().unwrap(), "{name}");
     }
 }
@@ -309,12 +333,17 @@ fn a_hardware_key_is_touched_once_an_epoch() {
     run(tally(&listing).env("TALLY_PIN", "1234")).exits(0);
     run(tally(&listing).env("TALLY_PIN", "4321")).exits(1).says(&["age-plugin-tally", "wrong PIN"]);
     run(tally(&listing[..2]).env("TALLY_FAILS", "no key is plugged in")).exits(1).says(&["no key is plugged in"]);
-    safe.client(&["ls", &format!("files:{source}"), "--identity", &safe.text("tally.txt")]).exits(2).says(&["age-plugin-tally", "search path"]);
+    safe.client(&["ls", &format!("files:{source}"), "--identity", &safe.text("tally.txt")])
+        .exits(2)
+        .says(&["age-plugin-tally", "search path"]);
     // With a second key beside it, that one opens without a touch.
-    run(&mut tally(&["ls", &format!("files:{source}"), "--identity", &safe.text("other.txt"), "--identity", &safe.text("tally.txt")])).exits(0);
+    run(&mut tally(&["ls", &format!("files:{source}"), "--identity", &safe.text("other.txt"), "--identity", &safe.text("tally.txt")]))
+        .exits(0);
     assert_eq!(safe.read("log").lines().count(), 4);
     // The programs of age read it with the same plugin, and a key file can be made for the plugin.
     let snapshot = &snapshots(&safe)[0];
-    let by_age = format!("head -n1 node/data/web1/snapshots/{snapshot}/manifest | jq -r .epoch.key_file | base64 -d | age -d -i tally.txt | age-keygen -y");
+    let by_age = format!(
+        "head -n1 node/data/web1/snapshots/{snapshot}/manifest | jq -r .epoch.key_file | base64 -d | age -d -i tally.txt | age-keygen -y"
+    );
     assert!(run(safe.command("sh").env("PATH", &path).args(["-c", &by_age])).ok().starts_with("age1"));
 }
