@@ -7,6 +7,7 @@ mod streams;
 
 use crate::attributes::{self, Thing};
 use crate::catalog;
+use crate::choose::{Choice, Chooser, Why};
 use crate::content::{Reader, Stored, Trouble};
 use crate::deposit::Deposit;
 use crate::entry::{Attributes, Entry, EntryKind, INLINE_XATTRS, Who, Xattrs, xattrs_text};
@@ -16,7 +17,7 @@ use crate::manifest::{Counts, Manifest, PackRef, Public, Root, Sealed, SealedPac
 use crate::pipeline::{self, Lane, Target};
 use crate::walk::{self, Stat, Visitor};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -75,6 +76,8 @@ pub struct Prepared {
     pub ledger: Vec<Unreadable>,
     /// How many things were left out without anything being lost: sockets.
     pub skipped: u64,
+    /// How many things were left out on purpose, by reason; what is in a folder that was left out is not counted.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 /// Makes a snapshot of a folder with all that is in it, or of a single file.
@@ -85,9 +88,19 @@ pub struct Prepared {
 /// When the source itself cannot be read, or the snapshot cannot be written; then nothing of it is left in the export
 /// folder or the index.
 pub fn backup_tree(spec: &BackupSpec<'_>, source: Source<'_>) -> Result<Prepared> {
+    backup_chosen(spec, source, &Choice::default())
+}
+
+/// As [`backup_tree`], of what `choice` takes: nothing of the rest is stored anywhere. A single file is always taken.
+///
+/// # Errors
+/// As [`backup_tree`].
+pub fn backup_chosen(spec: &BackupSpec<'_>, source: Source<'_>, choice: &Choice) -> Result<Prepared> {
     prepare(spec, false, |run| {
         let (root, stat) = walk::open(source)?;
-        walk::walk(root, stat, run)
+        let mut chooser = Chooser::new(choice, run);
+        walk::walk(root, stat, &mut chooser)?;
+        chooser.finish()
     })
 }
 
@@ -181,6 +194,7 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         unreadable: done.counts.unreadable,
         ledger: done.ledger,
         skipped: done.skipped_count,
+        left_out: done.left_out,
     })
 }
 
@@ -191,6 +205,7 @@ struct Done {
     ledger: Vec<Unreadable>,
     skipped: Vec<Unreadable>,
     skipped_count: u64,
+    left_out: BTreeMap<String, u64>,
     referred: Vec<bool>,
 }
 
@@ -216,6 +231,7 @@ struct Run<'a> {
     counts: Counts,
     ledger: Vec<Unreadable>,
     ledger_bytes: usize,
+    left_out: BTreeMap<String, u64>,
     groups: HashMap<(u64, u64), Group>,
     skipped: Vec<Unreadable>,
     skipped_count: u64,
@@ -233,6 +249,7 @@ impl<'a> Run<'a> {
             counts: Counts::default(),
             ledger: Vec::new(),
             ledger_bytes: 0,
+            left_out: BTreeMap::new(),
             groups: HashMap::new(),
             skipped: Vec::new(),
             skipped_count: 0,
@@ -252,8 +269,8 @@ impl<'a> Run<'a> {
         }
         let deposit = &mut self.deposit;
         let root = self.catalog.finish(&mut |segment| deposit.put(Lane::Catalog, segment))?;
-        let Self { counts, ledger, skipped, skipped_count, .. } = self;
-        Ok(Done { root, counts, ledger, skipped, skipped_count, referred: self.deposit.finish()? })
+        let Self { counts, ledger, skipped, skipped_count, left_out, .. } = self;
+        Ok(Done { root, counts, ledger, skipped, skipped_count, left_out, referred: self.deposit.finish()? })
     }
 
     /// Adds an entry to the catalog; false when that cannot be, and the ledger says why.
@@ -403,6 +420,15 @@ impl Visitor for Run<'_> {
         if self.skipped.len() < SKIPPED {
             self.skipped.push(Unreadable { path: path.to_vec(), why: why.into() });
         }
+        Ok(())
+    }
+
+    fn left_out(&mut self, path: &[u8], why: Why<'_>) -> Result<()> {
+        // Who left it out by its name knows; a file that has grown is another matter.
+        if why == Why::Size {
+            self.skipped(path, &why.to_string())?;
+        }
+        *self.left_out.entry(why.to_string()).or_default() += 1;
         Ok(())
     }
 

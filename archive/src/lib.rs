@@ -5,6 +5,7 @@
 mod attributes;
 pub mod backup;
 pub mod catalog;
+pub mod choose;
 pub mod chunk;
 mod content;
 mod deposit;
@@ -14,6 +15,7 @@ pub mod epoch;
 mod forge;
 pub mod frame;
 pub mod index;
+pub mod look;
 pub mod manifest;
 pub mod pack;
 mod pipeline;

@@ -3,6 +3,7 @@
 //! Does not read files; hands each one on, opened, in the catalog's order.
 
 use crate::attributes::Thing;
+use crate::choose::Why;
 use crate::entry::{EntryKind, Mtime};
 use crate::limits;
 use base::{At, Error, Result};
@@ -91,6 +92,18 @@ impl From<rustix::fs::Stat> for Stat {
 
 /// Is told what the walk meets. An error that it returns ends the walk.
 pub(crate) trait Visitor {
+    /// Whether what is behind a name is to be looked at; the path of a folder ends in `/`.
+    fn wants(&mut self, _path: &[u8], _is_dir: bool) -> Result<bool> {
+        Ok(true)
+    }
+    /// Whether a folder, the root too, is to be entered; otherwise it is told of alone.
+    fn enters(&mut self, _path: &[u8], _folder: BorrowedFd<'_>, _stat: &Stat) -> Result<bool> {
+        Ok(true)
+    }
+    /// Something that is left out on purpose, with all that is in it.
+    fn left_out(&mut self, _path: &[u8], _why: Why<'_>) -> Result<()> {
+        Ok(())
+    }
     /// A folder; `path` ends in `/`, or is empty for the root.
     fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()>;
     /// A regular file, opened.
@@ -164,6 +177,9 @@ pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Resu
     }
     let mut path = Vec::new();
     let mut levels = Vec::new();
+    if !visitor.enters(&path, root.as_fd(), &stat)? {
+        return visitor.folder(&path, Thing::Opened(root.as_fd()), &stat);
+    }
     enter(root, &stat, &path, &mut levels, visitor)?;
     while let Some(level) = levels.last_mut() {
         path.truncate(level.path);
@@ -180,13 +196,20 @@ pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Resu
             visitor.unreadable(&path, "its path is longer than 64 KiB".into())?;
             continue;
         }
+        if !visitor.wants(&path, name.kind == FileType::Directory)? {
+            continue;
+        }
         let device = level.identity.0;
         match step(fd.as_fd(), &name, &path, visitor)? {
-            // What the kernel makes up is not data, and much of it never ends.
-            Some((folder, stat)) if stat.device != device && is_made_up(&folder) => {
-                visitor.folder(&path, Thing::Opened(folder.as_fd()), &stat)?
+            Some((folder, stat)) => {
+                // What the kernel makes up is not data, and much of it never ends.
+                let made_up = stat.device != device && is_made_up(&folder);
+                if made_up || !visitor.enters(&path, folder.as_fd(), &stat)? {
+                    visitor.folder(&path, Thing::Opened(folder.as_fd()), &stat)?;
+                } else {
+                    enter(folder, &stat, &path, &mut levels, visitor)?;
+                }
             }
-            Some((folder, stat)) => enter(folder, &stat, &path, &mut levels, visitor)?,
             None => {}
         }
     }
