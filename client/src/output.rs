@@ -14,6 +14,11 @@ pub fn line(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// Prints on stdout without ending the line.
+pub fn part(text: impl Display) {
+    let _ = write!(std::io::stdout().lock(), "{text}");
+}
+
 /// Prints one line on stderr.
 pub fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -9,9 +9,12 @@ use base::{At, Dataset, Name, RequestId, Result, atomic};
 use queue::receipt::{Outcome, Receipt};
 use std::path::{Path, PathBuf};
 
+/// The folder of the indexes, below the state folder.
+pub(crate) const INDEX: &str = "index";
+
 /// The folder of the index for one node.
 pub(crate) fn index_folder(config: &ClientConfig, node: &Name) -> PathBuf {
-    config.state.join("index").join(node.as_str())
+    config.state.join(INDEX).join(node.as_str())
 }
 
 /// Takes what the receipt says into the index, and frees the export folder. Doing it twice does nothing more.

@@ -377,7 +377,12 @@ impl ClientConfig {
 
     /// The folder from which one node fetches packs.
     pub fn export_path(&self, node: &Name) -> PathBuf {
-        self.spool.dir.clone().unwrap_or_else(|| self.state.join("export")).join(node.as_str())
+        self.export_root().join(node.as_str())
+    }
+
+    /// The folder with the export folders of all nodes.
+    pub fn export_root(&self) -> PathBuf {
+        self.spool.dir.clone().unwrap_or_else(|| self.state.join("export"))
     }
 
     /// Where modules put what they need for the length of one backup or restore: where the packs wait, so that a spool

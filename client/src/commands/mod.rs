@@ -2,6 +2,7 @@
 
 mod cancel;
 mod config_check;
+mod dry_run;
 mod init;
 mod keys;
 mod log;

@@ -1,5 +1,6 @@
 //! `nightsafe submit`: puts a request into the pool. Nothing else: no key, no network, no lock.
 
+use super::dry_run::{self, Telling};
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::worse;
 use crate::progress::Progress;
@@ -32,6 +33,16 @@ pub struct Submit {
     /// A word that the snapshot is marked with; may be given several times.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Tell what would be backed up, how much it is and what is left out; ask for nothing and write nothing. It shows what
+    /// the user who runs it can see. Exit 3 when some of that cannot be read.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// With --dry-run: name every single thing.
+    #[arg(long, requires = "dry_run")]
+    list: bool,
+    /// With --dry-run: an array of objects, one a dataset; with --list one a thing.
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// Wait until the node has answered: exit 0 when it is stored, 1 when it failed, 3 when some data could not be read,
     /// 4 when it was refused.
     #[arg(long)]
@@ -47,8 +58,12 @@ pub struct Submit {
 impl Submit {
     pub fn run(self, config: &ClientConfig) -> Result<Exit> {
         config.client_name()?;
-        let pool = ClientPool::open(&config.pool_path())?;
         let wanted = if self.all { all(config)? } else { vec![self.one(config)?] };
+        if self.dry_run {
+            let datasets: Vec<Dataset> = wanted.into_iter().map(|(dataset, _)| dataset).collect();
+            return dry_run::run(config, &datasets, Telling { list: self.list, json: self.json });
+        }
+        let pool = ClientPool::open(&config.pool_path())?;
         let reason = match self.reason.as_str() {
             "hook" => Reason::Hook,
             "schedule" => Reason::Schedule,
@@ -134,7 +149,7 @@ fn dataset_of(config: &ClientConfig, module: &str, path: &str) -> Result<Dataset
 }
 
 /// Whether this dataset may be asked for, and can be as far as this user can tell.
-fn check(config: &ClientConfig, dataset: &Dataset) -> Result<()> {
+pub fn check(config: &ClientConfig, dataset: &Dataset) -> Result<()> {
     if !config.allows(dataset) {
         let listed: Vec<String> = config.datasets.iter().map(|entry| entry.address.to_string()).collect();
         let hint = match names::nearest(&dataset.to_string(), listed.iter().map(String::as_str)).first() {

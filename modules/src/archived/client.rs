@@ -41,6 +41,9 @@ pub(crate) fn prepare(
         monitor: context.monitor,
     };
     let prepared = back_up(&spec)?;
+    for (why, count) in &prepared.left_out {
+        context.monitor.note(&format!("{dataset}: {count} left out: {why}"));
+    }
     Ok(PreparedRequest {
         payload: Payload::Manifest(prepared.digest),
         unreadable: prepared.unreadable,

@@ -2,15 +2,28 @@
 //!
 //! Leaves the folder that the administrator allowed by no link.
 
-use super::NAME;
-use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived, settings};
+use super::{NAME, choosing};
+use crate::{
+    ClientContext, ClientModule, Fate, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, Seen,
+    archived, settings,
+};
 use archive::backup::Source;
+use archive::look;
 use base::config::ClientConfig;
 use base::{Dataset, Error, Result, beneath};
 use rustix::fs::OFlags;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 pub(crate) struct Client;
+
+/// Opens the dataset's folder or file, from the folder that the administrator allowed, without following a link.
+fn open(config: &ClientConfig, dataset: &Dataset) -> Result<OwnedFd> {
+    let path = settings::absolute(dataset)?;
+    let base = config.base_of(dataset).ok_or_else(|| settings::not_allowed(dataset))?;
+    // A FIFO must not wait for its other end.
+    beneath::open_absolute(Path::new(base), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+}
 
 pub(crate) const CLIENT: Client = Client;
 
@@ -27,13 +40,42 @@ impl ClientModule for Client {
         settings::reachable(config, dataset).map(drop)
     }
 
+    fn settings(&self, config: &ClientConfig) -> Result<()> {
+        settings::none(config, NAME)?;
+        choosing::check(config)
+    }
+
+    fn dataset_settings(&self) -> &'static [&'static str] {
+        choosing::SETTINGS
+    }
+
+    fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
+        let root = open(context.config, dataset)?;
+        let choice = choosing::choice(context.config, dataset)?;
+        context.monitor.task(&format!("looking through {}", dataset.path()), None);
+        let tell = |name: &[u8], fate: look::Fate<'_>| {
+            let fate = match &fate {
+                look::Fate::Taken(bytes) => Fate::Taken(*bytes),
+                look::Fate::LeftOut(why) => Fate::LeftOut(why),
+                look::Fate::Unreadable(why) => Fate::Unreadable(why),
+            };
+            (context.tell)(&Seen { name, fate });
+        };
+        let found = look::look(Source::Opened(root), &choice, &tell, context.monitor)?;
+        Ok(Look {
+            entries: Some(found.entries),
+            bytes: Some(found.bytes),
+            unreadable: found.unreadable,
+            left_out: found.left_out,
+            lines: Vec::new(),
+        })
+    }
+
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
-        let path = settings::absolute(dataset)?;
-        let base = context.config.base_of(dataset).ok_or_else(|| settings::not_allowed(dataset))?;
-        // A FIFO must not wait for its other end.
-        let root = beneath::open_absolute(Path::new(base), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        context.monitor.task(&format!("reading {}", path.display()), None);
-        archived::client::prepare(context, dataset, |spec| archive::backup::backup_tree(spec, Source::Opened(root)))
+        let root = open(context.config, dataset)?;
+        let choice = choosing::choice(context.config, dataset)?;
+        context.monitor.task(&format!("reading {}", dataset.path()), None);
+        archived::client::prepare(context, dataset, |spec| archive::backup::backup_chosen(spec, Source::Opened(root), &choice))
     }
 
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {

@@ -2,6 +2,7 @@
 //!
 //! Knows the disk; chunks, packs and the store are the archive's matter.
 
+mod choosing;
 mod client;
 
 pub(crate) use client::CLIENT;
