@@ -6,6 +6,8 @@
 mod harness;
 
 #[cfg(test)]
+mod choose;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod declared;
