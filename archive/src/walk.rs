@@ -200,17 +200,13 @@ pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Resu
             continue;
         }
         let device = level.identity.0;
-        match step(fd.as_fd(), &name, &path, visitor)? {
-            Some((folder, stat)) => {
-                // What the kernel makes up is not data, and much of it never ends.
-                let made_up = stat.device != device && is_made_up(&folder);
-                if made_up || !visitor.enters(&path, folder.as_fd(), &stat)? {
-                    visitor.folder(&path, Thing::Opened(folder.as_fd()), &stat)?;
-                } else {
-                    enter(folder, &stat, &path, &mut levels, visitor)?;
-                }
-            }
-            None => {}
+        let Some((folder, stat)) = step(fd.as_fd(), &name, &path, visitor)? else { continue };
+        // What the kernel makes up is not data, and much of it never ends.
+        let made_up = stat.device != device && is_made_up(&folder);
+        if made_up || !visitor.enters(&path, folder.as_fd(), &stat)? {
+            visitor.folder(&path, Thing::Opened(folder.as_fd()), &stat)?;
+        } else {
+            enter(folder, &stat, &path, &mut levels, visitor)?;
         }
     }
     Ok(())
