@@ -35,6 +35,9 @@ for purpose in "$@"; do
         want procps program ps
         ;;
     test)
+        want mariadb-server-core program mariadbd
+        want mariadb-client program mariadb-dump
+        want sqlite3 program sqlite3
         want python3 program python3
         want zstd program zstd
         want age program age

@@ -109,6 +109,10 @@ impl SnapshotReader {
     /// # Errors
     /// As [`SnapshotReader::find`]; when there is no such entry there are no entries.
     pub fn below(&self, path: &[u8]) -> Result<Entries<'_>> {
+        if path.is_empty() {
+            // Streams have no folder above them.
+            return Ok(self.entries());
+        }
         Ok(match self.find(path)? {
             Some(entry) => {
                 // `a` is not a folder that `ab` would be in.

@@ -9,6 +9,7 @@ mod dummy;
 mod files;
 mod git;
 mod look;
+mod mariadb;
 mod postgres;
 mod settings;
 mod settle;

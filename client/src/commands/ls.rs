@@ -99,7 +99,7 @@ impl Ls {
                 .hint("nightsafe ls without a path shows the first level."));
         }
         // A folder's own line says nothing beside what is in it.
-        if rows.len() > 1 {
+        if rows.len() > 1 && rows[0].kind == "dir" && rows[0].path.trim_end_matches('/') == inside.trim_end_matches('/') {
             rows.remove(0);
         }
         output::listing(self.json, &rows, table)?;

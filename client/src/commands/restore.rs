@@ -142,6 +142,9 @@ impl Restore {
 fn tell(report: &RestoreReport, say: &dyn Fn(&str)) -> Exit {
     let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
     say(&format!("Restored {}{size}.", output::count(report.entries, "entry", "entries")));
+    for note in &report.notes {
+        output::note(format_args!("nightsafe: {}", base::text::printable(note)));
+    }
     for problem in &report.problems {
         output::note(format_args!("nightsafe: {}", base::text::printable(problem)));
     }

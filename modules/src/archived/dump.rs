@@ -32,6 +32,22 @@ const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 pub(crate) fn dump(
     streams: &mut Streams<'_, '_>,
     name: &str,
+    command: Command,
+    what: &str,
+    limit: Duration,
+    monitor: &dyn Monitor,
+) -> Result<u64> {
+    dump_after(streams, name, &[], command, what, limit, monitor)
+}
+
+/// As [`dump`], with `head` before what the program writes.
+///
+/// # Errors
+/// As [`dump`].
+pub(crate) fn dump_after(
+    streams: &mut Streams<'_, '_>,
+    name: &str,
+    head: &[u8],
     mut command: Command,
     what: &str,
     limit: Duration,
@@ -39,7 +55,7 @@ pub(crate) fn dump(
 ) -> Result<u64> {
     command.stdout(Stdio::piped());
     let mut group = Group::start(command, limit)?;
-    let mut stdout = group.stdout()?;
+    let mut stdout = head.chain(group.stdout()?);
     let size = streams.put(name, &mut stdout, &mut || {
         let words = group.finish()?;
         let said = text::excerpt(&words, 2000);

@@ -28,11 +28,24 @@ pub(crate) struct Fed {
 /// When the content cannot be read as it was backed up (the program is killed before its input ends, so that it does not
 /// take the beginning for the whole), or the program does not read all of it, fails or takes longer. Nothing of its
 /// process group is left running.
-pub(crate) fn feed(reader: &SnapshotReader, entry: &Entry, mut command: Command, limit: Duration, monitor: &dyn Monitor) -> Result<Fed> {
+pub(crate) fn feed(reader: &SnapshotReader, entry: &Entry, command: Command, limit: Duration, monitor: &dyn Monitor) -> Result<Fed> {
+    feed_by(command, limit, monitor, |input| reader.read_file(entry, input))
+}
+
+/// As [`feed`], with what `write` writes.
+///
+/// # Errors
+/// As [`feed`].
+pub(crate) fn feed_by(
+    mut command: Command,
+    limit: Duration,
+    monitor: &dyn Monitor,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Fed> {
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut group = Group::start(command, limit)?;
     let mut input = Input::new(group.stdin()?, &group, monitor)?;
-    if let Err(error) = reader.read_file(entry, &mut input) {
+    if let Err(error) = write(&mut input) {
         return Err(group.explain(error));
     }
     let bytes = input.bytes;

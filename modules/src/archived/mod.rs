@@ -10,7 +10,7 @@ mod server;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use dump::{Group, dump};
-pub(crate) use feed::feed;
+pub(crate) use dump::{Group, dump, dump_after};
+pub(crate) use feed::{feed, feed_by};
 pub(crate) use restore::restore;
 pub(crate) use server::SERVER;

@@ -28,6 +28,8 @@ mod keys;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
+mod mariadb;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proof;

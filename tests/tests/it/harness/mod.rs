@@ -1,8 +1,9 @@
-//! What the tests stand on: programs run in a cleared environment, whole installations, PostgreSQL clusters, waiting.
+//! What the tests stand on: programs run in a cleared environment, whole installations, database servers, waiting.
 //!
 //! Knows nothing of what is tested.
 
 mod install;
+mod mariadb;
 mod pages;
 mod postgres;
 mod run;
@@ -10,6 +11,7 @@ mod trees;
 mod wait;
 
 pub use install::Loopback;
+pub use mariadb::Maria;
 pub use pages::blocks;
 pub use postgres::Cluster;
 pub use run::{Run, bin, command, port, root, run, source_root};
