@@ -327,7 +327,7 @@ keys = ["web1.pub"]
 address = "$user@127.0.0.1:$port"
 git_address = "$user@127.0.0.1:$port"
 host_key = "$(public "$dir/sshd/host_ed25519")"
-allow = ["files:/**", "git:/**", "postgres:*", "mariadb:*", "dummy:*"]
+allow = ["*"]
 
 [restorer.carol]
 keys = ["carol.pub"]

@@ -43,6 +43,8 @@ for purpose in "$@"; do
         want age program age
         want b3sum program b3sum
         want passwd program useradd
+        want slapd program slapadd
+        want ldap-utils program ldapadd
         ;;
     check)
         want shellcheck program shellcheck

@@ -366,6 +366,20 @@ fn restore_commands_that_fail_say_so() {
 }
 
 #[test]
+fn the_examples_of_the_page_are_configurations() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/modules.md")).unwrap();
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(["module.trac", "module.drupal", "module.ldap"].iter().all(|name| blocks.iter().any(|block| block.contains(name))));
+    for block in blocks {
+        let config = base::config::parse("c", format!("version = 1\nname = \"web1\"\n{block}").as_bytes()).unwrap();
+        crate::check_settings(&config).unwrap_or_else(|error| panic!("{block}\n{}", error.render()));
+        for entry in &config.datasets {
+            super::settings::check_form(&entry.address).unwrap();
+        }
+    }
+}
+
+#[test]
 fn what_would_be_done_is_told_and_programs_are_looked_for() {
     let table = "prepare = [\"sh\", \"-c\", \"exit 1\", \"{path}\", \"{staging}\"]\ncheck = [\"test\", \"-d\", \"{path}\"]\nrestore = [\"no-such-tool\", \"{staging}\"]\n";
     let setup = setup(table, None);

@@ -30,6 +30,8 @@ mod loopback;
 #[cfg(test)]
 mod mariadb;
 #[cfg(test)]
+mod modules;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proof;
