@@ -45,6 +45,8 @@ for purpose in "$@"; do
         want passwd program useradd
         want slapd program slapadd
         want ldap-utils program ldapadd
+        want acl program getfacl
+        want attr program getfattr
         ;;
     check)
         want shellcheck program shellcheck

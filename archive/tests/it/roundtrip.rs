@@ -2,14 +2,12 @@
 
 use crate::world::{World, noise, set_time, state};
 use archive::backup::{Source, backup_streams, backup_tree};
-use archive::manifest::Manifest;
 use archive::verify::verify_all;
 use base::Silent;
-use proptest::prelude::*;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A tree with one of everything.
 fn fill(root: &Path) {
@@ -157,98 +155,4 @@ fn damage_in_the_store_is_named_and_the_rest_comes_back() {
     }
     assert_eq!(world.restore(&manifest, "mended").problems, Vec::<String>::new());
     assert_eq!(state(&world.at("mended")), before);
-}
-
-#[derive(Debug, Clone)]
-enum Thing {
-    Folder(u32),
-    File(u64, usize, u32),
-    Link(Vec<u8>),
-    Again(usize),
-}
-
-fn name() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        3 => "[a-c.\\-]{1,3}".prop_map(String::into_bytes),
-        1 => prop::collection::vec(any::<u8>().prop_filter("separates", |b| *b != b'/' && *b != 0), 1..20),
-    ]
-    .prop_filter("has a meaning", |name| name != b"." && name != b"..")
-}
-
-fn thing() -> impl Strategy<Value = Thing> {
-    let size = prop_oneof![3 => 0usize..3000, 1 => 0usize..3_000_000, 1 => Just(1 << 20), 1 => Just((1 << 20) + 1)];
-    prop_oneof![
-        2 => prop::sample::select(vec![0o700, 0o755, 0o500, 0o2750]).prop_map(Thing::Folder),
-        5 => (0u64..4, size, prop::sample::select(vec![0o644, 0o000, 0o4755, 0o600])).prop_map(|(seed, size, mode)| Thing::File(seed, size, mode)),
-        1 => name().prop_map(Thing::Link),
-        1 => any::<usize>().prop_map(Thing::Again),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_tree_comes_back(things in prop::collection::vec((prop::collection::vec(name(), 0..3), name(), thing(), -3_000_000i64..3_000_000_000), 1..40)) {
-        let mut world = World::new();
-        let root = world.source();
-        let mut folders = vec![(root.clone(), 0o755u32, 0i64)];
-        let mut files: Vec<PathBuf> = Vec::new();
-        for (parents, name, thing, time) in things {
-            let mut folder = root.clone();
-            for parent in parents {
-                folder.push(std::ffi::OsStr::from_bytes(&parent));
-            }
-            if fs::create_dir_all(&folder).is_err() {
-                continue;
-            }
-            let path = folder.join(std::ffi::OsStr::from_bytes(&name));
-            if path.symlink_metadata().is_ok() {
-                continue;
-            }
-            match thing {
-                Thing::Folder(mode) => {
-                    fs::create_dir(&path).unwrap();
-                    folders.push((path, mode, time));
-                    continue;
-                }
-                Thing::File(seed, size, mode) => {
-                    fs::write(&path, noise(seed, size)).unwrap();
-                    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-                    files.push(path.clone());
-                }
-                Thing::Link(target) => symlink(std::ffi::OsStr::from_bytes(&target), &path).unwrap(),
-                Thing::Again(which) => {
-                    if let Some(file) = files.get(which % files.len().max(1)) {
-                        fs::hard_link(file, &path).unwrap();
-                        continue;
-                    }
-                    fs::write(&path, b"").unwrap();
-                }
-            }
-            set_time(&path, time, time.rem_euclid(1_000_000_000));
-        }
-        if rustix::process::geteuid().is_root() {
-            for (path, mode, time) in folders.iter().rev() {
-                fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
-                set_time(path, *time, 0);
-            }
-        }
-        let first = world.keep_tree();
-        let before = state(&root);
-        // Once more without a change: the same catalog, no new data.
-        let second = world.keep_tree();
-        let packs = |manifest: &Manifest| manifest.public.packs.iter().map(|pack| pack.digest).collect::<std::collections::BTreeSet<_>>();
-        prop_assert_eq!(packs(&second), packs(&first));
-        for (manifest, name) in [(&first, "one"), (&second, "two")] {
-            let report = world.restore(manifest, name);
-            prop_assert_eq!(report.problems, Vec::<String>::new());
-            prop_assert_eq!(&state(&world.at(name)), &before);
-        }
-        let reader = world.reader(&first);
-        for entry in reader.entries() {
-            let entry = entry.unwrap();
-            prop_assert_eq!(reader.find(&entry.path).unwrap(), Some(entry));
-        }
-    }
 }

@@ -54,8 +54,7 @@ impl World {
         self.at("source")
     }
 
-    /// Backs up, fetches, accepts, acknowledges.
-    pub(crate) fn keep(&mut self, make: impl FnOnce(&BackupSpec<'_>) -> base::Result<Prepared>) -> Manifest {
+    fn prepare<T>(&mut self, make: impl FnOnce(&BackupSpec<'_>) -> T) -> (RequestId, T) {
         self.made += 1;
         let id: RequestId = format!("20261120T031500Z-{:08x}", self.made).parse().unwrap();
         let (client, node): (Name, Name) = ("web1".parse().unwrap(), "node1".parse().unwrap());
@@ -75,7 +74,15 @@ impl World {
             export: &export,
             monitor: &Silent,
         };
-        let prepared = make(&spec).unwrap();
+        let made = make(&spec);
+        (id, made)
+    }
+
+    /// Backs up, fetches, accepts, acknowledges.
+    pub(crate) fn keep(&mut self, make: impl FnOnce(&BackupSpec<'_>) -> base::Result<Prepared>) -> Manifest {
+        let (id, prepared) = self.prepare(make);
+        let prepared = prepared.unwrap();
+        let export = self.at("export");
         let manifest = Manifest::parse(&prepared.manifest).unwrap();
         assert_eq!(manifest.digest, prepared.digest);
         for pack in self.store.to_fetch(&id, &manifest.public).unwrap() {
@@ -86,9 +93,9 @@ impl World {
         let request = id.to_string().into_bytes();
         let claim = Claim {
             id: id.clone(),
-            client,
-            node,
-            dataset,
+            client: "web1".parse().unwrap(),
+            node: "node1".parse().unwrap(),
+            dataset: "files:/var/www".parse().unwrap(),
             seq: self.made.into(),
             prev: None,
             submitted: "2026-11-20T03:15:00Z".parse().unwrap(),
@@ -103,6 +110,14 @@ impl World {
         self.store.accept(&claim, Content::Manifest(&manifest), received, &Quota::default(), Stats::default()).unwrap();
         Index::acknowledge(&self.at("index"), &id).unwrap();
         manifest
+    }
+
+    /// Backing up `path` is refused, and this is said.
+    pub(crate) fn refuses(&mut self, path: &Path, said: &str) {
+        self.prepare(|spec| {
+            let error = backup_tree(spec, Source::Path(path)).unwrap_err();
+            assert!(error.render().contains(said), "{}", error.render());
+        });
     }
 
     pub(crate) fn keep_tree(&mut self) -> Manifest {
