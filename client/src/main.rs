@@ -6,6 +6,7 @@ mod asking;
 mod commands;
 mod contact;
 mod history;
+mod ledger;
 mod names;
 mod outcome;
 mod output;

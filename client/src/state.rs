@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Folders of the state folder with their modes. `outcomes`, `retry` and `history` can be read by everybody, because
 /// `submit --wait` and `status` are for any user of the machine; nothing in them is secret.
-pub const FOLDERS: [(&str, u32); 12] = [
+pub const FOLDERS: [(&str, u32); 13] = [
     ("pool", 0o755),
     ("queues", 0o700),
     ("receipts", 0o700),
@@ -18,6 +18,7 @@ pub const FOLDERS: [(&str, u32); 12] = [
     ("locks", 0o700),
     ("trusted", 0o755),
     ("outcomes", 0o755),
+    ("ledgers", 0o700),
     ("retry", 0o755),
     ("history", 0o755),
     ("seen", 0o700),
@@ -31,6 +32,16 @@ pub fn outcome_path(config: &ClientConfig, id: &RequestId) -> PathBuf {
 /// The folder of all outcomes.
 pub fn outcomes_folder(config: &ClientConfig) -> PathBuf {
     config.state.join("outcomes")
+}
+
+/// What a backup could not read.
+pub fn ledger_path(config: &ClientConfig, id: &str) -> PathBuf {
+    ledgers_folder(config).join(id)
+}
+
+/// The folder of these.
+pub fn ledgers_folder(config: &ClientConfig) -> PathBuf {
+    config.state.join("ledgers")
 }
 
 /// The receipts key that `node trust` pinned in place of the configuration's.

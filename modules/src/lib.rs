@@ -68,6 +68,10 @@ pub struct PreparedRequest {
     pub attachment: Option<Vec<u8>>,
     /// How much of the source could not be read.
     pub unreadable: u64,
+    /// What that was, and why: a line each, where it is known.
+    pub ledger: Vec<String>,
+    /// How much was left out without anything being lost, as sockets are.
+    pub skipped: u64,
 }
 
 /// The client half of a module.

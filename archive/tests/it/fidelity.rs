@@ -283,7 +283,7 @@ fn any_tree_comes_back_with_all_that_programs_see() {
 fn paths_longer_than_the_kernel_takes_in_one_call() {
     let mut world = World::new();
     let open = |folder: &OwnedFd, name: &str| rustix::fs::openat(folder, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let mut folder = rustix::fs::openat(CWD, &world.source(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let mut folder = rustix::fs::openat(CWD, world.source(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     for level in 0..200 {
         let name = format!("{level:03}{}", "x".repeat(197));
         rustix::fs::mkdirat(&folder, &name, Mode::RWXU).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::contact::Contact;
 use crate::history::{Held, History};
+use crate::ledger::Ledger;
 use crate::output::{self, Table};
 use crate::recall::Recall;
 use crate::recall::epochs::{Depth, EpochState, Survey, survey};
@@ -35,6 +36,10 @@ struct DatasetRow {
     last_success: Option<Timestamp>,
     snapshot: Option<String>,
     unreadable: u64,
+    /// The first of that, where this user may know.
+    not_read: Vec<String>,
+    /// How many sockets were left out.
+    skipped: u64,
     failures: u32,
     failing_since: Option<Timestamp>,
     error: Option<String>,
@@ -125,6 +130,8 @@ fn datasets(config: &ClientConfig) -> Result<Vec<DatasetRow>> {
         last_success: None,
         snapshot: None,
         unreadable: 0,
+        not_read: Vec::new(),
+        skipped: 0,
         failures: 0,
         failing_since: None,
         error: None,
@@ -146,6 +153,9 @@ fn datasets(config: &ClientConfig) -> Result<Vec<DatasetRow>> {
             row.last_success = past.last_success;
             row.snapshot = past.snapshot;
             row.unreadable = past.unreadable;
+            let ledger = row.snapshot.as_deref().map(|id| Ledger::read(config, id)).unwrap_or_default();
+            row.not_read = ledger.first(past.unreadable);
+            row.skipped = ledger.skipped;
             row.failures = past.failures;
             row.failing_since = past.failing_since;
             row.error = past.error;
@@ -225,6 +235,7 @@ fn tell(datasets: &[DatasetRow], nodes: &[NodeRow]) {
                 row.node,
                 output::count(row.unreadable, "entry", "entries")
             ));
+            lines.extend(row.not_read.iter().map(|line| format!("  {line}")));
         }
     }
     for row in nodes {

@@ -1,6 +1,7 @@
 //! `nightsafe submit`: puts a request into the pool. Nothing else: no key, no network, no lock.
 
 use super::dry_run::{self, Telling};
+use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::worse;
 use crate::progress::Progress;
@@ -183,7 +184,7 @@ fn wait_for(config: &ClientConfig, pool: &ClientPool, mut waiting: Vec<(RequestI
         let mut still = Vec::new();
         for (id, subject) in waiting {
             match OutcomeFile::read(config, &id)? {
-                Some(outcome) => worst = worse(worst, tell(&outcome, &subject)),
+                Some(outcome) => worst = worse(worst, tell(config, &outcome, &subject)),
                 None => {
                     progress.say(&format!("{subject}: {}", stage(pool, &id)?));
                     still.push((id, subject));
@@ -216,12 +217,15 @@ fn stage(pool: &ClientPool, id: &RequestId) -> Result<&'static str> {
 }
 
 /// Says how a request ended, and what that means for the exit code.
-fn tell(outcome: &OutcomeFile, subject: &str) -> Exit {
+fn tell(config: &ClientConfig, outcome: &OutcomeFile, subject: &str) -> Exit {
     let reason = outcome.reason.as_deref().map(|text| format!(": {}", base::text::printable(text))).unwrap_or_default();
     let line = format!("{}  {subject} {}{reason}", outcome.id, outcome.outcome.words());
     match outcome.outcome {
         Ending::Stored if outcome.unreadable > 0 => {
             output::line(format_args!("{line}, but {} could not be read", output::count(outcome.unreadable, "entry", "entries")));
+            for line in Ledger::read(config, outcome.id.as_str()).first(outcome.unreadable) {
+                output::line(format_args!("  {line}"));
+            }
             Exit::Incomplete
         }
         Ending::Stored => {

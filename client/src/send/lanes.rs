@@ -4,6 +4,7 @@
 
 use super::outbox::Draft;
 use super::run::NodeRun;
+use crate::ledger::{KEPT, Ledger};
 use crate::outcome::{Ending, OutcomeFile};
 use base::{Dataset, Error, Kind, Result, clock};
 use modules::{ClientContext, Lane};
@@ -49,8 +50,11 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         }
         Err(error) => return ended(Ending::Failed, &error),
     };
+    let kept = prepared.ledger.iter().take(KEPT).cloned().collect();
+    let ledger = Ledger { lines: kept, skipped: prepared.skipped };
+    ledger.write(&run.config, &file.id)?;
     if prepared.unreadable > 0 {
-        run.tell_incomplete(&file.id, &dataset, prepared.unreadable);
+        run.tell_incomplete(&file.id, &dataset, prepared.unreadable, &ledger);
     }
     commit(run, claimed, &dataset, prepared)?;
     run.hold(&dataset, None)?;

@@ -17,7 +17,7 @@ pub use receipts::BRANCH as RECEIPTS_BRANCH;
 
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::worse;
-use crate::{outcome, output, state};
+use crate::{ledger, outcome, output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{Error, Exit, FileLock, Result, atomic};
@@ -88,6 +88,7 @@ fn prepare_state(config: &ClientConfig) -> Result<()> {
     }
     state::make_folders(config)?;
     outcome::sweep(config)?;
+    ledger::sweep(config)?;
     for folder in state::rewritten_folders(config) {
         atomic::sweep_drafts(&folder, UNFINISHED);
     }

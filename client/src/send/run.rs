@@ -6,6 +6,7 @@ use super::bell::{Bell, lock};
 use super::outbox::Outbox;
 use crate::contact::Contact;
 use crate::history::History;
+use crate::ledger::Ledger;
 use crate::outcome::OutcomeFile;
 use crate::{output, state};
 use base::config::ClientConfig;
@@ -320,10 +321,13 @@ impl NodeRun {
     }
 
     /// Part of a dataset could not be read.
-    pub fn tell_incomplete(&self, id: &RequestId, dataset: &Dataset, unreadable: u64) {
+    pub fn tell_incomplete(&self, id: &RequestId, dataset: &Dataset, unreadable: u64, ledger: &Ledger) {
         lock(&self.report).incomplete = true;
         let entries = output::count(unreadable, "entry", "entries");
         output::note(format_args!("nightsafe: {dataset}: {entries} could not be read; the rest is in {id}"));
+        for line in ledger.first(unreadable) {
+            output::note(format_args!("  {line}"));
+        }
     }
 
     /// The exit code of what was told so far.

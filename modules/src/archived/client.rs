@@ -47,6 +47,8 @@ pub(crate) fn prepare(
     Ok(PreparedRequest {
         payload: Payload::Manifest(prepared.digest),
         unreadable: prepared.unreadable,
+        ledger: prepared.ledger.iter().map(|line| format!("{}: {}", String::from_utf8_lossy(&line.path), line.why)).collect(),
+        skipped: prepared.skipped,
         attachment: (prepared.manifest.len() <= ATTACHED).then_some(prepared.manifest),
     })
 }

@@ -10,9 +10,10 @@ use crate::{
 use archive::backup::Source;
 use archive::look;
 use base::config::ClientConfig;
-use base::{Dataset, Error, Result, beneath};
+use base::{At, Dataset, Error, Result, beneath};
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 pub(crate) struct Client;
@@ -21,7 +22,10 @@ pub(crate) struct Client;
 fn open(config: &ClientConfig, dataset: &Dataset) -> Result<OwnedFd> {
     let path = settings::absolute(dataset)?;
     let base = config.base_of(dataset).ok_or_else(|| settings::not_allowed(dataset))?;
-    // A FIFO must not wait for its other end.
+    // Looked at before it is opened: opening a device can do something already.
+    let found = std::fs::File::from(beneath::open_absolute(Path::new(base), path, OFlags::PATH)?);
+    suitable(&found.metadata().at("look at", path)?, path)?;
+    // A FIFO that came in between must not wait for its other end.
     beneath::open_absolute(Path::new(base), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
 }
 
@@ -37,7 +41,9 @@ impl ClientModule for Client {
     }
 
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
-        settings::reachable(config, dataset).map(drop)
+        let path = settings::reachable(config, dataset)?;
+        // What this user may not see, the sender may.
+        path.metadata().map_or(Ok(()), |meta| suitable(&meta, path))
     }
 
     fn settings(&self, config: &ClientConfig) -> Result<()> {
@@ -84,4 +90,20 @@ impl ClientModule for Client {
         };
         archived::restore(context, &reader, "a tree of files")
     }
+}
+
+/// Whether a dataset can be made of this.
+fn suitable(meta: &std::fs::Metadata, path: &Path) -> Result<()> {
+    if meta.is_dir() || meta.is_file() {
+        return Ok(());
+    }
+    let kind = meta.file_type();
+    let what = match () {
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "a symbolic link",
+    };
+    Err(Error::usage(format!("{} is {what}, and a dataset is a folder or a file", path.display()))
+        .hint("Name the folder that it is in; FIFOs, devices and links are kept within folders."))
 }

@@ -60,6 +60,8 @@ impl ClientModule for Client {
             payload: Payload::Refs(Sha256::of(&bytes)),
             attachment: (bytes.len() <= ATTACH_LIMIT).then_some(bytes),
             unreadable: 0,
+            ledger: Vec::new(),
+            skipped: 0,
         })
     }
 

@@ -16,6 +16,8 @@ mod docs;
 #[cfg(test)]
 mod dummy;
 #[cfg(test)]
+mod fidelity;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod git;

@@ -15,5 +15,5 @@ pub use mariadb::Maria;
 pub use pages::blocks;
 pub use postgres::Cluster;
 pub use run::{Run, bin, command, port, root, run, source_root};
-pub use trees::{same_trees, tree};
+pub use trees::{same_trees, seen, tree};
 pub use wait::until;
