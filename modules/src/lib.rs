@@ -4,6 +4,7 @@
 //! looks at a module's name.
 
 mod archived;
+mod choosing;
 mod declared;
 mod dummy;
 mod files;

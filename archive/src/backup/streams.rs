@@ -4,6 +4,7 @@
 
 use super::Run;
 use crate::attributes::Thing;
+use crate::choose::{Choice, Chooser, Why};
 use crate::content::Trouble;
 use crate::entry::{Entry, EntryKind, Mtime};
 use crate::walk::{self, Source, Stat, Visitor};
@@ -53,17 +54,20 @@ impl<'r, 'a> Streams<'r, 'a> {
         Ok(stored.size)
     }
 
-    /// Stores the folder `source` with all that is in it as the folder `name`, or a single file as the file `name`. What
-    /// cannot be read goes into the errors ledger.
+    /// Stores the folder `source` with what `choice` takes of it as the folder `name`, or a single file as the file `name`.
+    /// What cannot be read goes into the errors ledger.
     ///
     /// # Errors
     /// When the name is out of order, or the source itself cannot be read; there can be no snapshot after that.
-    pub fn tree(&mut self, name: &str, source: Source<'_>) -> Result<()> {
+    pub fn tree(&mut self, name: &str, source: Source<'_>, choice: &Choice) -> Result<()> {
         let (root, stat) = walk::open(source)?;
         let is_folder = stat.kind == FileType::Directory;
         let key = if is_folder { format!("{name}/") } else { name.to_owned() };
         self.begin(name, &key)?;
-        walk::walk(root, stat, &mut Below { run: self.run, path: key.into_bytes(), name: name.len() + usize::from(is_folder) })
+        let mut below = Below { run: self.run, path: key.into_bytes(), name: name.len() + usize::from(is_folder) };
+        let mut chooser = Chooser::new(choice, &mut below);
+        walk::walk(root, stat, &mut chooser)?;
+        chooser.finish()
     }
 
     /// Checks a name, whose entry has the path `key`, and makes the folders above it.
@@ -123,6 +127,11 @@ impl Visitor for Below<'_, '_> {
     fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()> {
         let (run, path) = self.at(path);
         run.node(path, thing, stat, kind)
+    }
+
+    fn left_out(&mut self, path: &[u8], why: Why<'_>) -> Result<()> {
+        let (run, path) = self.at(path);
+        run.left_out(path, why)
     }
 
     fn skipped(&mut self, path: &[u8], why: &str) -> Result<()> {

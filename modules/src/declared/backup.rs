@@ -6,8 +6,9 @@ use super::commands::{command, run};
 use super::settings::{Settings, Take, Words};
 use super::staging::Staging;
 use super::words::{Place, Values};
-use crate::{ClientContext, archived, settings};
+use crate::{ClientContext, archived, choosing, settings};
 use archive::backup::{BackupSpec, Prepared, Source, Streams, backup_streams, backup_tree};
+use archive::choose::Choice;
 use base::{Dataset, Error, Monitor, Result, beneath};
 use rustix::fs::OFlags;
 use std::os::fd::OwnedFd;
@@ -93,7 +94,7 @@ const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY
 /// One thing that is put into the snapshot.
 enum Part<'a> {
     Stream(&'a Words),
-    Tree(OwnedFd),
+    Tree(OwnedFd, Choice),
 }
 
 /// Puts streams and trees in the order of their paths in the catalog.
@@ -111,7 +112,7 @@ fn put_all(
     }
     for (name, take) in &table.take {
         let (fd, is_folder) = open(context, dataset, take, staging)?;
-        parts.push((if is_folder { format!("{name}/") } else { name.clone() }, name, Part::Tree(fd)));
+        parts.push((if is_folder { format!("{name}/") } else { name.clone() }, name, Part::Tree(fd, chosen(context, dataset, take)?)));
     }
     parts.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     for (_, name, part) in parts {
@@ -121,10 +122,15 @@ fn put_all(
                 let command = command(table, words, values)?;
                 archived::dump(streams, name, command, &format!("{name} of {dataset}"), table.time_limit, context.monitor)?;
             }
-            Part::Tree(fd) => streams.tree(name, Source::Opened(fd))?,
+            Part::Tree(fd, choice) => streams.tree(name, Source::Opened(fd), &choice)?,
         }
     }
     Ok(())
+}
+
+/// What of a tree is taken: of the dataset's own path as its settings say, of the staging folder everything.
+fn chosen(context: &ClientContext<'_>, dataset: &Dataset, take: &Take) -> Result<Choice> {
+    if take.staged { Ok(Choice::default()) } else { choosing::choice(context.config, dataset, &take.path(dataset)) }
 }
 
 /// Opens a tree, and says whether it is a folder.
@@ -132,10 +138,9 @@ fn open(context: &ClientContext<'_>, dataset: &Dataset, take: &Take, staging: Op
     let fd = if take.staged {
         staged(staging.ok_or_else(|| Error::failed("there is no staging folder"))?, &take.inner)?
     } else {
-        let path = settings::absolute(dataset)?;
+        settings::absolute(dataset)?;
         let base = context.config.base_of(dataset).ok_or_else(|| settings::not_allowed(dataset))?;
-        let path = if take.inner.is_empty() { path.to_owned() } else { path.join(&take.inner) };
-        beneath::open_absolute(Path::new(base), &path, READ)?
+        beneath::open_absolute(Path::new(base), &take.path(dataset), READ)?
     };
     let is_folder = rustix::fs::fstat(&fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
     Ok((fd, is_folder))

@@ -15,7 +15,7 @@ pub use staging::sweep_staging;
 
 use crate::look::UNKNOWN;
 use crate::{
-    ClientContext, ClientModule, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived,
+    ClientContext, ClientModule, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, archived, choosing,
 };
 use base::config::ClientConfig;
 use base::{Dataset, Error, Result, Silent};
@@ -68,6 +68,11 @@ impl ClientModule for Declared {
 
     fn lane(&self) -> Lane {
         Lane::Archive
+    }
+
+    fn dataset_settings(&self) -> &'static [&'static str] {
+        // Where the table takes no files, it refuses them itself.
+        choosing::SETTINGS
     }
 
     fn settings(&self, config: &ClientConfig) -> Result<()> {

@@ -8,7 +8,7 @@ use base::config::ClientConfig;
 use base::{Dataset, Error, Result, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a stream is called in the archive when nobody says.
@@ -67,6 +67,12 @@ pub(super) struct Settings {
 }
 
 impl Take {
+    /// Where the tree is, where it is below the dataset's path.
+    pub fn path(&self, dataset: &Dataset) -> PathBuf {
+        let path = Path::new(dataset.path());
+        if self.inner.is_empty() { path.to_owned() } else { path.join(&self.inner) }
+    }
+
     /// The tree as a person would write it, for a dataset of this path.
     pub fn shown(&self, path: &str) -> String {
         let base = if self.staged { "{staging}" } else { path.trim_end_matches('/') };
@@ -85,6 +91,7 @@ impl Settings {
         }
         let table: Table = settings::table(config, name)?;
         let settings = Self::read(table).map_err(|error| error.context(format!("[module.{name}] is wrong")))?;
+        crate::choosing::check(config, name)?;
         let chosen = config.datasets.iter().filter(|entry| entry.address.module() == name).flat_map(|entry| entry.particular());
         let chosen = chosen.chain(config.allow.iter().filter(|entry| entry.module == name).flat_map(|entry| entry.particular())).next();
         match chosen {

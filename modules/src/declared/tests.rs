@@ -163,6 +163,39 @@ fn streams_and_files_are_one_restore_point_in_the_order_of_their_names() {
 }
 
 #[test]
+fn what_a_dataset_chooses_holds_for_its_files() {
+    let table = preparing("mkdir \"$1/db\"; echo 1 > \"$1/db/t.tmp\"")
+        + "take = { sub = \"{path}/sub\", all = \"{path}\", db = \"{staging}/db\" }\n";
+    let mut setup = setup(&table, None);
+    std::fs::create_dir_all(setup.data("sub/x")).unwrap();
+    for name in ["a.tmp", "keep", "sub/x/b.tmp", "sub/x/c"] {
+        std::fs::write(setup.data(name), name).unwrap();
+    }
+    let address = setup.dataset.to_string();
+    let path = setup.config.state.parent().unwrap().join("client.toml");
+    let text = format!(
+        "version = 1\nname = \"web1\"\nstate = {:?}\nrecipients = [{:?}]\n[[node]]\nname = \"node1\"\nssh = \"g@h\"\nhost_key = \"k\"\nreceipts_key = \"k\"\n[[dataset]]\naddress = {address:?}\nexclude = [\"*.tmp\", \"/x/c\"]\n[module.x]\n{table}",
+        setup.config.state, setup.config.recipients[0]
+    );
+    std::fs::write(&path, text).unwrap();
+    setup.config = base::config::ClientConfig::load(&path).unwrap();
+    crate::check_settings(&setup.config).unwrap();
+    let claim = stored(&mut setup);
+    let content = [
+        ("all", "/"),
+        ("all/keep", "keep"),
+        ("all/sub", "/"),
+        ("all/sub/x", "/"),
+        ("all/sub/x/c", "sub/x/c"),
+        ("db", "/"),
+        ("db/t.tmp", "1\n"),
+        ("sub", "/"),
+        ("sub/x", "/"),
+    ];
+    assert_eq!(tree(&setup.restore(&claim, "back")), expected(&content));
+}
+
+#[test]
 fn what_prepare_writes_may_stand_beside_files() {
     let table = format!(
         "{}take = {{ files = \"{{path}}\", database = \"{{staging}}/db\" }}\n",

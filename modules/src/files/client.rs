@@ -2,10 +2,10 @@
 //!
 //! Leaves the folder that the administrator allowed by no link.
 
-use super::{NAME, choosing};
+use super::NAME;
 use crate::{
     ClientContext, ClientModule, Fate, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, Seen,
-    archived, settings,
+    archived, choosing, settings,
 };
 use archive::backup::Source;
 use archive::look;
@@ -48,7 +48,7 @@ impl ClientModule for Client {
 
     fn settings(&self, config: &ClientConfig) -> Result<()> {
         settings::none(config, NAME)?;
-        choosing::check(config)
+        choosing::check(config, NAME)
     }
 
     fn dataset_settings(&self) -> &'static [&'static str] {
@@ -57,7 +57,7 @@ impl ClientModule for Client {
 
     fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
         let root = open(context.config, dataset)?;
-        let choice = choosing::choice(context.config, dataset)?;
+        let choice = choosing::choice(context.config, dataset, Path::new(dataset.path()))?;
         context.monitor.task(&format!("looking through {}", dataset.path()), None);
         let tell = |name: &[u8], fate: look::Fate<'_>| {
             let fate = match &fate {
@@ -79,7 +79,7 @@ impl ClientModule for Client {
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
         let root = open(context.config, dataset)?;
-        let choice = choosing::choice(context.config, dataset)?;
+        let choice = choosing::choice(context.config, dataset, Path::new(dataset.path()))?;
         context.monitor.task(&format!("reading {}", dataset.path()), None);
         archived::client::prepare(context, dataset, |spec| archive::backup::backup_chosen(spec, Source::Opened(root), &choice))
     }

@@ -2,7 +2,6 @@
 //!
 //! Knows the disk; chunks, packs and the store are the archive's matter.
 
-mod choosing;
 mod client;
 
 pub(crate) use client::CLIENT;

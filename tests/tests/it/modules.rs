@@ -1,6 +1,6 @@
 //! Modules that the configuration declares, as docs/modules.md has them: backed up and restored, with the real programs.
 
-use crate::harness::{Loopback, blocks, command, run, same_trees, source_root, tree, until};
+use crate::harness::{Loopback, Maria, blocks, command, run, same_trees, source_root, tree, until};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -125,6 +125,64 @@ fn ldap_as_the_page_has_it() {
     let again = safe.client(&["restore", &dataset, "--target", &second.text("conf")]);
     assert_eq!(again.code, Some(1), "{again}");
     again.says(&["slapadd", "was not restored"]);
+}
+
+#[test]
+fn files_and_a_database_are_one_restore_point_as_the_page_has_it() {
+    let (safe, maria) = (Loopback::start(), Maria::start());
+    let options = format!("--no-defaults --socket={} --user=root ", maria.socket.display());
+    maria.ask("CREATE DATABASE drupal", "");
+    maria.ask("CREATE TABLE file_managed (fid INT PRIMARY KEY AUTO_INCREMENT, uri VARCHAR(255), digest CHAR(64)) ENGINE=InnoDB", "drupal");
+    let site = safe.at("site");
+    tree(&site);
+    std::fs::create_dir_all(site.join("sites/default/files/php")).unwrap();
+    std::fs::write(site.join("sites/default/files/php/compiled"), "made anew").unwrap();
+    let upload = |n: usize| {
+        // As Drupal does: the file first, then the row that refers to it.
+        std::fs::write(site.join(format!("sites/default/files/{n}")), format!("file {n}")).unwrap();
+        maria.ask(&format!("INSERT INTO file_managed (uri, digest) VALUES ('{n}', SHA2('file {n}', 256))"), "drupal");
+    };
+    for n in 0..20 {
+        upload(n);
+    }
+    let quoted: String = options.split_whitespace().map(|option| format!(", {option:?}")).collect();
+    let text = example("toml", "module.drupal")
+        .replace("/var/www/drupal", site.to_str().unwrap())
+        .replace("[\"mariadb-dump\"", &format!("[\"mariadb-dump\"{quoted}"));
+    declare(&safe, &text);
+    safe.client(&["submit", "--all"]).exits(0);
+    // Uploads go on while the backup is made.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let uploaded = std::thread::scope(|scope| {
+        let writer =
+            scope.spawn(|| (20..).take_while(|_| !stop.load(std::sync::atomic::Ordering::Relaxed)).inspect(|n| upload(*n)).count());
+        safe.round();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(uploaded > 0);
+
+    let script = example("sh", "drupal_back")
+        .replace("drupal:/var/www/drupal", &format!("drupal:{}", site.display()))
+        .replace("/srv/", &format!("{}/", safe.dir.display()))
+        .replace("mariadb -", &format!("mariadb {options}-"));
+    safe.sh(&script);
+    assert_eq!(safe.names("back"), ["database.sql", "files"]);
+    let back = safe.at("drupal-back");
+    let rows = maria.ask("SELECT uri, digest FROM file_managed ORDER BY fid", "drupal_back");
+    assert!(rows.lines().count() >= 20, "{rows}");
+    for row in rows.lines() {
+        let (name, digest) = row.split_once('\t').unwrap();
+        let found = safe.sh(&format!("sha256sum <{}/sites/default/files/{name}", back.display()));
+        assert!(found.starts_with(digest), "{name} of the database is not the file that was restored");
+    }
+    assert!(back.join("sites/default/files/php").exists() && !back.join("sites/default/files/php/compiled").exists());
+    // But for what was written meanwhile or left out, the site is the same one.
+    for folder in [site, back] {
+        std::fs::remove_dir_all(folder.join("sites")).unwrap();
+        run(command("touch", Path::new("/")).args(["-d", "2020-02-29 UTC"]).arg(folder)).ok();
+    }
+    same_trees(&safe.at("site"), &safe.at("drupal-back"));
 }
 
 #[test]

@@ -48,8 +48,8 @@ fn trees_stand_among_streams_in_one_snapshot() {
     let (id, prepared) = setup.with(|spec| {
         backup_streams(spec, |streams| {
             streams.put("files.sql", &mut &b"dump"[..], &mut || Ok(()))?;
-            streams.tree("files", Source::Path(&site))?;
-            streams.tree("one", Source::Path(&site.join("sub.c")))?;
+            streams.tree("files", Source::Path(&site), &Choice::default())?;
+            streams.tree("one", Source::Path(&site.join("sub.c")), &Choice::default())?;
             streams.put("z/last", &mut &b"last"[..], &mut || Ok(())).map(drop)
         })
     });
@@ -77,19 +77,19 @@ fn trees_stand_among_streams_in_one_snapshot() {
     type Fill<'a> = &'a dyn Fn(&mut Streams<'_, '_>) -> Result<()>;
     let bad: [Fill<'_>; 5] = [
         &|streams| {
-            streams.tree("files", Source::Path(&site))?;
+            streams.tree("files", Source::Path(&site), &Choice::default())?;
             streams.put("files.sql", &mut &b""[..], &mut || Ok(())).map(drop)
         },
         &|streams| {
-            streams.tree("files", Source::Path(&site))?;
-            streams.tree("files", Source::Path(&site))
+            streams.tree("files", Source::Path(&site), &Choice::default())?;
+            streams.tree("files", Source::Path(&site), &Choice::default())
         },
         &|streams| {
-            streams.tree("files", Source::Path(&site))?;
+            streams.tree("files", Source::Path(&site), &Choice::default())?;
             streams.put("files/z", &mut &b""[..], &mut || Ok(())).map(drop)
         },
-        &|streams| streams.tree("../x", Source::Path(&site)),
-        &|streams| streams.tree("x", Source::Path(&site.join("absent"))),
+        &|streams| streams.tree("../x", Source::Path(&site), &Choice::default()),
+        &|streams| streams.tree("x", Source::Path(&site.join("absent")), &Choice::default()),
     ];
     for (at, fill) in bad.into_iter().enumerate() {
         assert!(setup.with(|spec| backup_streams(spec, fill)).1.is_err(), "{at}");

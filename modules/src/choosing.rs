@@ -10,19 +10,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The settings of a `[[dataset]]` that are carried out here.
-pub(super) const SETTINGS: &[&str] = &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from"];
+pub(crate) const SETTINGS: &[&str] = &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from"];
 
 /// A longer list of names is not read.
 const LIST_LIMIT: usize = 256 << 20;
 
-/// Checks what can be known without looking at the disk.
-pub(super) fn check(config: &ClientConfig) -> Result<()> {
-    let datasets = config.datasets.iter().filter(|entry| entry.address.module() == super::NAME);
+/// Checks what can be known of the datasets of `module` without looking at the disk.
+pub(crate) fn check(config: &ClientConfig, module: &str) -> Result<()> {
+    let datasets = config.datasets.iter().filter(|entry| entry.address.module() == module);
     for entry in datasets {
         check_one(&entry.choosing()).map_err(|error| error.context(format!("the [[dataset]] {} is wrong", entry.address)))?;
     }
-    for entry in config.allow.iter().filter(|entry| entry.module == super::NAME) {
-        check_one(&entry.choosing()).map_err(|error| error.context(format!("the [[allow]] of files under {} is wrong", entry.under)))?;
+    for entry in config.allow.iter().filter(|entry| entry.module == module) {
+        check_one(&entry.choosing()).map_err(|error| error.context(format!("the [[allow]] of {module} under {} is wrong", entry.under)))?;
     }
     Ok(())
 }
@@ -42,14 +42,13 @@ fn check_one(choosing: &Choosing) -> Result<()> {
     }
 }
 
-/// The choice for one dataset.
+/// The choice for the tree at `path`, which is the dataset's own path or below it: patterns and names are against that.
 ///
 /// # Errors
 /// Of kind usage when a pattern is wrong or the dataset lies in the export folder; failed when the list of names cannot
 /// be read.
-pub(super) fn choice(config: &ClientConfig, dataset: &Dataset) -> Result<Choice> {
-    let path = Path::new(dataset.path());
-    let own = [config.export_root(), config.state.join(crate::settle::INDEX)];
+pub(crate) fn choice(config: &ClientConfig, dataset: &Dataset, path: &Path) -> Result<Choice> {
+    let own = [config.export_root(), config.staging_path(), config.state.join(crate::settle::INDEX)];
     if let Some(own) = own.iter().find(|own| path.starts_with(own)) {
         return Err(Error::usage(format!("{dataset} lies in {}, where every backup writes itself", own.display()))
             .hint("Back up another folder; what this one holds is made anew by every backup."));
