@@ -28,16 +28,17 @@ pub fn work(run: &NodeRun, lane: Lane, committed: &dyn Fn()) -> Result<()> {
 fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
     let file = &claimed.file;
     let dataset = file.dataset()?;
-    let ended = |ending, error: &Error| {
-        run.tell_failed(&Error::failed(format!("{dataset} for {}: {}", run.node.name, error.one_line())));
-        run.end_here(&OutcomeFile::new(&file.id, &dataset, &run.node.name, ending).because(error.one_line())).map(|()| false)
+    let ended = |ending, error: Error| {
+        let outcome = OutcomeFile::new(&file.id, &dataset, &run.node.name, ending).because(error.one_line());
+        run.tell_failed(&error.context(format!("{dataset} for {}", run.node.name)));
+        run.end_here(&outcome).map(|()| false)
     };
     // Anybody in the submit group can write into the inbox: what the command checked is checked again.
     if !run.config.allows(&dataset) {
-        return ended(Ending::Refused, &Error::refused(format!("the configuration does not allow {dataset}")));
+        return ended(Ending::Refused, Error::refused(format!("the configuration does not allow {dataset}")));
     }
     let Some(module) = modules::client_module(Some(&run.config), &file.module) else {
-        return ended(Ending::Refused, &Error::refused(format!("there is no module {:?}", file.module)));
+        return ended(Ending::Refused, Error::refused(format!("there is no module {:?}", file.module)));
     };
     tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);
     let context = ClientContext { config: &run.config, node: &run.node, id: &file.id, tags: &file.tags, monitor: run };
@@ -48,7 +49,7 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
             run.hold(&dataset, Some(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name))))?;
             return Ok(false);
         }
-        Err(error) => return ended(Ending::Failed, &error),
+        Err(error) => return ended(Ending::Failed, error),
     };
     let kept = prepared.ledger.iter().take(KEPT).cloned().collect();
     let ledger = Ledger { lines: kept, skipped: prepared.skipped };

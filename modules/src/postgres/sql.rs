@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 const LIMIT: usize = 64 << 20;
 
 /// Cuts into statements, without comments in front and without the semicolon. The lines that `pg_dumpall` writes for psql
-/// alone (`\restrict`, `\unrestrict`, `\connect`) are left out.
+/// alone (`\restrict`, `\unrestrict`, `\connect`, `\encoding`) are left out.
 ///
 /// # Errors
 /// When a quotation does not end, or anything else holds a command of psql.
@@ -31,7 +31,7 @@ pub(super) fn statements(text: &str) -> Result<Vec<&str>> {
         }
         if start.is_none() && byte == b'\\' && (at == 0 || bytes[at - 1] == b'\n') {
             let line = rest.lines().next().unwrap_or_default();
-            if !["\\restrict ", "\\unrestrict ", "\\connect "].iter().any(|known| line.starts_with(known)) {
+            if !["\\restrict ", "\\unrestrict ", "\\connect ", "\\encoding "].iter().any(|known| line.starts_with(known)) {
                 return Err(Error::refused(format!(
                     "the SQL holds a command of psql: {}",
                     text::printable(&line.chars().take(60).collect::<String>())
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn statements_are_cut_where_they_end() {
         let text = "--\n-- a; b\n\n\\restrict abc\n\nSET a = 'x;y';\nCOMMENT ON ROLE a IS E'it\\'s;\n\\\\! echo';\nCREATE ROLE \"odd;\"\"role\";\n\
-            SELECT $$;$$, $t$ ; $$ $t$, $1;\nALTER ROLE e'' ;;\nSELECT 'a\\';\n\\unrestrict abc\n";
+            SELECT $$;$$, $t$ ; $$ $t$, $1;\nALTER ROLE e'' ;;\n\\encoding SQL_ASCII\nSELECT 'a\\';\n\\unrestrict abc\n";
         assert_eq!(
             statements(text).unwrap(),
             [

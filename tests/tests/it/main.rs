@@ -35,6 +35,8 @@ mod mariadb;
 mod modules;
 #[cfg(test)]
 mod postgres;
+mod postgres_access;
+mod postgres_whole;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A PostgreSQL cluster of one's own, without a port; under another account where the tests run as root.
 
+use super::Loopback;
 use super::run::{Run, command, root, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,6 +69,24 @@ impl Cluster {
         command
     }
 
+    /// Lets a role in by its password alone; the rest is trusted as before.
+    pub fn ask_password(&self, role: &str) {
+        let path = self.data.join("pg_hba.conf");
+        let rules = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("local all {role} scram-sha-256\n{rules}")).unwrap();
+        self.psql("postgres", "SELECT pg_reload_conf()").exits(0);
+    }
+
+    /// The folder of the real programs.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The table `[module.postgres]` for this cluster.
+    pub fn table(&self, more: &str) -> String {
+        format!("\n[module.postgres]\nhost = \"{}\"\n{more}\n", self.socket.display())
+    }
+
     /// psql with one statement, plain output.
     pub fn psql(&self, database: &str, sql: &str) -> Run {
         run(self.client("psql").args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]))
@@ -87,6 +106,15 @@ impl Cluster {
             .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
             .map(|line| format!("{line}\n"))
             .collect()
+    }
+}
+
+impl Loopback {
+    /// Puts the table `[module.postgres]`, and what comes after it, in the place of the one before.
+    pub fn set_postgres(&self, table: &str) {
+        let text = self.read("client.toml");
+        let before = text.split_once("\n[module.postgres]").map_or(text.as_str(), |(before, _)| before);
+        self.write("client.toml", &format!("{before}{table}"));
     }
 }
 
