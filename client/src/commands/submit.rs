@@ -20,7 +20,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// group may do this. A dataset that waits already is not queued twice.
 #[derive(Debug, clap::Args)]
 pub struct Submit {
-    /// The kind of data: git, files, postgres, dummy, or a module that the configuration declares.
+    /// The kind of data: git, files, postgres, mariadb, dummy, or a module that the configuration declares.
     #[arg(required_unless_present = "all")]
     module: Option<String>,
     /// The folder, the repository or the database.

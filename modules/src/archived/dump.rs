@@ -103,7 +103,7 @@ impl Group {
     }
 
     /// The program itself.
-    pub(super) fn leader(&self) -> Result<Pid> {
+    pub(crate) fn leader(&self) -> Result<Pid> {
         pid_of(&self.child).ok_or_else(|| Error::failed(format!("{} has no process id", self.name)))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows words and folders; what the commands do is theirs.
 
-use super::commands::{command, run};
+use super::commands::{command, run, run_in};
 use super::settings::{Settings, Take, Words};
 use super::staging::Staging;
 use super::words::{Place, Values};
@@ -57,7 +57,7 @@ fn prepare(table: &Settings, words: &Words, values: &Values<'_>, staging: Option
     let Some(staging) = staging else { return run(table, words, values, monitor) };
     let folder = staging.data();
     let values = Values { staging: Some(folder.as_os_str()), ..*values };
-    let error = match run(table, words, &values, monitor) {
+    let error = match run_in(Some(staging), table, words, &values, monitor) {
         Ok(()) => return not_empty(staging),
         Err(error) => error,
     };
@@ -66,7 +66,7 @@ fn prepare(table: &Settings, words: &Words, values: &Values<'_>, staging: Option
     if !insists || std::fs::remove_dir(&folder).is_err() {
         return Err(error);
     }
-    run(table, words, &values, monitor)?;
+    run_in(Some(staging), table, words, &values, monitor)?;
     not_empty(staging)
 }
 

@@ -3,6 +3,7 @@
 //! Does not know what they are for.
 
 use super::settings::{Settings, Words};
+use super::staging::Staging;
 use super::words::{Values, Word};
 use crate::archived::Group;
 use base::{Error, Monitor, Result, process, text};
@@ -58,7 +59,24 @@ pub(super) fn program(settings: &Settings, words: &Words, values: &Values<'_>) -
 /// # Errors
 /// When it cannot be started, fails or takes longer, with its own words. Nothing of its process group is left running.
 pub(super) fn run(settings: &Settings, words: &Words, values: &Values<'_>, monitor: &dyn Monitor) -> Result<()> {
+    run_in(None, settings, words, values, monitor)
+}
+
+/// As [`run`], for a command that was given `staging`: it is ended with that when we are not there any more to do it.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_in(
+    staging: Option<&Staging>,
+    settings: &Settings,
+    words: &Words,
+    values: &Values<'_>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let mut group = Group::start(command(settings, words, values)?, settings.time_limit)?;
+    if let Some(staging) = staging {
+        staging.note(group.leader()?)?;
+    }
     let said = group.finish()?;
     tell(&group.name, &said, monitor);
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Runs nothing that comes from the node or the archive: neither does a snapshot say which command there is.
 
-use super::commands::{command, run, tell};
+use super::commands::{command, run_in, tell};
 use super::settings::{Settings, Words};
 use super::staging::Staging;
 use super::words::{Place, Values};
@@ -88,7 +88,7 @@ fn from_staging(
             .hint("--no-command brings back what there is as files."));
     }
     context.monitor.task(&format!("restoring {}", context.dataset), None);
-    run(table, words, &Values { staging: Some(folder.as_os_str()), ..*values }, context.monitor)
+    run_in(Some(&staging), table, words, &Values { staging: Some(folder.as_os_str()), ..*values }, context.monitor)
         .map_err(|error| error.context(format!("{} was not restored", context.dataset)))?;
     staging.remove(context.monitor);
     Ok(report)

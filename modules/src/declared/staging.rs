@@ -4,6 +4,7 @@
 
 use base::config::ClientConfig;
 use base::{At, Error, FileLock, Monitor, Result, atomic};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,9 @@ pub(super) struct Staging {
 
 /// What is given to commands, within the folder: so that a command may also make or remove it itself.
 const DATA: &str = "data";
+
+/// Beside it: the process group that works in the folder, and when its leader began.
+const GROUP: &str = "group";
 
 impl Staging {
     /// Makes a folder for the use `name`, with the empty folder that commands are given. Sweeps those of others who are
@@ -55,11 +59,39 @@ impl Staging {
         self.folder.join(DATA)
     }
 
+    /// Notes which process group works in it, so that whoever sweeps the folder ends that group first.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn note(&self, leader: Pid) -> Result<()> {
+        let Some(begun) = begun(leader) else { return Ok(()) };
+        let path = self.folder.join(GROUP);
+        std::fs::write(&path, format!("{} {begun}", leader.as_raw_nonzero())).at("write", &path)
+    }
+
     /// Removes it; what cannot be removed is told, and swept later.
     pub fn remove(self, monitor: &dyn Monitor) {
         if let Err(error) = remove(&self.folder) {
             monitor.problem(&error);
         }
+    }
+}
+
+/// When a process began, as the kernel counts; another one that gets its id later began later.
+fn begun(process: Pid) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
+    // What comes after the name, which is in brackets and may hold anything, is the third field on.
+    stat.rsplit(") ").next()?.split(' ').nth(19)?.parse().ok()
+}
+
+/// Ends the process group that still works in a folder whose owner is gone.
+fn end_group(folder: &Path) {
+    let Ok(noted) = std::fs::read_to_string(folder.join(GROUP)) else { return };
+    let Some((leader, when)) = noted.split_once(' ') else { return };
+    if let Some(leader) = leader.parse().ok().and_then(Pid::from_raw)
+        && begun(leader).is_some_and(|begun| begun.to_string() == when)
+    {
+        let _ = kill_process_group(leader, Signal::KILL);
     }
 }
 
@@ -97,6 +129,7 @@ fn sweep_locked(root: &Path) {
             continue;
         }
         if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            end_group(&path);
             let _ = remove(&path);
         }
     }

@@ -277,6 +277,24 @@ fn folders_of_the_dead_are_swept_and_those_of_the_living_stay() {
     sweep_staging(&setup.config).unwrap();
     assert!(!root.join("20261120T031501Z-3f9a1c7e").exists() && living.data().join("x").exists());
     assert!(Staging::make(&setup.config, "living").is_err());
+    // Whoever works for the dead is ended; whoever has got the id of such a one is not.
+    let start = || {
+        use std::os::unix::process::CommandExt;
+        let mut command = base::process::command("sleep");
+        command.arg("7414").process_group(0).spawn().unwrap()
+    };
+    let (mut orphan, mut other) = (start(), start());
+    let id = |child: &std::process::Child| rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    living.note(id(&orphan)).unwrap();
+    std::fs::create_dir(root.join("dead")).unwrap();
+    std::fs::rename(living.folder().join("group"), root.join("dead/group")).unwrap();
+    std::fs::create_dir(root.join("older")).unwrap();
+    std::fs::write(root.join("older/group"), format!("{} 17", other.id())).unwrap();
+    sweep_staging(&setup.config).unwrap();
+    assert!(!orphan.wait().unwrap().success() && other.try_wait().unwrap().is_none());
+    assert!(!root.join("dead").exists() && !root.join("older").exists());
+    other.kill().unwrap();
+    other.wait().unwrap();
     assert_eq!(std::fs::metadata(living.folder()).unwrap().permissions().mode() & 0o777, 0o700);
     drop(living);
     assert!(is_clean(&setup));
