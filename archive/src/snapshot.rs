@@ -119,6 +119,8 @@ impl SnapshotReader {
                 let single = entry.kind != EntryKind::Dir;
                 Entries { single, ..Entries::new(self, entry.path.clone(), entry.path) }
             }
+            // Streams have no folder above them.
+            None if path.is_empty() => self.entries(),
             None => Entries { over: true, ..Entries::new(self, Vec::new(), Vec::new()) },
         })
     }

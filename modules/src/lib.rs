@@ -83,6 +83,11 @@ pub trait ClientModule: Send + Sync {
     /// Which requests it waits for.
     fn lane(&self) -> Lane;
 
+    /// Which requests those of this dataset wait for, where that depends on how it is configured.
+    fn lane_of(&self, _config: &ClientConfig, _dataset: &Dataset) -> Lane {
+        self.lane()
+    }
+
     /// Checks the table `[module.NAME]`. A module that does not say otherwise has no settings.
     ///
     /// # Errors

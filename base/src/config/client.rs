@@ -104,6 +104,9 @@ pub struct DatasetEntry {
     pub max_file_size: Option<ByteSize>,
     /// A file with the names of what is taken; nothing else is then.
     pub files_from: Option<PathBuf>,
+    /// Whether it goes through the encrypted archive instead of into a mirror that the node can read.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// A folder (or for databases `*`) whose datasets `submit` may name without their being listed.
@@ -128,6 +131,9 @@ pub struct AllowEntry {
     pub one_file_system: bool,
     /// As in [`DatasetEntry`].
     pub max_file_size: Option<ByteSize>,
+    /// As in [`DatasetEntry`].
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// What of a dataset is taken, as the configuration says it.
@@ -177,7 +183,7 @@ impl DatasetEntry {
 
     /// The names of the settings that are there and that not every module carries out.
     pub fn particular(&self) -> Vec<&'static str> {
-        self.choosing().names()
+        self.choosing().names().into_iter().chain(self.sealed.then_some("sealed")).collect()
     }
 }
 
@@ -196,7 +202,7 @@ impl AllowEntry {
 
     /// The names of the settings that are there and that not every module carries out.
     pub fn particular(&self) -> Vec<&'static str> {
-        self.choosing().names()
+        self.choosing().names().into_iter().chain(self.sealed.then_some("sealed")).collect()
     }
 
     /// Whether `dataset` lies under it.
@@ -329,6 +335,15 @@ impl ClientConfig {
         }
         let allow = self.allow.iter().find(|allow| allow.holds(dataset))?;
         Some(if allow.under == "*" { "/" } else { allow.under.as_str() })
+    }
+
+    /// Whether the dataset goes through the encrypted archive where its module would make something that the node can read.
+    pub fn sealed(&self, dataset: &Dataset) -> bool {
+        match self.listed(dataset) {
+            Some(entry) => entry.sealed,
+            // One of several that hold it is enough: nothing is to be in the clear by accident.
+            None => self.allow.iter().any(|allow| allow.holds(dataset) && allow.sealed),
+        }
     }
 
     /// The `[[dataset]]` of this address.

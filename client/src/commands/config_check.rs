@@ -119,6 +119,12 @@ fn datasets(config: &ClientConfig, findings: &mut Findings) {
                 .hint(crate::names::hint(entry.address.module(), modules::names(Some(config)).iter().copied()))),
         };
         findings.add(checked, format!("{} goes to {}.", entry.address, nodes.join(" and ")));
+        if entry.sealed {
+            findings.good.push(format!(
+                "{} is sealed. A mirror that a node made of it before stays there in the clear until its administrator removes it.",
+                entry.address
+            ));
+        }
     }
     for allow in &config.allow {
         if modules::client_module(Some(config), &allow.module).is_some() {

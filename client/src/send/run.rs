@@ -227,7 +227,7 @@ impl NodeRun {
         if !self.knows_queue()? {
             return Ok(None);
         }
-        let mine = |file: &PoolFile| file.node == self.node.name && self.lane_of(&file.module) == lane;
+        let mine = |file: &PoolFile| file.node == self.node.name && self.lane_of(file) == lane;
         let mut recovered = lock(&self.recovered);
         if let Some(i) = recovered.iter().position(|claimed| mine(&claimed.file)) {
             return Ok(Some(recovered.remove(i)));
@@ -237,8 +237,11 @@ impl NodeRun {
     }
 
     /// The lane of a module; one that is not known is told so by the lane of archives.
-    fn lane_of(&self, module: &str) -> Lane {
-        modules::client_module(Some(&self.config), module).map_or(Lane::Archive, |module| module.lane())
+    fn lane_of(&self, file: &PoolFile) -> Lane {
+        match (modules::client_module(Some(&self.config), &file.module), file.dataset()) {
+            (Some(module), Ok(dataset)) => module.lane_of(&self.config, &dataset),
+            _ => Lane::Archive,
+        }
     }
 
     /// Whether there is anything for this node that is not finished.

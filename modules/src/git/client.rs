@@ -3,8 +3,10 @@
 //! Changes nothing in the repository, and runs neither its hooks nor what its configuration names.
 
 use super::refs::RefList;
-use super::{ATTACH_LIMIT, LIST_LIMIT, NAME, restore};
-use crate::{ClientContext, ClientModule, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource};
+use super::sealed::{self, Chain};
+use super::{ATTACH_LIMIT, LIST_LIMIT, NAME, restore, unseal};
+use crate::{ClientContext, ClientModule, Destination, Lane, PreparedRequest, RestoreContext, RestoreReport, RestoreSource};
+use archive::backup::backup_streams;
 use base::config::ClientConfig;
 use base::{At, Dataset, Error, Payload, Result, Sha256, beneath, gitdir, process};
 use rustix::fs::OFlags;
@@ -26,6 +28,14 @@ impl ClientModule for Client {
 
     fn lane(&self) -> Lane {
         Lane::Git
+    }
+
+    fn lane_of(&self, config: &ClientConfig, dataset: &Dataset) -> Lane {
+        if sealed::is_sealed(config, dataset) { Lane::Archive } else { Lane::Git }
+    }
+
+    fn dataset_settings(&self) -> &'static [&'static str] {
+        &["sealed"]
     }
 
     fn check(&self, config: &ClientConfig, dataset: &Dataset) -> Result<()> {
@@ -54,8 +64,11 @@ impl ClientModule for Client {
             );
             context.monitor.problem(&Error::failed(words));
         }
-        let bytes = read.list.to_bytes();
         context.monitor.entries(read.list.refs.len() as u64);
+        if sealed::is_sealed(context.config, dataset) {
+            return prepare_sealed(context, dataset, &folder, &read.list);
+        }
+        let bytes = read.list.to_bytes();
         Ok(PreparedRequest {
             payload: Payload::Refs(Sha256::of(&bytes)),
             attachment: (bytes.len() <= ATTACH_LIMIT).then_some(bytes),
@@ -68,11 +81,38 @@ impl ClientModule for Client {
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
         match source {
             RestoreSource::Mirror { from, refs } => restore::restore(context, &from, &refs),
-            RestoreSource::Archive(_) | RestoreSource::Nothing => {
-                Err(Error::failed(format!("the snapshot of {} holds no list of refs", context.dataset)))
+            // For whoever wants to look at a bundle itself.
+            RestoreSource::Archive(reader) if context.to == Destination::Stdout => {
+                crate::archived::restore(context, &reader, "a sealed repository")
             }
+            RestoreSource::Archive(reader) => unseal::restore(context, &reader),
+            RestoreSource::Nothing => Err(Error::failed(format!("the snapshot of {} holds no list of refs", context.dataset))),
         }
     }
+}
+
+/// Makes an archive of bundles. Where a link of the chain cannot be made any more, a new chain begins.
+fn prepare_sealed(context: &ClientContext<'_>, dataset: &Dataset, folder: &OwnedFd, list: &RefList) -> Result<PreparedRequest> {
+    let path = sealed::chain_path(context.config, &context.node.name, dataset);
+    let old = Chain::load(&path, context.monitor);
+    let old = if old.is_empty() || sealed::is_there(folder, &old)? { old } else { Chain::default() };
+    let make = |chain: &mut Chain| {
+        crate::archived::client::prepare(context, dataset, |spec| {
+            backup_streams(spec, |streams| sealed::fill(streams, folder, chain, list, context.monitor))
+        })
+    };
+    let again = !old.is_empty();
+    let mut chain = old.lead_to(list);
+    let prepared = match make(&mut chain) {
+        Err(error) if again && error.kind() != base::Kind::NotNow => {
+            context.monitor.problem(&error.context(format!("the bundles of {dataset} are begun anew")));
+            chain = Chain::default().lead_to(list);
+            make(&mut chain)?
+        }
+        made => made?,
+    };
+    chain.save(&path)?;
+    Ok(prepared)
 }
 
 /// Opens the repository's own folder, the one with `objects` and `refs` in it, from `base` without following a link.

@@ -1,4 +1,4 @@
-//! Git repositories: a mirror at the node, and a signed list of refs for each state.
+//! Git repositories: a mirror at the node, and a signed list of refs for each state; or sealed, as bundles in an archive.
 //!
 //! Knows no host names or keys. What the mirror holds is never pruned; what a ref pointed at is kept when it moves.
 
@@ -7,9 +7,11 @@ mod mirror;
 mod plan;
 mod refs;
 mod restore;
+mod sealed;
 mod server;
 #[cfg(test)]
 mod tests;
+mod unseal;
 
 pub(crate) use client::CLIENT;
 pub(crate) use mirror::mirrors_size;

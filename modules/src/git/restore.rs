@@ -13,20 +13,12 @@ use std::time::Duration;
 use transport::GitFetch;
 
 /// A restore may take as long as it takes.
-const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
-    let target = context.to.folder("a repository")?;
-    context.files.refuse("a repository")?;
-    context.refuse_database_options("a repository")?;
-    if !context.paths.is_empty() {
-        return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
-    }
     let list = RefList::parse(list)?;
-    empty(target)?;
-    context.monitor.task(&format!("restoring {}", context.dataset), None);
-    init(target)?;
+    let target = begin(context)?;
     let ids = list.ids();
     match from {
         MirrorFrom::Local(path) => copy_objects(path, target, &ids)?,
@@ -37,6 +29,25 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
             }
         }
     }
+    finish(context, target, &list)
+}
+
+/// Makes an empty repository where the restore goes.
+pub(super) fn begin<'a>(context: &RestoreContext<'a>) -> Result<&'a Path> {
+    let target = context.to.folder("a repository")?;
+    context.files.refuse("a repository")?;
+    context.refuse_database_options("a repository")?;
+    if !context.paths.is_empty() {
+        return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
+    }
+    empty(target)?;
+    context.monitor.task(&format!("restoring {}", context.dataset), None);
+    init(target)?;
+    Ok(target)
+}
+
+/// Makes the refs of the list in a repository that has the objects, and checks that all is there.
+pub(super) fn finish(context: &RestoreContext<'_>, target: &Path, list: &RefList) -> Result<RestoreReport> {
     let mut lines = Vec::new();
     for (name, id) in &list.refs {
         lines.extend(create_line(name, id));
@@ -48,7 +59,7 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
     set_head(target, &list.head)?;
     process::run_ok(git(target, &["pack-refs", "--all"]), 65_536, TIME)?;
     atomic::write(&target.join("description"), format!("{}\n", context.dataset).as_bytes(), 0o644)?;
-    check(target, &list)?;
+    check(target, list)?;
     let report = RestoreReport { entries: list.refs.len() as u64, bytes: packs_size(target)?, ..RestoreReport::default() };
     context.monitor.entries(report.entries);
     context.monitor.bytes(report.bytes);

@@ -6,7 +6,7 @@ use super::mirror::{Mirror, mirrors_size, packs_size};
 use super::plan::{moves, plan, plan_aside};
 use super::refs::RefList;
 use super::{LIST_LIMIT, mirror_name};
-use crate::{Fetched, Lane, ServerContext, ServerModule};
+use crate::{Fetched, Lane, ServerContext, ServerModule, archived};
 use archive::store::{Content, Quota, Stats};
 use base::{Claim, Error, Kind, Payload, Result, Sha256, atomic};
 use std::collections::HashSet;
@@ -50,7 +50,18 @@ impl ServerModule for Server {
     }
 
     fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
-        fetch_from(&FromPeer(context, claim.dataset.path()), context, claim, attachment)
+        // What the request was signed for decides; a sealed repository is an archive like any other.
+        if !matches!(claim.payload, Payload::Manifest(_)) {
+            return fetch_from(&FromPeer(context, claim.dataset.path()), context, claim, attachment);
+        }
+        let mut fetched = archived::SERVER.fetch(context, claim, attachment)?;
+        let name = mirror_name(&claim.dataset);
+        if let Fetched::Stored { changed, .. } = &mut fetched
+            && context.mirrors.join(&name).is_dir()
+        {
+            changed.push(format!("{} is sealed now; what was mirrored before is still in the clear in mirrors/{name}", claim.dataset));
+        }
+        Ok(fetched)
     }
 }
 

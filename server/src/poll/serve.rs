@@ -9,7 +9,7 @@ use crate::node::Node;
 use archive::store::Store;
 use base::config::NodeConfig;
 use base::config::client::SshAddress;
-use base::{At, ByteSize, Claim, Error, Kind, Name, RequestId, Result, Silent, clock};
+use base::{At, ByteSize, Claim, Error, Kind, Name, Payload, RequestId, Result, Silent, clock};
 use modules::{Fetched, Lane, ServerContext, server_module};
 use queue::access::ClientGrant;
 use queue::pool::{NodeEntry, NodePool};
@@ -103,7 +103,8 @@ fn todo(poller: &Poller, client: &Client, pool: &NodePool, lane: Lane, tried: &B
 
 fn lane_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<Lane> {
     let (claim, _) = claim_of(poller, client, entry)?;
-    Ok(server_module(claim.dataset.module()).lane())
+    // What makes an archive is one, whatever its module does otherwise.
+    Ok(if matches!(claim.payload, Payload::Manifest(_)) { Lane::Archive } else { server_module(claim.dataset.module()).lane() })
 }
 
 fn claim_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<(Claim, Option<Vec<u8>>)> {
