@@ -8,7 +8,7 @@
 use super::mirror::feed_ok;
 use super::refs::RefList;
 use super::{LIST_LIMIT, NAME, mirror_name};
-use crate::archived::Group;
+use crate::archived::dump_after;
 use archive::backup::Streams;
 use base::config::ClientConfig;
 use base::{At, Dataset, Error, Monitor, Name, Result, atomic, process, untrusted};
@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -172,25 +172,28 @@ pub(super) fn fill(
         for id in &before {
             revisions.push_str(&format!("^{id}\n"));
         }
-        link.bytes = put(streams, repository, &format!("bundles/{number:04}.bundle"), &link.head()?, revisions)?;
+        link.bytes = put(streams, repository, &format!("bundles/{number:04}.bundle"), &link.head()?, revisions, monitor)?;
         before.extend(link.tips.iter().cloned());
     }
     streams.put("refs", &mut list.to_bytes().as_slice(), &mut || Ok(())).map(drop)
 }
 
 /// One bundle: its head, and what git packs.
-fn put(streams: &mut Streams<'_, '_>, repository: &OwnedFd, name: &str, head: &[u8], revisions: String) -> Result<u64> {
+fn put(
+    streams: &mut Streams<'_, '_>,
+    repository: &OwnedFd,
+    name: &str,
+    head: &[u8],
+    revisions: String,
+    monitor: &dyn Monitor,
+) -> Result<u64> {
     let arguments = ["pack-objects", "--quiet", "--revs", "--thin", "--stdout", "--delta-base-offset", "--no-use-bitmap-index"];
     let mut command = git(repository, &arguments)?;
     let (reader, mut writer) = std::io::pipe().at("make", "a pipe")?;
-    command.stdin(reader).stdout(std::process::Stdio::piped());
-    let mut group = Group::start(command, TIME)?;
+    command.stdin(reader);
     // Ends by itself: when git is gone nobody reads the pipe any more.
     let feeder = std::thread::spawn(move || writer.write_all(revisions.as_bytes()));
-    let mut from = head.chain(group.stdout()?);
-    let size = streams.put(name, &mut from, &mut || group.finish().map(drop));
-    let size = size.map_err(|error| group.explain(error).context(format!("could not make {name}")));
-    drop(group);
+    let size = dump_after(streams, name, head, command, name, TIME, monitor);
     let _ = feeder.join();
     size
 }

@@ -126,6 +126,14 @@ fn a_change_of_recipients_begins_an_epoch_and_a_keyholder_adds_somebody_to_an_ol
         assert_eq!(safe.read("back/file"), noise(0));
         restore(&safe, "c.txt", place).exits(1).says(&["wrong identity"]);
     }
+    // A year later a new epoch begins by itself.
+    let file = "client/epochs/node1.toml";
+    let made = safe.read(file).lines().find(|line| line.starts_with("made")).unwrap().to_owned();
+    safe.edit(file, &made, "made = \"2025-11-01T00:00:00Z\"");
+    back_up(&safe, &noise(1));
+    let (code, all) = check(&safe, "b.txt", &[]);
+    assert_eq!((code, opens(&all)), (Some(3), vec![false, true, true, true]));
+    assert_eq!(all[2]["recipients"], all[3]["recipients"]);
     // One line of shell does it too.
     let epoch = epochs[0]["epoch"].as_str().unwrap();
     let by_hand = safe.sh(&format!(
