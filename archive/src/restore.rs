@@ -3,30 +3,43 @@
 //! Does not know where packs come from, and runs no program. Nothing is written outside of the target.
 
 mod dress;
+mod jobs;
+mod journal;
+mod judge;
 mod nodes;
 mod options;
 mod owner;
+mod plan;
 mod ready;
+mod room;
 mod same;
 mod select;
+mod single;
+mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use crate::entry::{Content, Entry, EntryKind, Holes, Sparse};
+pub use single::restore_content;
+
+use crate::entry::EntryKind;
 use crate::problems::Problems;
-use crate::read::content::Expected;
-use crate::read::order::Wanted;
 use crate::snapshot::SnapshotReader;
-use base::{At, Error, Monitor, Result, atomic};
-use dress::Dresser;
-use nodes::Node;
+use base::{Blake3, Monitor, Result};
+use dress::{Dresser, Lacks};
+use jobs::{Job, Thing};
+use journal::Journal;
+use judge::{Judge, Verdict};
 pub use options::{FileOptions, Overwrite};
 use owner::{Meta, Owners};
-use std::os::unix::fs::FileExt;
+use plan::Planner;
+use ready::Examined;
+use select::Selection;
 use std::path::Path;
-use write::{FileJob, Job, NodeJob, Window, Writer};
+use tally::Tally;
+use target::Target;
+use write::{Window, Writer};
 
 /// How many entries are planned at once.
 const WINDOW: usize = 200_000;
@@ -35,9 +48,9 @@ const WINDOW_ITEMS: usize = 1_000_000;
 
 /// What is to be restored, and where to.
 pub struct RestoreSpec<'a> {
-    /// Files and folders, relative to the dataset's own path; none means everything.
+    /// Files, folders and patterns, relative to the dataset's own path; none means everything.
     pub paths: Vec<String>,
-    /// What becomes what the dataset's path was. New, or empty, or from an earlier restore of the same snapshot.
+    /// What becomes what the dataset's path was.
     pub target: &'a Path,
     /// How.
     pub options: FileOptions,
@@ -66,173 +79,174 @@ pub struct RestoreReport {
 /// not at all.
 ///
 /// # Errors
-/// Before anything is written: of kind refused when the target holds other things, of kind failed when a path is not in
-/// the snapshot. Later: when going on makes no sense (the disk is full, the connection is lost); the same call goes on
-/// from there.
+/// Before anything is written: of kind refused when the target cannot be restored into, of kind failed when a path is not
+/// in the snapshot, of kind not-now when there is no room. Later: when going on makes no sense (the disk is full, the
+/// connection is lost); the same call goes on from there.
 pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<RestoreReport> {
-    if spec.options != (FileOptions { numeric_owner: spec.options.numeric_owner, ..FileOptions::default() }) {
-        return Err(Error::usage("this release restores into new or empty folders only"));
-    }
     let mut owners = Owners::new(spec.options.numeric_owner);
     if let Ok(Some(entry)) = reader.find(b"")
-        && let EntryKind::File { size, .. } = entry.kind
+        && matches!(entry.kind, EntryKind::File { .. })
     {
-        let (problems, notes) = restore_file(reader, &entry, size, &owners.meta(&entry), &spec)?;
-        return Ok(RestoreReport { entries: 1, bytes: size, problems, notes, ..RestoreReport::default() });
+        return single::restore_single(reader, &entry, &owners.meta(&entry), &spec);
     }
-    let selected = select::select(reader, &spec.paths)?;
-    let (target, marker) = ready::prepare(reader, spec.target, &mut owners)?;
-    spec.monitor.task("restoring", spec.paths.is_empty().then_some(reader.public().counts.bytes));
-    let mut writer = Writer::new(reader, target, Problems::new(spec.monitor), spec.monitor);
+    let selection = Selection::new(reader, &spec.paths)?;
+    let asked = asked(&spec);
+    let examined = ready::examine(reader, &selection, &spec, &asked, &mut owners)?;
+    if spec.options.dry_run {
+        spec.monitor.task("planning", None);
+        return Ok(survey(reader, &spec, &selection, &examined, true)?.report(Lacks::default()));
+    }
+    let total = check_room(reader, &spec, &selection, &examined)?;
+    let (mut target, journal, stat) = ready::begin(reader, spec.target, &asked, &examined)?;
+    if let Some(before) = &examined.before {
+        ready::sweep(&mut target, reader, before);
+    }
+    spec.monitor.task("restoring", Some(total));
+    let judge = Judge::new(reader, examined.mode, examined.used, examined.before.as_ref(), true);
+    let mut planner = Planner::new(judge, owners, spec.options.strip, Journal::name(&reader.public().id));
+    let tally = Tally::new(Problems::new(spec.monitor), spec.monitor, false);
+    let mut writer = Writer { reader, target, journal, mode: examined.mode, tally, dresser: Dresser::new(reader), monitor: spec.monitor };
+    let done = carry_out(&selection, spec.options, &mut planner, &mut writer);
+    let closed = writer.target.close_up();
+    let mut root = done?;
+    closed?;
+    writer.journal.remove(writer.target.root())?;
+    // The mark was in it until now.
+    if writer.mode != journal::Mode::Fresh && writer.tally.entries == 0 {
+        writer.target.set_root_time(&stat);
+    }
+    finish_folders(&mut writer, &mut planner.judge, &mut root, None)?;
+    Ok(writer.tally.report(writer.dresser.lacks))
+}
+
+/// What a restore was asked for, as a digest: one that was cut off goes on only as the same.
+fn asked(spec: &RestoreSpec<'_>) -> String {
+    let mut paths: Vec<&str> = spec.paths.iter().map(|path| path.trim_matches('/')).collect();
+    paths.sort_unstable();
+    Blake3::of(format!("{} {} {paths:?}", spec.options.strip, spec.options.numeric_owner).as_bytes()).hex()
+}
+
+/// Folders that are to have their owners, modes and times when nothing more comes into them.
+type Unfinished = Vec<(Vec<u8>, Meta)>;
+
+/// Plans and writes; gives the target's own entry, which is to be finished when everything else is.
+fn carry_out(selection: &Selection, options: FileOptions, planner: &mut Planner<'_>, writer: &mut Writer<'_>) -> Result<Unfinished> {
     // Folders that may still get something into them, outermost first.
-    let mut unfinished: Vec<(Vec<u8>, Meta)> = Vec::new();
+    let mut unfinished = Unfinished::new();
     let mut window = Window::default();
     let mut planned = (0, 0);
-    for entry in selected {
-        match entry {
-            Ok(entry) if marker.is(&entry.path) => {
-                writer.problem(&Error::failed(format!("{} was not restored: restores use this name themselves", entry.shown_path())))?
+    for selected in selection.entries(writer.reader) {
+        let selected = match selected {
+            Ok(selected) => selected,
+            Err(error) => {
+                writer.problem(&error)?;
+                continue;
             }
-            Ok(entry) => {
-                let path = entry.path.clone();
-                planned = (planned.0 + 1, planned.1 + plan(entry, &mut owners, &mut window, &mut writer));
-                if planned.0 >= WINDOW || planned.1 >= WINDOW_ITEMS {
-                    let full = std::mem::take(&mut window);
-                    unfinished.extend(full.folders.iter().cloned());
-                    writer.write(full)?;
-                    finish_folders(&mut writer, &mut unfinished, Some(&path))?;
-                    planned = (0, 0);
-                }
+        };
+        let path = selected.entry.path.clone();
+        planned.0 += 1;
+        if let Some(job) = planner.plan(selected, Some(&mut writer.target), &mut writer.tally)? {
+            planned.1 += window.push(job);
+        }
+        if planned.0 >= WINDOW || planned.1 >= WINDOW_ITEMS {
+            let full = std::mem::take(&mut window);
+            unfinished.extend(to_finish(&full));
+            writer.write(full, &mut planner.judge)?;
+            // Without their first folders the paths come in no order.
+            if options.strip == 0 {
+                finish_folders(writer, &mut planner.judge, &mut unfinished, Some(&path))?;
             }
-            Err(error) => writer.problem(&error)?,
+            planned = (0, 0);
         }
     }
-    unfinished.extend(window.folders.iter().cloned());
-    writer.write(window)?;
-    marker.remove(writer.target.root())?;
-    finish_folders(&mut writer, &mut unfinished, None)?;
-    let Writer { entries, bytes, mut problems, dresser, .. } = writer;
-    let notes = dresser.lacks.finish(&mut problems);
-    Ok(RestoreReport { entries, bytes, problems: problems.finish(), notes, ..RestoreReport::default() })
+    unfinished.extend(to_finish(&window));
+    writer.write(window, &mut planner.judge)?;
+    if options.strip > 0 {
+        unfinished.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    let root = unfinished.extract_if(.., |(path, _)| path.is_empty()).collect();
+    finish_folders(writer, &mut planner.judge, &mut unfinished, None)?;
+    Ok(root)
 }
 
-/// Writes the content of one file, and nothing else, to `out`.
-///
-/// # Errors
-/// Of kind usage when the paths do not name one file. When the content is not what was backed up, that is found after the
-/// bytes were written: what was written must not be used.
-pub fn restore_content(
-    reader: &SnapshotReader,
-    paths: &[String],
-    out: &mut dyn std::io::Write,
-    monitor: &dyn Monitor,
-) -> Result<RestoreReport> {
-    let mut chosen: Option<Entry> = None;
-    for entry in select::select(reader, paths)? {
-        let entry = entry?;
-        if entry.kind == EntryKind::Dir {
-            continue;
-        }
-        if let Some(first) = chosen.replace(entry) {
-            return Err(Error::usage(format!("one file goes to standard output, and {} is not all that was named", first.shown_path()))
-                .hint("Name one file; `nightsafe ls` shows what there is."));
-        }
-    }
-    let entry = chosen
-        .ok_or_else(|| Error::usage("no file was named for standard output").hint("Name one file; `nightsafe ls` shows what there is."))?;
-    let EntryKind::File { size, .. } = entry.kind else {
-        return Err(Error::usage(format!("{} is not a regular file and has no content", entry.shown_path())));
-    };
-    monitor.task("restoring", Some(size));
-    reader.read_file(&entry, out).map_err(|error| error.hint("What was written so far must not be used."))?;
-    monitor.entries(1);
-    Ok(RestoreReport { entries: 1, bytes: size, ..RestoreReport::default() })
+fn to_finish(window: &Window) -> impl Iterator<Item = (Vec<u8>, Meta)> {
+    window.folders.iter().filter(|job| job.finish).map(|job| (job.path.clone(), job.meta.clone()))
 }
 
-/// Puts an entry into the window; says how many items its lists have.
-fn plan(entry: Entry, owners: &mut Owners, window: &mut Window, writer: &mut Writer<'_>) -> usize {
-    let meta = owners.meta(&entry);
-    let group = entry.hard_link;
-    let further = group.is_some_and(|group| writer.is_further_name(group, &entry.path));
-    let (job, items) = match entry.kind {
-        EntryKind::Dir => {
-            window.folders.push((entry.path, meta));
-            return 0;
-        }
-        EntryKind::File { size, content, digest, sparse } => {
-            let mut items = match &content {
-                Content::Chunks(list) | Content::More(list) => list.0.len(),
-            };
-            if let Some(Sparse { holes: Holes::List(list), .. }) = &sparse {
-                items += list.len();
-            }
-            let wanted = Wanted { content, expected: Expected::of(size, sparse.as_ref(), digest) };
-            (Job::File(FileJob { path: entry.path, meta, group, size, sparse }, wanted), items)
-        }
-        EntryKind::Link { target } => (Job::Node(NodeJob { path: entry.path, node: Node::Link(target), meta, group }), 0),
-        EntryKind::Fifo => (Job::Node(NodeJob { path: entry.path, node: Node::Fifo, meta, group }), 0),
-        EntryKind::Device { block, major, minor } => {
-            (Job::Node(NodeJob { path: entry.path, node: Node::Device { block, major, minor }, meta, group }), 0)
-        }
-    };
-    match job {
-        job if further => window.names.push(job),
-        Job::Node(node) => window.nodes.push(node),
-        Job::File(file, wanted) => {
-            window.files.push(file);
-            window.wanted.push(wanted);
+/// Plans everything, and does nothing of it.
+fn survey<'a>(
+    reader: &'a SnapshotReader,
+    spec: &RestoreSpec<'a>,
+    selection: &Selection,
+    examined: &Examined,
+    tells: bool,
+) -> Result<Tally<'a>> {
+    let mut target = if examined.used { Some(Target::new(spec.target)?) } else { None };
+    let judge = Judge::new(reader, examined.mode, examined.used, examined.before.as_ref(), false);
+    let owners = Owners::new(spec.options.numeric_owner);
+    let mut planner = Planner::new(judge, owners, spec.options.strip, Journal::name(&reader.public().id));
+    let problems = if tells { Problems::new(spec.monitor) } else { Problems::new(&base::Silent) };
+    let mut tally = Tally::new(problems, spec.monitor, tells);
+    for selected in selection.entries(reader) {
+        match selected {
+            Ok(selected) => match (planner.plan(selected, target.as_mut(), &mut tally)?, target.as_mut()) {
+                (Some(Job::Name(thing)), Some(target)) => would_name(thing, &mut planner.judge, target, &mut tally)?,
+                (Some(job), _) => tally.would(&job),
+                (None, _) => {}
+            },
+            Err(error) => tally.problems.add(&error),
         }
     }
-    items
+    tally.room.0 = tally.room.0.saturating_sub(planner.judge.freed);
+    Ok(tally)
+}
+
+/// What would become of a further name, as far as it can be told before the first one is there.
+fn would_name(thing: Thing, judge: &mut Judge<'_>, target: &mut Target, tally: &mut Tally<'_>) -> Result<()> {
+    let origin = thing.group().and_then(|group| tally.origins.get(&group)).map(|origin| origin.path.clone()).unwrap_or_default();
+    match judge.name(target, thing.path(), &origin)? {
+        Verdict::Make | Verdict::Replace(_) => tally.would(&Job::Name(thing)),
+        verdict => tally.settle(thing.path(), thing.bytes(), verdict)?,
+    }
+    Ok(())
+}
+
+/// Holds what is needed against what is free, and gives the bytes that will come. Looks closely only where it is not plain.
+fn check_room(reader: &SnapshotReader, spec: &RestoreSpec<'_>, selection: &Selection, examined: &Examined) -> Result<u64> {
+    let free = room::free(spec.target)?;
+    let counts = reader.public().counts;
+    let mut most = (counts.bytes, counts.entries);
+    if !selection.is_all() {
+        most = (0, 0);
+        // What cannot be read is told of when it is restored.
+        for selected in selection.entries(reader).flatten() {
+            let size = if let EntryKind::File { size, .. } = selected.entry.kind { size } else { 0 };
+            most = (most.0.saturating_add(size), most.1 + 1);
+        }
+    }
+    if most.0 > free.0 || most.1 > free.1 {
+        room::check(spec.target, survey(reader, spec, selection, examined, false)?.room, free)?;
+    }
+    Ok(most.0)
 }
 
 /// Gives the folders that are full their mode and time, the deepest first; `last` is the last path that was planned.
-fn finish_folders(writer: &mut Writer<'_>, unfinished: &mut Vec<(Vec<u8>, Meta)>, last: Option<&[u8]>) -> Result<()> {
+fn finish_folders(writer: &mut Writer<'_>, judge: &mut Judge<'_>, unfinished: &mut Unfinished, last: Option<&[u8]>) -> Result<()> {
     let mut still = Vec::new();
     for (path, meta) in std::mem::take(unfinished).into_iter().rev() {
         if last.is_some_and(|last| last.starts_with(&path)) {
             still.push((path, meta));
-        } else if let Err(error) = writer.target.finish_folder(&path, &meta, &mut writer.dresser) {
+            continue;
+        }
+        // One that is as it should be is not touched: its ctime stays.
+        let finished = judge
+            .is_finished(&mut writer.target, &path, &meta)
+            .and_then(|finished| if finished { Ok(()) } else { writer.target.finish_folder(&path, &meta, &mut writer.dresser) });
+        if let Err(error) = finished {
             writer.problem(&error)?;
         }
     }
     still.reverse();
     *unfinished = still;
     Ok(())
-}
-
-/// Restores a dataset that is a single file: the target is that file. Gives problems and notes.
-fn restore_file(
-    reader: &SnapshotReader,
-    entry: &Entry,
-    size: u64,
-    meta: &Meta,
-    spec: &RestoreSpec<'_>,
-) -> Result<(Vec<String>, Vec<String>)> {
-    let path = spec.target;
-    if let Some(first) = spec.paths.iter().find(|path| !path.trim_matches('/').is_empty()) {
-        return Err(Error::failed(format!("{first:?} is not in snapshot {}: the dataset is a single file", reader.public().id)));
-    }
-    if path.symlink_metadata().is_ok() {
-        let there = rustix::fs::lstat(path).at("look at", path)?;
-        if write::same_file(&there, size, meta) {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        return Err(Error::refused(format!("{} is there already", path.display()))
-            .hint("The dataset is a single file; name one that does not exist yet."));
-    }
-    spec.monitor.task("restoring", Some(size));
-    let mut draft = atomic::Draft::beside(path, 0o600)?;
-    reader.read_data(entry, &mut |offset, bytes| {
-        spec.monitor.bytes(bytes.len() as u64);
-        draft.file().write_all_at(bytes, offset).at("write", path)
-    })?;
-    draft.file().set_len(size).at("write", path)?;
-    let mut dresser = Dresser::new(reader);
-    dresser.opened(draft.file(), meta, path)?;
-    spec.monitor.entries(1);
-    draft.publish()?;
-    let mut problems = Problems::new(spec.monitor);
-    let notes = dresser.lacks.finish(&mut problems);
-    Ok((problems.finish(), notes))
 }

@@ -30,7 +30,7 @@ pub use digest::{Blake3, Sha256};
 pub use error::{At, Error, Exit, Kind, Result};
 pub use id::RequestId;
 pub use lock::FileLock;
-pub use monitor::{Monitor, Silent};
+pub use monitor::{Monitor, PlannedStep, Silent};
 pub use name::Name;
 pub use read_at::ReadAt;
 pub use sizes::{ByteSize, Span};

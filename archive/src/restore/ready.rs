@@ -1,93 +1,187 @@
-//! Whether a target may be restored into, and the mark that tells a cut-off restore from somebody's files.
+//! Whether a target may be restored into, and how: as a new one, as one that a cut-off restore left, or into what is there.
 //!
 //! Does not restore anything.
 
+use super::RestoreSpec;
+use super::journal::{Before, Journal, Mode, PREFIX};
+use super::judge::same_file;
 use super::nodes::Node;
+use super::options::Overwrite;
 use super::owner::Owners;
 use super::same::same_content;
-use super::target::{Target, file_type};
-use super::write::same_file;
-use crate::entry::EntryKind;
+use super::select::Selection;
+use super::target::{Target, file_type, strip};
+use crate::entry::{Entry, EntryKind};
 use crate::snapshot::SnapshotReader;
 use base::{At, Error, Result};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::os::fd::AsFd;
+use rustix::fs::{FileType, Mode as Bits, Stat};
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// An empty file in the target while it is restored into, locked by whoever does it.
-pub(super) struct Marker {
-    name: String,
-    _lock: File,
+/// A target that may be restored into. Nothing was written yet.
+pub(super) struct Examined {
+    pub(super) mode: Mode,
+    pub(super) before: Option<Before>,
+    /// Whether anything is there.
+    pub(super) used: bool,
+    exists: bool,
 }
 
-impl Marker {
-    /// Whether an entry would stand in the marker's place.
-    pub(super) fn is(&self, path: &[u8]) -> bool {
-        path.strip_suffix(b"/").unwrap_or(path) == self.name.as_bytes()
-    }
-
-    /// Removes it: all that could be restored has been.
-    pub(super) fn remove(self, folder: impl AsFd) -> Result<()> {
-        rustix::fs::unlinkat(folder, self.name.as_str(), AtFlags::empty()).at("remove", &self.name)
-    }
-}
-
-/// Opens the target, mode 0700 from here on until its own entry is restored.
-pub(super) fn prepare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<(Target, Marker)> {
-    let name = format!(".nightsafe-restore-{}", reader.public().id);
-    let mut used = false;
+/// Looks at the target.
+///
+/// # Errors
+/// Of kind refused when it cannot be restored into.
+pub(super) fn examine(
+    reader: &SnapshotReader,
+    selection: &Selection,
+    spec: &RestoreSpec<'_>,
+    asked: &str,
+    owners: &mut Owners,
+) -> Result<Examined> {
+    let (path, options) = (spec.target, spec.options);
+    let fresh = |exists| Examined { mode: Mode::Fresh, before: None, used: false, exists };
     match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).at("create the folder", path)?
+            if path.symlink_metadata().is_ok() {
+                return Err(Error::refused(format!("{} is a link to nothing", path.display())).hint("Name a folder."));
+            }
+            return Ok(fresh(false));
         }
         Err(error) => return Err(error).at("look at", path),
         Ok(meta) if !meta.is_dir() => {
             return Err(Error::refused(format!("{} is not a folder", path.display())).hint("Name a folder that does not exist yet."));
         }
-        Ok(_) => {
-            used = fs::read_dir(path).at("list", path)?.next().is_some();
-            let ours = path.join(&name).symlink_metadata().is_ok_and(|meta| meta.is_file());
-            if used && !ours {
-                compare(reader, path, owners)?;
-            }
+        Ok(_) => {}
+    }
+    let name = Journal::name(&reader.public().id);
+    let mut things = 0;
+    for entry in fs::read_dir(path).at("list", path)? {
+        let found = entry.at("list", path)?.file_name();
+        if found != name.as_str() {
+            things += 1;
+            refuse_other(path, found.as_bytes())?;
         }
     }
-    let target = Target::new(path, used)?;
-    rustix::fs::fchmod(target.root(), Mode::RWXU)
-        .at("set the mode of", path)
-        .map_err(|error| error.hint("What is restored is closed to others at first; name a folder that does not exist yet."))?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let lock =
-        rustix::fs::openat(target.root(), name.as_str(), flags, Mode::RUSR | Mode::WUSR).map(File::from).at("create", path.join(&name))?;
-    match lock.try_lock() {
-        Ok(()) => Ok((target, Marker { name, _lock: lock })),
-        Err(TryLockError::WouldBlock) => Err(Error::not_now(format!("another restore is writing into {}", path.display()))),
-        Err(TryLockError::Error(error)) => Err(error).at("lock", path.join(name)),
+    if let Some(before) = Journal::read(path, &name)? {
+        if before.asked != asked {
+            return Err(Error::refused(format!("a restore of other paths into {} was cut off and is not finished", path.display()))
+                .hint(format!("Finish it with the same paths as then, or remove {} to give it up.", path.join(&name).display())));
+        }
+        let mode = match (before.mode, options.overwrite) {
+            (Mode::Into(_), Some(overwrite)) => Mode::Into(overwrite),
+            (mode, _) => mode,
+        };
+        return Ok(Examined { mode, before: Some(before), used: true, exists: true });
+    }
+    if things == 0 {
+        return Ok(fresh(true));
+    }
+    let overwrite = match options.overwrite {
+        Some(overwrite) => overwrite,
+        None => {
+            compare(reader, selection, spec, owners)?;
+            Overwrite::Changed
+        }
+    };
+    Ok(Examined { mode: Mode::Into(overwrite), before: None, used: true, exists: true })
+}
+
+/// Refuses a target in which another snapshot is half restored.
+fn refuse_other(path: &Path, name: &[u8]) -> Result<()> {
+    let Some(snapshot) = name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok()) else { return Ok(()) };
+    if snapshot.parse::<base::RequestId>().is_err() {
+        return Ok(());
+    }
+    Err(Error::refused(format!("{} is where snapshot {snapshot} is being restored, or was when it was cut off", path.display()))
+        .hint(format!("Name another folder, or finish that one with --at {snapshot}, or remove {PREFIX}{snapshot} in it to give it up.")))
+}
+
+/// Opens the target and leaves the mark in it. What was new or empty is closed to others until its own entry is restored.
+pub(super) fn begin(reader: &SnapshotReader, path: &Path, asked: &str, examined: &Examined) -> Result<(Target, Journal, Stat)> {
+    if !examined.exists {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).at("create the folder", parent)?;
+        }
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::not_now(format!("{} was made by somebody else meanwhile", path.display())));
+            }
+            other => other.at("create the folder", path)?,
+        }
+    }
+    let target = Target::new(path)?;
+    if examined.mode == Mode::Fresh {
+        rustix::fs::fchmod(target.root(), Bits::RWXU)
+            .at("set the mode of", path)
+            .map_err(|error| error.hint("What is restored is closed to others at first; name a folder that does not exist yet."))?;
+    }
+    let name = Journal::name(&reader.public().id);
+    let stat = rustix::fs::fstat(target.root()).at("look at", path)?;
+    let journal = Journal::begin(target.root(), path, name.clone(), examined.mode, asked, examined.before.is_some())?;
+    if examined.mode != Mode::Fresh {
+        target.set_root_time(&stat);
+    }
+    // Another restore may have come in between: both have their marks by now, so at least one of them sees the other.
+    let mut clash = Ok(());
+    for entry in fs::read_dir(path).at("list", path)? {
+        let found = entry.at("list", path)?.file_name();
+        if found != name.as_str() {
+            clash = clash.and(refuse_other(path, found.as_bytes()));
+        }
+    }
+    match clash {
+        Ok(()) => Ok((target, journal, stat)),
+        Err(error) => {
+            if examined.before.is_none() {
+                journal.remove(target.root())?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Removes drafts that a cut-off restore left.
+pub(super) fn sweep(target: &mut Target, reader: &SnapshotReader, before: &Before) {
+    let prefix = format!("{}.", Journal::name(&reader.public().id));
+    for folder in before.drafts.iter().collect::<HashSet<_>>() {
+        // Best effort: a folder that is gone has none.
+        target.sweep(folder, prefix.as_bytes());
     }
 }
 
 /// Lets a folder pass that is not empty if all that it holds is just what the snapshot has there, to the byte.
-fn compare(reader: &SnapshotReader, path: &Path, owners: &mut Owners) -> Result<()> {
+fn compare(reader: &SnapshotReader, selection: &Selection, spec: &RestoreSpec<'_>, owners: &mut Owners) -> Result<()> {
+    let (path, levels) = (spec.target, spec.options.strip);
     let refuse = |why: String| {
-        Error::refused(format!("{} is not empty: {why}", path.display())).hint("Name a folder that does not exist yet, or is empty.")
+        Error::refused(format!("{} is not empty: {why}", path.display()))
+            .hint("Name a folder that does not exist yet, or say with --overwrite=never|changed|always what happens to what is there.")
     };
     let found = count(path)?;
-    let mut target = Target::new(path, true)?;
+    let mut target = Target::new(path)?;
     let mut same = 0u64;
-    for entry in reader.entries() {
+    // Another part of the snapshot may be there; but where folders are taken off the front, only the same one tells.
+    let entries: Box<dyn Iterator<Item = Result<Entry>> + '_> = if levels == 0 {
+        Box::new(reader.entries())
+    } else {
+        Box::new(selection.entries(reader).map(|selected| selected.map(|selected| selected.entry)))
+    };
+    let mut seen = HashSet::new();
+    for entry in entries {
         let entry = entry.map_err(|error| refuse("it cannot be compared with the snapshot".into()).because(error))?;
-        if entry.path.is_empty() {
+        let Some(path) = strip(&entry.path, levels).filter(|path| !path.is_empty()) else { continue };
+        if levels > 0 && !seen.insert(base::Blake3::of(&path)) {
             continue;
         }
-        let Some(stat) = target.look(&entry.path)? else { continue };
+        let Some(stat) = target.look(&path)? else { continue };
         let meta = owners.meta(&entry);
         let equal = match &entry.kind {
             EntryKind::Dir => file_type(&stat) == FileType::Directory,
             // Without our mark a file's time proves nothing, so its bytes are looked at.
-            EntryKind::File { size, .. } => same_file(&stat, *size, &meta) && same_content(reader, &entry, &target.open(&entry.path)?)?,
-            EntryKind::Link { target: says } => file_type(&stat) == FileType::Symlink && target.read_link(&entry.path)? == *says,
+            EntryKind::File { size, .. } => same_file(&stat, *size, &meta) && same_content(reader, &entry, &target.open(&path)?)?,
+            EntryKind::Link { target: says } => file_type(&stat) == FileType::Symlink && target.read_link(&path)? == *says,
             EntryKind::Fifo => Node::Fifo.is(&stat),
             EntryKind::Device { block, major, minor } => Node::Device { block: *block, major: *major, minor: *minor }.is(&stat),
         };

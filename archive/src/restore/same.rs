@@ -2,7 +2,7 @@
 //!
 //! Does not look at names, owners or times.
 
-use crate::entry::{Entry, EntryKind};
+use crate::entry::{Entry, EntryKind, FileDigest, Sparse};
 use crate::read::layout::Layout;
 use crate::snapshot::SnapshotReader;
 use base::{At, Result};
@@ -17,30 +17,39 @@ const PIECE: usize = 128 << 10;
 /// Compares by the entry's digest. Where the snapshot has a hole, the file may have zeros.
 pub(super) fn same_content(reader: &SnapshotReader, entry: &Entry, file: &File) -> Result<bool> {
     let EntryKind::File { size, digest, sparse, .. } = &entry.kind else { return Ok(false) };
-    let shown = entry.shown_path();
+    same_bytes(reader, (*size, sparse.as_ref(), *digest), file, &entry.shown_path())
+}
+
+/// As [`same_content`], by size, holes and digest.
+pub(super) fn same_bytes(
+    reader: &SnapshotReader,
+    (size, sparse, digest): (u64, Option<&Sparse>, FileDigest),
+    file: &File,
+    shown: &str,
+) -> Result<bool> {
     let mut hasher = reader.secrets().hasher();
-    let mut layout = Layout::new(*size, sparse.as_ref());
-    let mut left = sparse.as_ref().map_or(*size, |sparse| sparse.data);
+    let mut layout = Layout::new(size, sparse);
+    let mut left = sparse.map_or(size, |sparse| sparse.data);
     let mut at = 0;
-    if file.metadata().at("look at", &shown)?.len() != *size {
+    if file.metadata().at("look at", shown)?.len() != size {
         return Ok(false);
     }
     while left > 0 {
         let (offset, length) = layout.place(reader.frames(), usize::try_from(left).unwrap_or(usize::MAX))?;
         let end = offset + length as u64;
-        if !is_zero(file, at, offset).at("read", &shown)? {
+        if !is_zero(file, at, offset).at("read", shown)? {
             return Ok(false);
         }
         each_piece(file, offset, end, &mut |bytes| {
             hasher.update(bytes);
             true
         })
-        .at("read", &shown)?;
+        .at("read", shown)?;
         at = end;
         left -= length as u64;
     }
     layout.finish(reader.frames())?;
-    Ok(is_zero(file, at, *size).at("read", &shown)? && crate::entry::FileDigest::of(hasher.finalize().as_bytes()) == *digest)
+    Ok(is_zero(file, at, size).at("read", shown)? && FileDigest::of(hasher.finalize().as_bytes()) == digest)
 }
 
 /// Whether there are zeros alone from `from` to `to`; holes are not read.

@@ -6,7 +6,8 @@ use super::dress::{Dresser, undress};
 use super::nodes::Node;
 use super::owner::Meta;
 use base::{At, Error, Result, beneath};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timestamps, UTIME_OMIT};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,21 +21,17 @@ const STEP: usize = 2048;
 pub(super) struct Target {
     path: PathBuf,
     root: OwnedFd,
-    /// Whether things from an earlier restore may be in it.
-    used: bool,
     /// The folder that was opened last: neighbours come one after the other.
     last: Option<(Vec<u8>, OwnedFd)>,
     /// Folders whose entry was missing, made so that what is in them can be restored.
     made_up: Vec<String>,
+    /// Closed folders that were opened for the time being, and the modes that they had.
+    opened: HashMap<Vec<u8>, Mode>,
 }
 
 impl Target {
-    pub(super) fn new(path: &Path, used: bool) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), root: beneath::folder(path)?, used, last: None, made_up: Vec::new() })
-    }
-
-    pub(super) fn used(&self) -> bool {
-        self.used
+    pub(super) fn new(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), root: beneath::folder(path)?, last: None, made_up: Vec::new(), opened: HashMap::new() })
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -57,38 +54,134 @@ impl Target {
             undress(&self.root);
             return Ok(());
         }
-        let used = self.used;
         let shown = self.shown(path);
-        self.at(path, |folder, name| match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
-            Err(rustix::io::Errno::EXIST) if used => {
-                if file_type(&rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &shown)?) != FileType::Directory {
-                    rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("replace", &shown)?;
-                    return rustix::fs::mkdirat(folder, name, Mode::RWXU).at("create the folder", &shown);
+        self.at(path, |folder, name| rustix::fs::mkdirat(folder, name, Mode::RWXU).at("create the folder", &shown))
+    }
+
+    /// Makes a folder of an earlier try as it is while it is being filled.
+    pub(super) fn reopen_folder(&mut self, path: &[u8]) -> Result<()> {
+        let shown = self.shown(path);
+        let folder = open_in_steps(self.root.as_fd(), path.strip_suffix(b"/").unwrap_or(path))?;
+        undress(&folder);
+        rustix::fs::fchmod(&folder, Mode::RWXU).at("set the mode of", shown)
+    }
+
+    /// Takes away what a folder gave to the things in it by its default access control list.
+    pub(super) fn undress_folder(&mut self, path: &[u8]) -> Result<()> {
+        let opened = open_in_steps(self.root.as_fd(), path.strip_suffix(b"/").unwrap_or(path))?;
+        undress(&opened);
+        Ok(())
+    }
+
+    /// Lets an ordinary user into a closed folder of his own, until it is finished or closed again.
+    pub(super) fn open_up(&mut self, path: &[u8], stat: &Stat) -> Result<()> {
+        let own = rustix::process::geteuid();
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+        if own.is_root() || stat.st_uid != own.as_raw() || mode.contains(Mode::RWXU) {
+            return Ok(());
+        }
+        let shown = self.shown(path);
+        if path.is_empty() {
+            rustix::fs::fchmod(&self.root, mode | Mode::RWXU).at("set the mode of", &shown)?;
+        } else {
+            // It cannot be opened to be changed by its descriptor; a link in its place is left alone by its flag.
+            self.at(path, |folder, name| {
+                match rustix::fs::chmodat(folder, name, mode | Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(rustix::io::Errno::OPNOTSUPP) => rustix::fs::chmodat(folder, name, mode | Mode::RWXU, AtFlags::empty()),
+                    other => other,
                 }
-                let existing = beneath::open(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
-                undress(&existing);
-                rustix::fs::fchmod(existing, Mode::RWXU).at("set the mode of", &shown)
+                .at("set the mode of", &shown)
+            })?;
+        }
+        self.opened.insert(path.to_vec(), mode);
+        Ok(())
+    }
+
+    /// Closes the folders again that were opened and not finished since, the deepest first.
+    pub(super) fn close_up(&mut self) -> Result<()> {
+        self.last = None;
+        let mut opened: Vec<(Vec<u8>, Mode)> = std::mem::take(&mut self.opened).into_iter().collect();
+        opened.sort_by(|a, b| b.0.cmp(&a.0));
+        let mut closed = Ok(());
+        for (path, mode) in opened {
+            let shown = self.shown(&path);
+            let inner = path.strip_suffix(b"/").unwrap_or(&path);
+            let one =
+                open_in_steps(self.root.as_fd(), inner).and_then(|folder| rustix::fs::fchmod(folder, mode).at("set the mode of", shown));
+            closed = closed.and(one);
+        }
+        closed
+    }
+
+    /// Creates a file.
+    pub(super) fn create(&mut self, path: &[u8]) -> Result<File> {
+        let shown = self.shown(path);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.at(path, |folder, name| rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR).map(File::from).at("create", &shown))
+    }
+
+    /// Gives a draft its name in the same folder; `there` is what makes way.
+    pub(super) fn publish(&mut self, draft: &[u8], path: &[u8], there: Option<FileType>) -> Result<()> {
+        let shown = self.shown(path);
+        let (_, draft) = split(draft)?;
+        self.at(path, |folder, name| {
+            if there.is_none() {
+                // What was made meanwhile is somebody's.
+                match rustix::fs::renameat_with(folder, draft, folder, name, RenameFlags::NOREPLACE) {
+                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+                    other => return other.at("rename to", &shown),
+                }
             }
-            other => other.at("create the folder", &shown),
+            if there == Some(FileType::Directory) {
+                rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR).at("replace the folder", &shown)?;
+            }
+            rustix::fs::renameat(folder, draft, folder, name).at("rename to", &shown)
         })
     }
 
-    /// Creates a file; what an earlier restore left there is replaced.
-    pub(super) fn create(&mut self, path: &[u8]) -> Result<File> {
+    /// Gives the target itself the time back that it had before the mark came into it, or went.
+    pub(super) fn set_root_time(&self, before: &Stat) {
+        let nanos = rustix::fs::Timespec { tv_sec: before.st_mtime, tv_nsec: i64::try_from(before.st_mtime_nsec).unwrap_or(0) };
+        let times = Timestamps { last_access: OMIT, last_modification: nanos };
+        // Best effort: the folder may be another's.
+        let _ = rustix::fs::futimens(&self.root, &times);
+    }
+
+    /// Whether a folder is empty.
+    pub(super) fn is_empty(&mut self, path: &[u8]) -> Result<bool> {
         let shown = self.shown(path);
-        let used = self.used;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.at(path, |folder, name| {
-            let open = || rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR);
-            let file = match open() {
-                Err(rustix::io::Errno::EXIST) if used => {
-                    rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("replace", &shown)?;
-                    open()
-                }
-                other => other,
-            };
-            file.map(File::from).at("create", &shown)
-        })
+        let inner = path.strip_suffix(b"/").unwrap_or(path);
+        let folder = open_in_steps(self.root.as_fd(), inner)?;
+        for entry in rustix::fs::Dir::new(folder).at("list", &shown)? {
+            let entry = entry.at("list", &shown)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes files from a folder whose names begin with `prefix`.
+    pub(super) fn sweep(&mut self, path: &[u8], prefix: &[u8]) {
+        let inner = path.strip_suffix(b"/").unwrap_or(path);
+        let Ok(folder) = open_in_steps(self.root.as_fd(), inner) else { return };
+        let Ok(list) = rustix::fs::Dir::read_from(&folder) else { return };
+        for entry in list.flatten() {
+            if entry.file_name().to_bytes().starts_with(prefix) {
+                let _ = rustix::fs::unlinkat(&folder, entry.file_name(), AtFlags::empty());
+            }
+        }
+    }
+
+    /// Gives a file that is there its owner, attributes, mode and time.
+    pub(super) fn dress_file(&mut self, path: &[u8], meta: &Meta, dresser: &mut Dresser<'_>) -> Result<()> {
+        let file = self.open(path)?;
+        let shown = self.shown(path);
+        if !file.metadata().at("look at", &shown)?.is_file() {
+            return Err(Error::failed(format!("{} is another thing by now", shown.display())));
+        }
+        undress(&file);
+        dresser.opened(&file, meta, &shown)
     }
 
     /// Opens a file for reading.
@@ -106,13 +199,14 @@ impl Target {
         self.at(path, |folder, name| rustix::fs::openat(folder, name, flags, Mode::empty()).map(File::from).at("open", &shown))
     }
 
-    /// Removes a file that did not become whole.
-    pub(super) fn remove(&mut self, path: &[u8]) -> Result<()> {
+    /// Removes what is not a folder, or an empty folder.
+    pub(super) fn remove(&mut self, path: &[u8], kind: FileType) -> Result<()> {
         let shown = self.shown(path);
-        self.at(path, |folder, name| rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("remove", &shown))
+        let flags = if kind == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        self.at(path, |folder, name| rustix::fs::unlinkat(folder, name, flags).at("remove", &shown))
     }
 
-    /// Makes a link, FIFO or device; `dress` is what it is given then. What an earlier restore left there is replaced.
+    /// Makes a link, FIFO or device; `dress` is what it is given then.
     pub(super) fn make_node(
         &mut self,
         path: &[u8],
@@ -120,16 +214,8 @@ impl Target {
         dress: impl FnOnce(BorrowedFd<'_>, &OsStr, &Path) -> Result<()>,
     ) -> Result<()> {
         let shown = self.shown(path);
-        let used = self.used;
         self.at(path, |folder, name| {
-            let made = match node.make(folder, name) {
-                Err(rustix::io::Errno::EXIST) if used => {
-                    rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("replace", &shown)?;
-                    node.make(folder, name)
-                }
-                other => other,
-            };
-            made.at(&format!("create the {}", node.word()), &shown)?;
+            node.make(folder, name).at(&format!("create the {}", node.word()), &shown)?;
             dress(folder, name, &shown)
         })
     }
@@ -137,25 +223,9 @@ impl Target {
     /// Makes `path` another name of the file `origin`.
     pub(super) fn hard_link(&mut self, origin: &[u8], path: &[u8]) -> Result<()> {
         let shown = self.shown(path);
-        let used = self.used;
         let (folder, name) = split(origin)?;
         let from = open_in_steps(self.root.as_fd(), folder)?;
-        self.at(path, |folder, new| {
-            let link = || rustix::fs::linkat(&from, name, folder, new, AtFlags::empty());
-            match link() {
-                Err(rustix::io::Errno::EXIST) if used => {
-                    let stat = |folder: BorrowedFd<'_>, name: &OsStr| {
-                        rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
-                    };
-                    if stat(folder, new).at("look at", &shown)? == stat(from.as_fd(), name).at("look at", &shown)? {
-                        return Ok(());
-                    }
-                    rustix::fs::unlinkat(folder, new, AtFlags::empty()).at("replace", &shown)?;
-                    link().at("link", &shown)
-                }
-                other => other.at("link", &shown),
-            }
-        })
+        self.at(path, |folder, new| rustix::fs::linkat(&from, name, folder, new, AtFlags::empty()).at("link", &shown))
     }
 
     /// What is at `path`, without following a link; nothing is made on the way.
@@ -184,9 +254,20 @@ impl Target {
         let shown = self.shown(path);
         // The mode may close it even for us.
         self.last = None;
+        self.opened.remove(path);
         let inner = path.strip_suffix(b"/").unwrap_or(path);
         let folder = open_in_steps(self.root.as_fd(), inner)?;
+        undress(&folder);
         dresser.opened(&folder, meta, &shown)
+    }
+
+    /// Runs `look` on a name in its folder; nothing is made on the way.
+    pub(super) fn named<T>(&mut self, path: &[u8], look: impl FnOnce(BorrowedFd<'_>, &OsStr) -> T) -> Result<T> {
+        if path.is_empty() {
+            return Ok(look(self.root.as_fd(), OsStr::new(".")));
+        }
+        let (folder, name) = split(path)?;
+        Ok(look(self.folder(folder)?, name))
     }
 
     /// Does something to a name in the folder that `path` is in; the folder is made if its entry was missing.
@@ -241,9 +322,11 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
 }
 
 pub(super) fn times(meta: &Meta) -> Timestamps {
-    let untouched = rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    Timestamps { last_access: untouched, last_modification: meta.mtime }
+    Timestamps { last_access: OMIT, last_modification: meta.mtime }
 }
+
+/// A time that stays.
+const OMIT: rustix::fs::Timespec = rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
 
 /// A name in a folder. Entries were checked when they were read; what reaches the kernel is checked once more.
 fn checked(part: &[u8]) -> Result<&OsStr> {
@@ -251,6 +334,15 @@ fn checked(part: &[u8]) -> Result<&OsStr> {
         return Err(Error::refused(format!("{:?} cannot be a name in a folder", String::from_utf8_lossy(part))));
     }
     Ok(OsStr::from_bytes(part))
+}
+
+/// A path without its first `levels` folders; none for those folders themselves.
+pub(super) fn strip(path: &[u8], levels: usize) -> Option<Vec<u8>> {
+    let mut rest = path;
+    for _ in 0..levels {
+        rest = &rest[rest.iter().position(|b| *b == b'/')? + 1..];
+    }
+    (levels == 0 || !rest.is_empty()).then(|| rest.to_vec())
 }
 
 /// The folder and the name of a path, which may end in `/`.

@@ -2,12 +2,13 @@
 //!
 //! Does not read the catalog.
 
-use super::dress::Dresser;
+use super::dress::{Dresser, undress};
+use super::jobs::{FileJob, FolderJob, Job, NodeJob, There, Thing};
+use super::journal::{Journal, Mode};
+use super::judge::{Judge, Verdict};
 use super::nodes::Node;
-use super::owner::Meta;
+use super::tally::Tally;
 use super::target::{Target, file_type};
-use crate::entry::{FileDigest, Sparse};
-use crate::problems::Problems;
 use crate::read::frames::{Frame, no_chunk};
 use crate::read::layout::Layout;
 use crate::read::order::{Batch, Piece, Reached, Wanted, read_all};
@@ -29,67 +30,12 @@ const OPEN_FILES: usize = 64;
 /// What to do when it had to stop.
 const GO_ON: &str = "Run the same command again: what is restored already is not restored twice.";
 
-/// A regular file to be made.
-#[derive(Debug)]
-pub(super) struct FileJob {
-    pub(super) path: Vec<u8>,
-    pub(super) meta: Meta,
-    pub(super) group: Option<u64>,
-    /// With its holes.
-    pub(super) size: u64,
-    pub(super) sparse: Option<Sparse>,
-}
-
-/// A link, FIFO or device to be made.
-#[derive(Debug)]
-pub(super) struct NodeJob {
-    pub(super) path: Vec<u8>,
-    pub(super) node: Node,
-    pub(super) meta: Meta,
-    pub(super) group: Option<u64>,
-}
-
-/// Whatever is no folder.
-#[derive(Debug)]
-pub(super) enum Job {
-    File(FileJob, Wanted),
-    Node(NodeJob),
-}
-
-impl Job {
-    fn path(&self) -> &[u8] {
-        match self {
-            Self::File(file, _) => &file.path,
-            Self::Node(node) => &node.path,
-        }
-    }
-
-    fn group(&self) -> Option<u64> {
-        match self {
-            Self::File(file, _) => file.group,
-            Self::Node(node) => node.group,
-        }
-    }
-}
-
-/// All that two names of one thing have in common.
-#[derive(Debug, PartialEq, Eq)]
-enum Looks {
-    File(u64, FileDigest, Meta),
-    Node(Node, Meta),
-}
-
-/// Where a group of hard links was begun, and what is there.
-#[derive(Debug)]
-struct Origin {
-    path: Vec<u8>,
-    made: Option<Looks>,
-}
-
 /// Files that have begun.
 #[derive(Default)]
 struct Begun {
     open: HashMap<usize, File>,
+    /// The drafts of those that are not written in their own place.
+    drafts: HashMap<usize, Vec<u8>>,
     /// Where what comes next of a file belongs.
     layouts: HashMap<usize, Layout>,
     /// Files that failed: what still comes of them is thrown away.
@@ -99,66 +45,61 @@ struct Begun {
 /// What is restored in one go.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) folders: Vec<(Vec<u8>, Meta)>,
-    pub(super) files: Vec<FileJob>,
+    pub(super) folders: Vec<FolderJob>,
+    files: Vec<FileJob>,
     /// Parallel to `files`.
-    pub(super) wanted: Vec<Wanted>,
-    pub(super) nodes: Vec<NodeJob>,
+    wanted: Vec<Wanted>,
+    nodes: Vec<NodeJob>,
     /// Further names of things.
-    pub(super) names: Vec<Job>,
+    names: Vec<Thing>,
+}
+
+impl Window {
+    /// Takes a job in; says how many items its lists have.
+    pub(super) fn push(&mut self, job: Job) -> usize {
+        let items = if let Job::Make(thing) | Job::Name(thing) = &job { thing.items() } else { 0 };
+        match job {
+            Job::Folder(job) => self.folders.push(job),
+            Job::Name(thing) => self.names.push(thing),
+            Job::Make(thing) => self.make(thing),
+        }
+        items
+    }
+
+    fn make(&mut self, thing: Thing) {
+        match thing {
+            Thing::Node(job) => self.nodes.push(job),
+            Thing::File(job, wanted) => {
+                self.files.push(job);
+                self.wanted.push(wanted);
+            }
+        }
+    }
 }
 
 /// Carries windows out.
 pub(super) struct Writer<'a> {
     pub(super) reader: &'a SnapshotReader,
     pub(super) target: Target,
-    pub(super) problems: Problems<'a>,
+    pub(super) journal: Journal,
+    pub(super) mode: Mode,
+    pub(super) tally: Tally<'a>,
     pub(super) dresser: Dresser<'a>,
     pub(super) monitor: &'a dyn Monitor,
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
-    origins: HashMap<u64, Origin>,
 }
 
-impl<'a> Writer<'a> {
-    pub(super) fn new(reader: &'a SnapshotReader, target: Target, problems: Problems<'a>, monitor: &'a dyn Monitor) -> Self {
-        Self { reader, target, problems, dresser: Dresser::new(reader), monitor, entries: 0, bytes: 0, origins: HashMap::new() }
-    }
-
-    /// Whether this entry is a further name of something that came before. The first one of a group becomes its origin.
-    pub(super) fn is_further_name(&mut self, group: u64, path: &[u8]) -> bool {
-        if self.origins.contains_key(&group) {
-            return true;
-        }
-        self.origins.insert(group, Origin { path: path.to_vec(), made: None });
-        false
-    }
-
+impl Writer<'_> {
     /// # Errors
     /// When going on makes no sense: the disk is full, or the packs cannot be reached for now.
-    pub(super) fn write(&mut self, window: Window) -> Result<()> {
-        for (path, _) in &window.folders {
-            let made = self.target.make_folder(path);
-            self.count(made, 0)?;
-        }
-        self.write_files(window.files, window.wanted)?;
-        for job in &window.nodes {
-            self.make_node(job)?;
-        }
-        let mut alone = Window::default();
-        for job in window.names {
-            if self.link(&job)? {
-                continue;
-            }
-            match job {
-                Job::Node(job) => self.make_node(&job)?,
-                Job::File(file, wanted) => {
-                    alone.files.push(file);
-                    alone.wanted.push(wanted);
-                }
+    pub(super) fn write(&mut self, window: Window, judge: &mut Judge<'_>) -> Result<()> {
+        for job in &window.folders {
+            let made = job.make.map_or(Ok(()), |there| self.make_folder(&job.path, there));
+            if job.counts || made.is_err() {
+                self.count(made, 0)?;
             }
         }
-        self.write_files(alone.files, alone.wanted)?;
+        self.write_things(window.files, window.wanted, &window.nodes)?;
+        self.write_names(window.names, judge)?;
         for folder in self.target.take_made_up() {
             self.problem(&Error::failed(format!(
                 "the folder {:?} has no entry; it was made with mode 0700",
@@ -168,58 +109,120 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    fn write_things(&mut self, files: Vec<FileJob>, wanted: Vec<Wanted>, nodes: &[NodeJob]) -> Result<()> {
+        self.write_files(files, wanted)?;
+        nodes.iter().try_for_each(|job| self.make_node(job))
+    }
+
+    fn make_folder(&mut self, path: &[u8], there: There) -> Result<()> {
+        if self.mode != Mode::Fresh {
+            self.journal.folder(path)?;
+        }
+        if let Some(kind) = there {
+            self.target.remove(path, kind)?;
+        }
+        self.target.make_folder(path)?;
+        if self.mode == Mode::Fresh { Ok(()) } else { self.target.undress_folder(path) }
+    }
+
+    /// Makes something at `path` as a whole: in its place where everything is this restore's own, else as a draft beside it.
+    fn place(&mut self, path: &[u8], there: There, make: &mut dyn FnMut(&mut Self, &[u8]) -> Result<()>) -> Result<()> {
+        if self.mode == Mode::Fresh {
+            if let Some(kind) = there {
+                self.target.remove(path, kind)?;
+            }
+            return make(self, path);
+        }
+        let draft = self.journal.draft(path)?;
+        let made = make(self, &draft).and_then(|()| self.target.publish(&draft, path, there));
+        if made.is_err() {
+            // It may not have been made.
+            let _ = self.target.remove(&draft, FileType::RegularFile);
+        }
+        made
+    }
+
+    /// Links further names; those that cannot be are things of their own, and the next ones of their group are theirs.
+    fn write_names(&mut self, names: Vec<Thing>, judge: &mut Judge<'_>) -> Result<()> {
+        let mut waiting = names;
+        while !waiting.is_empty() {
+            let mut alone = Window::default();
+            let mut begun = HashSet::new();
+            let mut later = Vec::new();
+            for thing in std::mem::take(&mut waiting) {
+                if begun.contains(&thing.group()) {
+                    later.push(thing);
+                    continue;
+                }
+                if self.write_name(&thing, judge)? {
+                    continue;
+                }
+                match thing.judged(judge, Some(&mut self.target)) {
+                    (thing, None) => {
+                        begun.insert(thing.group());
+                        alone.make(thing);
+                    }
+                    (thing, Some(verdict)) => self.tally.settle_thing(&thing, verdict)?,
+                }
+            }
+            self.write_things(alone.files, alone.wanted, &alone.nodes)?;
+            waiting = later;
+        }
+        Ok(())
+    }
+
     /// Links a further name; `false` when it must be a thing of its own.
-    fn link(&mut self, job: &Job) -> Result<bool> {
-        let Some(origin) = job.group().and_then(|group| self.origins.get(&group)) else { return Ok(false) };
+    fn write_name(&mut self, thing: &Thing, judge: &mut Judge<'_>) -> Result<bool> {
+        let Some(origin) = thing.group().and_then(|group| self.tally.origins.get(&group)) else { return Ok(false) };
         // Whoever says that two different things are one is not believed.
-        let (expected, bytes) = match job {
-            Job::File(file, wanted) => (Looks::File(file.size, wanted.expected.digest, file.meta.clone()), wanted.expected.size),
-            Job::Node(job) => (Looks::Node(job.node.clone(), job.meta.clone()), 0),
-        };
-        if origin.made.as_ref() != Some(&expected) {
+        if origin.made.as_ref() != Some(&thing.looks()) {
             return Ok(false);
         }
-        let linked = self.target.hard_link(&origin.path, job.path());
+        let origin = origin.path.clone();
+        let there = match judge.name(&mut self.target, thing.path(), &origin) {
+            Ok(Verdict::Make) => None,
+            Ok(Verdict::Replace(kind)) => Some(kind),
+            Ok(verdict) => return self.tally.settle(thing.path(), thing.bytes(), verdict).map(|()| true),
+            Err(error) => return self.tally.settle(thing.path(), 0, Verdict::Refused(error)).map(|()| true),
+        };
+        let linked = self.place(thing.path(), there, &mut |this, path| this.target.hard_link(&origin, path));
         if linked.is_ok() {
-            self.count(Ok(()), bytes)?;
+            self.count(Ok(()), thing.bytes())?;
         }
         Ok(linked.is_ok())
     }
 
     fn make_node(&mut self, job: &NodeJob) -> Result<()> {
-        let NodeJob { path, node, meta, group } = job;
-        let dresser = &mut self.dresser;
-        let made = if self.target.used() && is_made(&mut self.target, job) {
-            Ok(())
-        } else {
-            let link = matches!(node, Node::Link(_));
-            self.target.make_node(path, node, |folder, name, shown| dresser.named(folder, name, link, meta, shown))
-        };
-        if made.is_ok() {
-            self.note_made(*group, path, Looks::Node(node.clone(), meta.clone()));
-        }
+        let NodeJob { path, node, meta, group, there } = job;
+        let link = matches!(node, Node::Link(_));
+        let made = self.place(path, *there, &mut |this, path| {
+            let dresser = &mut this.dresser;
+            this.target.make_node(path, node, |folder, name, shown| dresser.named(folder, name, link, meta, shown))
+        });
         match made {
             Err(error) if matches!(node, Node::Device { .. }) && error.kind() == Kind::Failed => {
                 let shown = self.target.shown(path);
                 self.dresser.lacks.add("a device", &shown, &error.one_line());
                 Ok(())
             }
+            Ok(()) => {
+                self.tally.note_made(*group, path, || super::jobs::Looks::Node(node.clone(), meta.clone()));
+                self.count(Ok(()), 0)
+            }
             made => self.count(made, 0),
         }
-    }
-
-    /// Whether the file is there already: its time is what an earlier restore set last.
-    fn is_done(&mut self, job: &FileJob) -> bool {
-        let Ok(Some(stat)) = self.target.look(&job.path) else { return false };
-        same_file(&stat, job.size, &job.meta)
     }
 
     fn write_files(&mut self, jobs: Vec<FileJob>, wanted: Vec<Wanted>) -> Result<()> {
         let (mut files, mut missing): (Vec<FileJob>, Vec<Wanted>) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(wanted.len()));
         for (job, wanted) in jobs.into_iter().zip(wanted) {
-            if self.target.used() && self.is_done(&job) {
-                self.note_file(&job, &wanted);
-                self.count(Ok(()), wanted.expected.size)?;
+            if job.dress {
+                let dressed = self.target.dress_file(&job.path, &job.meta, &mut self.dresser);
+                if dressed.is_ok() {
+                    self.tally.note_made(job.group, &job.path, || job.looks(&wanted));
+                    self.monitor.bytes(wanted.expected.size);
+                }
+                self.count(dressed, 0)?;
             } else {
                 files.push(job);
                 missing.push(wanted);
@@ -244,6 +247,10 @@ impl<'a> Writer<'a> {
                 }
             }
             let read = reading.join().map_err(|_| Error::failed("the reading thread failed"))?;
+            for draft in begun.drafts.into_values() {
+                // Best effort: the next try removes what is left.
+                let _ = self.target.remove(&draft, FileType::RegularFile);
+            }
             written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
         })
     }
@@ -265,7 +272,12 @@ impl<'a> Writer<'a> {
                         layout.finish(self.reader.frames())?;
                         file.set_len(job.size).at("write", &shown)?;
                     }
-                    self.dresser.opened(&file, &job.meta, &shown).map(|()| None)
+                    self.dresser.opened(&file, &job.meta, &shown)?;
+                    if let Some(draft) = begun.drafts.get(&piece.file) {
+                        self.target.publish(draft, &job.path, job.there)?;
+                        begun.drafts.remove(&piece.file);
+                    }
+                    Ok(None)
                 }),
             };
             let outcome = match outcome {
@@ -281,19 +293,19 @@ impl<'a> Writer<'a> {
             };
             match outcome {
                 Ok(()) => {
-                    self.note_file(job, &wanted[piece.file]);
+                    self.tally.note_made(job.group, &job.path, || job.looks(&wanted[piece.file]));
                     self.count(Ok(()), wanted[piece.file].expected.size)?;
                 }
                 Err(error) => {
                     begun.open.remove(&piece.file);
                     begun.layouts.remove(&piece.file);
                     begun.given_up.insert(piece.file);
-                    let kept = self.remove_unfinished(job)?;
+                    let kept = self.remove_unfinished(job, begun.drafts.remove(&piece.file))?;
                     let what = if kept { "could not be restored completely" } else { "was not restored" };
                     if error.kind() == Kind::NotNow {
                         self.problem(&error)?;
                     }
-                    self.problems.add_for(&format!("{} {what}", shown.display()), &error);
+                    self.tally.problems.add_for(&format!("{} {what}", shown.display()), &error);
                 }
             }
         }
@@ -304,8 +316,8 @@ impl<'a> Writer<'a> {
     fn write_piece(&mut self, piece: &Piece, frame: Option<&Frame>, job: &FileJob, begun: &mut Begun, shown: &Path) -> Result<File> {
         let file = match begun.open.remove(&piece.file) {
             Some(file) => file,
-            None if piece.offset == 0 => self.target.create(&job.path)?,
-            None => self.target.reopen(&job.path)?,
+            None if piece.offset == 0 => self.begin(piece.file, job, begun)?,
+            None => self.target.reopen(begun.drafts.get(&piece.file).unwrap_or(&job.path))?,
         };
         let mut layout =
             job.sparse.as_ref().map(|sparse| begun.layouts.entry(piece.file).or_insert_with(|| Layout::new(job.size, Some(sparse))));
@@ -329,32 +341,38 @@ impl<'a> Writer<'a> {
         Ok(file)
     }
 
+    /// Creates a file in its place, or its draft.
+    fn begin(&mut self, number: usize, job: &FileJob, begun: &mut Begun) -> Result<File> {
+        if self.mode == Mode::Fresh {
+            if let Some(kind) = job.there {
+                self.target.remove(&job.path, kind)?;
+            }
+            return self.target.create(&job.path);
+        }
+        let draft = self.journal.draft(&job.path)?;
+        let file = self.target.create(&draft)?;
+        // A folder that was there may give lists to what is made in it.
+        undress(&file);
+        begun.drafts.insert(number, draft);
+        Ok(file)
+    }
+
     /// Takes a file away that will not become whole; says whether something of it is still there.
-    fn remove_unfinished(&mut self, job: &FileJob) -> Result<bool> {
+    fn remove_unfinished(&mut self, job: &FileJob, draft: Option<Vec<u8>>) -> Result<bool> {
+        if self.mode != Mode::Fresh {
+            // What is in its place was there before, or is nothing.
+            return Ok(draft.is_some_and(|draft| self.target.remove(&draft, FileType::RegularFile).is_err()));
+        }
         let Some(stat) = self.target.look(&job.path)? else { return Ok(false) };
-        Ok(file_type(&stat) != FileType::RegularFile || self.target.remove(&job.path).is_err())
-    }
-
-    fn note_file(&mut self, job: &FileJob, wanted: &Wanted) {
-        if job.group.is_some() {
-            self.note_made(job.group, &job.path, Looks::File(job.size, wanted.expected.digest, job.meta.clone()));
-        }
-    }
-
-    fn note_made(&mut self, group: Option<u64>, path: &[u8], looks: Looks) {
-        if let Some(origin) = group.and_then(|group| self.origins.get_mut(&group))
-            && origin.path == path
-        {
-            origin.made = Some(looks);
-        }
+        Ok(file_type(&stat) != FileType::RegularFile || self.target.remove(&job.path, FileType::RegularFile).is_err())
     }
 
     /// Counts an entry that is done, or notes why it is not.
     pub(super) fn count(&mut self, outcome: Result<()>, bytes: u64) -> Result<()> {
         match outcome {
             Ok(()) => {
-                self.entries += 1;
-                self.bytes += bytes;
+                self.tally.entries += 1;
+                self.tally.bytes += bytes;
                 self.monitor.entries(1);
                 Ok(())
             }
@@ -368,28 +386,7 @@ impl<'a> Writer<'a> {
         if error.kind() == Kind::NotNow {
             return Err(Error::not_now(error.one_line()).hint(GO_ON));
         }
-        self.problems.add(error);
+        self.tally.problems.add(error);
         Ok(())
     }
-}
-
-/// Whether a link, FIFO or device is there already.
-fn is_made(target: &mut Target, job: &NodeJob) -> bool {
-    let Ok(Some(stat)) = target.look(&job.path) else { return false };
-    job.node.is(&stat)
-        && match &job.node {
-            Node::Link(says) => target.read_link(&job.path).is_ok_and(|found| found == *says),
-            Node::Fifo | Node::Device { .. } => same_time(&stat, &job.meta),
-        }
-}
-
-/// Whether a stat is that of a finished file.
-pub(super) fn same_file(stat: &rustix::fs::Stat, size: u64, meta: &Meta) -> bool {
-    file_type(stat) == FileType::RegularFile && u64::try_from(stat.st_size).is_ok_and(|found| found == size) && same_time(stat, meta)
-}
-
-/// The time is set last, so it marks what is complete.
-fn same_time(stat: &rustix::fs::Stat, meta: &Meta) -> bool {
-    let time = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1));
-    time == (meta.mtime.tv_sec, meta.mtime.tv_nsec)
 }

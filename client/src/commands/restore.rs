@@ -1,5 +1,7 @@
 //! `nightsafe restore`: brings a snapshot back, proven from the client's signature down.
 
+mod plan;
+
 use super::ls::open_archive;
 use crate::Globals;
 use crate::output;
@@ -8,7 +10,8 @@ use crate::recall::keys::Keys;
 use crate::recall::proof::Content;
 use crate::recall::{self, Recall, Wanted, inner_path};
 use base::{ByteSize, Claim, Error, Exit, Name, Result};
-use modules::{Destination, FileOptions, RestoreContext, RestoreReport, RestoreSource};
+use modules::{Destination, FileOptions, Overwrite, RestoreContext, RestoreReport, RestoreSource};
+use plan::Plan;
 use std::path::{Path, PathBuf};
 
 /// Bring a snapshot back.
@@ -21,7 +24,8 @@ pub struct Restore {
     /// [CLIENT:]MODULE:PATH, or a snapshot's name.
     #[arg(value_name = "DATASET|SNAPSHOT")]
     what: String,
-    /// Only these files and folders, below the dataset's path or as absolute paths.
+    /// Only these files and folders, below the dataset's path or as absolute paths. Patterns are made of * and ? (within a
+    /// name), [a-z] and ** (any number of folders); a file of that very name goes first.
     paths: Vec<String>,
     /// The newest snapshot accepted at or before this time (2026-11-20 means the end of that day), or a snapshot's name.
     #[arg(long, value_name = "TIME|SNAPSHOT")]
@@ -35,6 +39,19 @@ pub struct Restore {
     /// The roles of the database server too, or alone where nothing else is asked for; those that are there stay as they are.
     #[arg(long, conflicts_with_all = ["target", "in_place", "stdout"])]
     globals: bool,
+    /// Take N folders off the front of each path: with 1, a/b/c comes back as DIR/b/c.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    strip: usize,
+    /// What happens to what is in the target already. Without this the target must be new, or empty, or hold nothing but
+    /// what the snapshot has; with --in-place it is never. What the snapshot does not have stays in every case.
+    #[arg(long, value_name = "WHEN")]
+    overwrite: Option<When>,
+    /// Write nothing; show what would be done, and how much it is.
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: an array of objects, with what would stay as it is too.
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// Owners by their numbers, whatever names these have here.
     #[arg(long)]
     numeric_owner: bool,
@@ -45,6 +62,30 @@ pub struct Restore {
     keys: Keys,
     #[command(flatten)]
     from: recall::From,
+}
+
+/// When things in the target are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum When {
+    /// What is there stays as it is; only what is missing comes back.
+    Never,
+    /// Files, links and special files that differ are replaced, each in one step. Same size and time count as the same
+    /// content; where the time differs the content decides, and owner, mode and time are put right. A folder is no file's
+    /// place, and nothing else is a folder's.
+    Changed,
+    /// As changed, but every file's content is compared. A folder takes the place of anything else, and an empty folder
+    /// makes way; a folder with something in it never does.
+    Always,
+}
+
+impl From<When> for Overwrite {
+    fn from(when: When) -> Self {
+        match when {
+            When::Never => Self::Never,
+            When::Changed => Self::Changed,
+            When::Always => Self::Always,
+        }
+    }
 }
 
 /// Where a restore goes; one of these, but for what belongs to a database server.
@@ -110,7 +151,8 @@ impl Restore {
         let (dataset, client) = (&claim.dataset, &claim.client);
         let to = self.to.destination(target.as_deref(), &claim, recall.own_name())?;
         // Standard output is the data's own when it is asked for.
-        let say = |text: &str| if to == Destination::Stdout { output::note(text) } else { output::line(text) };
+        let aside = to == Destination::Stdout || self.json;
+        let say = |text: &str| if aside { output::note(text) } else { output::line(text) };
         say(&proven.describe());
         let module = modules::restoring_module(recall.config.as_ref(), dataset.module())?;
         let source = match proven.content {
@@ -119,8 +161,16 @@ impl Restore {
             Content::Nothing => RestoreSource::Nothing,
         };
         let paths: Vec<String> = self.paths.iter().map(|path| inner_path(dataset, path)).collect();
-        let files = FileOptions { numeric_owner: self.numeric_owner, ..FileOptions::default() };
-        let progress = Progress::new();
+        let mut files = FileOptions {
+            strip: self.strip,
+            overwrite: self.overwrite.map(Overwrite::from),
+            numeric_owner: self.numeric_owner,
+            dry_run: self.dry_run,
+        };
+        if self.to.in_place && matches!(source, RestoreSource::Archive(_)) {
+            files.overwrite = files.overwrite.or(Some(Overwrite::Never));
+        }
+        let (progress, plan) = (Progress::new(), Plan::new(self.json));
         let context = RestoreContext {
             config: recall.config.as_ref(),
             dataset,
@@ -130,18 +180,29 @@ impl Restore {
             tables: &self.tables,
             globals: self.globals,
             no_command: self.no_command,
-            monitor: &progress,
+            monitor: if self.dry_run { &plan } else { &progress },
         };
         let report = module.restore(&context, source)?;
         drop(progress);
-        Ok(tell(&report, &say))
+        if self.dry_run {
+            plan.finish();
+        }
+        Ok(tell(&report, self.dry_run, &say))
     }
 }
 
-/// Says what came back and what did not.
-fn tell(report: &RestoreReport, say: &dyn Fn(&str)) -> Exit {
+/// Says what came back, what was left as it was, and what did not come back.
+fn tell(report: &RestoreReport, dry: bool, say: &dyn Fn(&str)) -> Exit {
     let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
-    say(&format!("Restored {}{size}.", output::count(report.entries, "entry", "entries")));
+    let entries = |number| output::count(number, "entry", "entries");
+    say(&format!("{} {}{size}.", if dry { "Would restore" } else { "Restored" }, entries(report.entries)));
+    if report.same > 0 {
+        say(&format!("{} there just so already.", output::count(report.same, "entry is", "entries are")));
+    }
+    if report.left > 0 {
+        let left = output::count(report.left, "entry is", "entries are");
+        say(&format!("{left} there and not as in the snapshot; left so. --overwrite=changed replaces what differs."));
+    }
     for note in &report.notes {
         output::note(format_args!("nightsafe: {}", base::text::printable(note)));
     }
@@ -151,12 +212,13 @@ fn tell(report: &RestoreReport, say: &dyn Fn(&str)) -> Exit {
     if report.problems.is_empty() {
         return Exit::Done;
     }
-    if report.entries == 0 {
+    if report.entries + report.same + report.left == 0 {
         output::note("nightsafe: nothing was restored");
         return Exit::Failed;
     }
     let problems = u64::try_from(report.problems.len()).unwrap_or(u64::MAX);
-    output::note(format_args!("nightsafe: {}; the rest was restored", output::count(problems, "problem", "problems")));
+    let rest = if dry { "the rest would be restored" } else { "the rest was restored" };
+    output::note(format_args!("nightsafe: {}; {rest}", output::count(problems, "problem", "problems")));
     Exit::Incomplete
 }
 
@@ -175,7 +237,7 @@ mod tests {
             problems: problems.iter().map(|p| (*p).to_owned()).collect(),
             ..RestoreReport::default()
         };
-        let tell = |report: &RestoreReport| tell(report, &|_| {});
+        let tell = |report: &RestoreReport| tell(report, false, &|_| {});
         assert_eq!(tell(&report(2, &[])), Exit::Done);
         assert_eq!(tell(&report(2, &["a was not restored"])), Exit::Incomplete);
         assert_eq!(tell(&report(0, &["the catalog cannot be read"])), Exit::Failed);

@@ -1,0 +1,56 @@
+//! Whether a restore has room on the disk, as far as that can be known before it begins.
+//!
+//! Reads no content.
+
+use base::{At, ByteSize, Error, Result};
+use std::path::Path;
+
+/// Bytes and files that may still be written where `path` is, or will be.
+pub(super) fn free(path: &Path) -> Result<(u64, u64)> {
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let stat = rustix::fs::statvfs(there).at("look at the file system of", there)?;
+    let blocks = if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
+    // A file system that does not count its files says that it has none.
+    let files = if stat.f_files == 0 { u64::MAX } else { stat.f_favail };
+    Ok((blocks.saturating_mul(stat.f_frsize), files))
+}
+
+/// # Errors
+/// Of kind not-now when there is less than is needed.
+pub(super) fn check(path: &Path, needed: (u64, u64), free: (u64, u64)) -> Result<()> {
+    if needed.0 > free.0 {
+        return Err(Error::not_now(format!(
+            "{} are needed and {} are free where {} is",
+            ByteSize(needed.0),
+            ByteSize(free.0),
+            path.display()
+        ))
+        .hint("Nothing was written. Make room on that file system, or name another folder."));
+    }
+    if needed.1 > free.1 {
+        return Err(Error::not_now(format!(
+            "{} files and folders are to be made, and the file system of {} takes {} more",
+            needed.1,
+            path.display(),
+            free.1
+        ))
+        .hint("Nothing was written. Make room on that file system, or name another folder."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_said_with_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bytes, files) = free(&dir.path().join("not/there/yet")).unwrap();
+        assert!(bytes > 0 && files > 0);
+        check(dir.path(), (bytes, 1), (bytes, files)).unwrap();
+        let error = check(dir.path(), (3 << 40, 1), (1 << 30, 10)).unwrap_err();
+        assert!(error.kind() == base::Kind::NotNow && error.one_line().contains("3.0 TiB are needed and 1.0 GiB"), "{}", error.one_line());
+        assert!(check(dir.path(), (0, 11), (1, 10)).unwrap_err().one_line().contains("11 files"));
+    }
+}
