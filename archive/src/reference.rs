@@ -131,6 +131,12 @@ impl Item {
         Self { run: at.run, frame: at.frame, extent: Extent::Range { first: at.n, last: at.n } }
     }
 
+    /// The first of the chunks that it stands for; all are in one frame.
+    pub fn first(&self) -> Member {
+        let (Extent::Range { first: n, .. } | Extent::Repeat { n, .. }) = self.extent;
+        Member { run: self.run, frame: self.frame, n }
+    }
+
     /// How many chunks it stands for.
     pub fn count(&self) -> u64 {
         match self.extent {

@@ -62,6 +62,11 @@ impl Frames {
         Ok(Self { source, key, packs, spans, state: Mutex::new(state) })
     }
 
+    /// The packs in the manifest's order, with what each holds.
+    pub(crate) fn packs(&self) -> &[(PackRef, SealedPack)] {
+        &self.packs
+    }
+
     /// Which pack holds a chunk's frame.
     pub(crate) fn locate(&self, at: Member) -> Result<Place> {
         let after = self.spans.partition_point(|(run, first, _)| (*run, *first) <= (at.run, at.frame));

@@ -91,7 +91,7 @@ impl OpenPack {
 }
 
 /// A peer that went away is something else than damage: it may be tried again.
-fn unreadable(error: std::io::Error) -> Error {
+pub(crate) fn unreadable(error: std::io::Error) -> Error {
     use std::io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, NotConnected, TimedOut,
     };

@@ -14,6 +14,7 @@ mod send;
 mod snapshots;
 mod status;
 mod submit;
+mod verify;
 mod watch;
 
 use crate::Globals;
@@ -35,6 +36,7 @@ pub enum Command {
     Ls(ls::Ls),
     Restore(restore::Restore),
     Keys(keys::Keys),
+    Verify(verify::Verify),
     Node(node::Node),
     Config(config_check::Config),
 }
@@ -57,6 +59,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
         Command::Ls(command) => command.run(globals),
         Command::Restore(command) => command.run(globals),
         Command::Keys(command) => command.run(globals),
+        Command::Verify(command) => command.run(globals),
         Command::Node(command) => command.run(&load(globals)?),
         Command::Config(command) => command.run(globals),
     }

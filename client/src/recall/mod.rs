@@ -4,18 +4,20 @@
 
 pub mod choose;
 pub mod epochs;
+pub mod history;
 pub mod keys;
 pub mod proof;
-mod seen;
+pub mod seen;
 pub mod source;
 
 use crate::{Globals, output};
 use base::config::ClientConfig;
-use base::{Address, Dataset, Error, Name, RequestId, Result};
+use base::{Address, Claim, Dataset, Error, Name, RequestId, Result};
 use choose::{At, Offered};
 use jiff::tz::TimeZone;
 use proof::Proven;
 use source::Source;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where is read from, and whom to believe. Every command that reads snapshots has these options.
@@ -102,15 +104,18 @@ impl Recall {
         let signers = self.signers()?;
         let proven = proof::prove(&self.source, chosen, &signers)?;
         if newest {
-            self.compare(offered, &proven)?;
+            for warning in self.stale(offered, &proven.claim) {
+                output::note(format_args!("nightsafe: WARNING: {warning}"));
+            }
         }
         Ok(proven)
     }
 
-    /// Says loudly when what is offered as the newest is older than what was seen before, or than what is offered too.
-    fn compare(&self, offered: &[Offered], proven: &Proven) -> Result<()> {
-        let claim = &proven.claim;
+    /// What is wrong when `proven`, which is offered as the newest, is older than what was seen before, or than what is
+    /// offered too. Remembers its number.
+    pub fn stale(&self, offered: &[Offered], claim: &Claim) -> Vec<String> {
         let what = format!("{}:{}", claim.client, claim.dataset);
+        let mut found = Vec::new();
         // A rescue system may have no place to remember it in; that must not stand in the way of a restore.
         let before = seen::Seen::of(self.config.as_ref()).newest(claim).unwrap_or_else(|error| {
             let error = error.context("how far the node's history goes cannot be compared with what was seen before");
@@ -118,8 +123,8 @@ impl Recall {
             None
         });
         if let Some(before) = before {
-            output::note(format_args!(
-                "nightsafe: WARNING: {} offers an OLDER HISTORY of {what} than it did before: number {} as the newest, and number {before} was seen.\n  \
+            found.push(format!(
+                "{} offers an OLDER HISTORY of {what} than it did before: number {} as the newest, and number {before} was seen.\n  \
                  Newer snapshots are missing there or held back. Ask its administrator, or restore from another node.",
                 self.source.name(),
                 claim.seq
@@ -130,8 +135,8 @@ impl Recall {
             .filter(|one| one.client == claim.client && one.dataset == claim.dataset && one.seq > claim.seq)
             .max_by_key(|one| one.seq);
         if let Some(one) = higher {
-            output::note(format_args!(
-                "nightsafe: WARNING: {} accepted {what} out of order: {} has the number {}, which is higher than {} of the one that it calls the newest.\n  \
+            found.push(format!(
+                "{} accepted {what} out of order: {} has the number {}, which is higher than {} of the one that it calls the newest.\n  \
                  Restore that one with --at {} if it is what you want.",
                 self.source.name(),
                 one.snapshot,
@@ -140,7 +145,17 @@ impl Recall {
                 one.snapshot
             ));
         }
-        Ok(())
+        found
+    }
+
+    /// What this machine remembers of datasets at a node, and in which file.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn remembered(&self) -> Result<(BTreeMap<String, u64>, PathBuf)> {
+        let seen = seen::Seen::of(self.config.as_ref());
+        let (all, path) = seen.all()?;
+        Ok((all, path.to_owned()))
     }
 }
 

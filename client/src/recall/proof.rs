@@ -99,9 +99,15 @@ impl Proven {
 /// # Errors
 /// Of kind refused, naming what does not verify.
 pub fn prove(source: &Source, offered: &Offered, signers: &Signers) -> Result<Proven> {
-    let refused = |error: Error| {
-        error.context(format!("the snapshot {} of {}:{} does not verify", offered.snapshot, offered.client, offered.dataset))
-    };
+    let claim = claim(source, offered, signers)?;
+    prove_content(source, offered, claim)
+}
+
+/// Proves the request of a snapshot: signature, tree and request, and that they are those of the listing.
+///
+/// # Errors
+/// As [`prove`].
+pub fn claim(source: &Source, offered: &Offered, signers: &Signers) -> Result<Claim> {
     let raw = source.proof(&offered.client, &offered.snapshot)?;
     let expect = Expect {
         client: Some(offered.client.clone()),
@@ -109,11 +115,22 @@ pub fn prove(source: &Source, offered: &Offered, signers: &Signers) -> Result<Pr
         dataset: Some(offered.dataset.clone()),
         id: Some(offered.snapshot.clone()),
     };
-    let claim = queue::prove(&raw, &|client| signers.keys(client), &expect)
-        .map_err(|error| refused(explain(error, &raw.commit, &offered.client, signers)))?;
+    queue::prove(&raw, &|client| signers.keys(client), &expect)
+        .map_err(|error| refused(explain(error, &raw.commit, &offered.client, signers), offered))
+}
+
+/// Proves what a proven request leads to.
+///
+/// # Errors
+/// As [`prove`].
+pub fn prove_content(source: &Source, offered: &Offered, claim: Claim) -> Result<Proven> {
     let bytes = source.content(&offered.client, &offered.snapshot, &claim.payload)?;
-    let content = check_content(&claim, bytes).map_err(refused)?;
+    let content = check_content(&claim, bytes).map_err(|error| refused(error, offered))?;
     Ok(Proven { claim, content, offered: offered.clone() })
+}
+
+fn refused(error: Error, offered: &Offered) -> Error {
+    error.context(format!("the snapshot {} of {}:{} does not verify", offered.snapshot, offered.client, offered.dataset))
 }
 
 /// Adds what to do where the signature is right but its key is not known for this client.

@@ -3,7 +3,7 @@
 //! Kept for each node, client and dataset; below the state folder where that can be written, else in the user's own.
 
 use base::config::ClientConfig;
-use base::{At, Claim, Error, FileLock, Result, atomic};
+use base::{At, Claim, Dataset, Error, FileLock, Name, Result, atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Seen {
         }
         let _lock = FileLock::wait(&self.path.with_extension("lock"))?;
         let mut file = self.load()?;
-        let key = format!("{}/{}:{}", claim.node, claim.client, claim.dataset);
+        let key = Self::key(&claim.node, &claim.client, &claim.dataset);
         match file.seen.get(&key) {
             Some(before) if *before > claim.seq => return Ok(Some(*before)),
             Some(before) if *before == claim.seq => return Ok(None),
@@ -59,6 +59,19 @@ impl Seen {
         let text = toml::to_string(&file).map_err(|e| Error::failed("could not write what was seen").because(e))?;
         atomic::write(&self.path, text.as_bytes(), 0o600)?;
         Ok(None)
+    }
+
+    /// All that is remembered, by `node/client:dataset`, and where.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn all(&self) -> Result<(BTreeMap<String, u64>, &Path)> {
+        Ok((self.load()?.seen, &self.path))
+    }
+
+    /// What a dataset is remembered by.
+    pub fn key(node: &Name, client: &Name, dataset: &Dataset) -> String {
+        format!("{node}/{client}:{dataset}")
     }
 
     fn load(&self) -> Result<File> {
@@ -79,7 +92,7 @@ fn can_write(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Name, Payload, Proof, Reason, RequestId, Sha256};
+    use base::{Payload, Proof, Reason, RequestId, Sha256};
 
     fn claim(seq: u64) -> Claim {
         Claim {

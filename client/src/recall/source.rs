@@ -8,7 +8,7 @@ use archive::epoch::{KEY_FILE_BYTES, KEY_FILES, KeyFile};
 use archive::limits;
 use archive::store::{Store, StoredContent, key_file_name};
 use base::config::ClientConfig;
-use base::{Blake3, Dataset, Error, Name, Payload, Proof, ReadAt, RequestId, Result};
+use base::{Blake3, Dataset, Error, Monitor, Name, Payload, Proof, ReadAt, RequestId, Result};
 use modules::MirrorFrom;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,10 +95,16 @@ impl Source {
     /// # Errors
     /// When it cannot be read; a node is not believed more than a bounded list of lines.
     pub fn list(&self) -> Result<Vec<Offered>> {
+        self.list_telling(&crate::output::Complaints)
+    }
+
+    /// As [`Source::list`]; `monitor` is told of snapshots in a local store that cannot be listed.
+    ///
+    /// # Errors
+    /// As [`Source::list`].
+    pub fn list_telling(&self, monitor: &dyn Monitor) -> Result<Vec<Offered>> {
         let mut offered: Vec<Offered> = match self {
-            Self::Local { store } => {
-                store.readable_snapshots(&crate::output::Complaints)?.into_iter().map(|one| Offered::from(one.accepted)).collect()
-            }
+            Self::Local { store } => store.readable_snapshots(monitor)?.into_iter().map(|one| Offered::from(one.accepted)).collect(),
             Self::Remote { node, peer, .. } => {
                 let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))

@@ -34,6 +34,15 @@ fn the_page_on_keys_runs() {
 }
 
 #[test]
+fn the_page_on_verifying_runs() {
+    let safe = Loopback::start();
+    safe.sh("mkdir home/papers && echo text >home/papers/a");
+    safe.back_up("files", &safe.text("home/papers"));
+    let text = std::fs::read_to_string(source_root().join("docs/verify.md")).unwrap();
+    crate::harness::run(safe.command("bash").args(["-euxc", &blocks(&text, "sh").concat()])).exits(0).says(&["sample of 5%"]);
+}
+
+#[test]
 fn pages_name_files_that_are_there() {
     let root = source_root();
     let mut missing = Vec::new();

@@ -50,4 +50,6 @@ mod submit;
 #[cfg(test)]
 mod uids;
 #[cfg(test)]
+mod verify;
+#[cfg(test)]
 mod watch;
