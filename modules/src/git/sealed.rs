@@ -3,7 +3,7 @@
 //! One bundle of everything would be another one after each push: git puts what is new at the front and next to what it
 //! resembles, so that little of it deduplicates (measured: a push of three lines to a repository of 760 KB costs 560 to 760 KB).
 //! Here the first bundle holds all that there was, and each later one what came since; the older ones are made again, byte
-//! for byte the same, and are not stored twice (the same push costs 8 KB). What the links were is remembered on the client.
+//! for byte the same, and are not stored twice (the same push brings 8 KB). What the links were is remembered on the client.
 
 use super::mirror::feed_ok;
 use super::refs::RefList;
