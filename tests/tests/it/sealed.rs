@@ -149,3 +149,25 @@ fn a_mirror_that_was_there_before_is_named() {
     safe.write("other.toml", &text);
     safe.client(&["--config", &safe.text("other.toml"), "config", "check"]).exits(2).says(&["sealed"]);
 }
+
+#[test]
+fn nothing_that_the_source_configures_is_run_or_changes_what_is_made() {
+    let safe = Loopback::start();
+    repository(&safe);
+    let path = safe.text("secret-name.git");
+    safe.back_up("git", &path);
+    let before = stored(&safe);
+    safe.sh(
+        "here=$PWD; cd secret-name.git
+         for hook in post-checkout reference-transaction pre-receive post-receive update post-update pre-auto-gc; do
+             printf '#!/bin/sh\\ntouch %s/ran\\n' \"$here\" >hooks/$hook; chmod +x hooks/$hook; done
+         for name in core.fsmonitor core.alternateRefsCommand core.sshCommand uploadpack.packObjectsHook alias.pack-objects alias.cat-file; do
+             git config $name \"touch $here/ran\"; done
+         git config pack.threads 4; git config pack.packSizeLimit 1m; git config pack.compression 0; git config pack.window 250",
+    );
+    safe.back_up("git", &path);
+    assert!(!safe.at("ran").exists());
+    assert!(stored(&safe) - before < 100_000, "the same bundle again");
+    comes_back(&safe, "back-configured", &[], &refs(&safe, "secret-name.git"));
+    assert!(!safe.at("ran").exists());
+}
