@@ -76,6 +76,8 @@ fn reaching_hint(words: &str) -> Option<&'static str> {
         )
     } else if has("Peer authentication failed") || has("does not exist") && has("role") {
         Some("Set user in [module.postgres] to a role that may log in; docs/postgres.md has the SQL that makes one.")
+    } else if has("FATAL:  database") && has("does not exist") {
+        Some("Look at the database's name: psql --list shows those that are there.")
     } else if has("definition of service") {
         Some("Put the service into ~/.pg_service.conf, or name the file that has it as service_file in [module.postgres].")
     } else if has("could not connect") || has("connection to server") {
@@ -184,6 +186,7 @@ mod tests {
             ("FATAL:  password authentication failed for user \"b\"", "pgpass"),
             ("FATAL:  Peer authentication failed for user \"b\"", "user"),
             ("FATAL:  role \"b\" does not exist", "user"),
+            ("connection to server on socket \"/x\" failed: FATAL:  database \"b\" does not exist", "psql --list"),
             ("definition of service \"x\" not found", "service_file"),
             ("connection to server on socket \"/x\" failed: No such file", "runs"),
         ] {

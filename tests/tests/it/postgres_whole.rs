@@ -176,3 +176,36 @@ fn a_change_in_the_middle_of_a_dump_is_wholly_out() {
     safe.client(&["restore", "postgres:bank", "--into-db", "now"]).exits(0);
     assert_eq!(cluster.psql("now", sums).ok().trim(), "0|300000");
 }
+
+#[test]
+fn a_restore_that_is_cut_off_leaves_nothing_that_looks_whole() {
+    let (safe, cluster) = (Loopback::start(), Cluster::start());
+    fill(&cluster);
+    safe.set_postgres(&cluster.table("user = \"postgres\""));
+    safe.back_up("postgres", "shop");
+    // A pg_restore that is killed when it comes to the data.
+    let bin = safe.at("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for program in ["psql", "pg_dump"] {
+        std::os::unix::fs::symlink(cluster.programs().join(program), bin.join(program)).unwrap();
+    }
+    let real = cluster.programs().join("pg_restore").display().to_string();
+    let script = format!("#!/bin/sh\ncase \"$*\" in *--section=data*) kill -9 $$ ;; esac\nexec {real} \"$@\"\n");
+    std::fs::write(bin.join("pg_restore"), script).unwrap();
+    std::fs::set_permissions(bin.join("pg_restore"), PermissionsExt::from_mode(0o755)).unwrap();
+    safe.set_postgres(&cluster.table(&format!("user = \"postgres\"\nbin = \"{}\"", bin.display())));
+    let names = || cluster.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'nightsafe%' OR datname = 'back'").ok();
+    let cut = safe.client(&["restore", "postgres:shop", "--into-db", "back"]);
+    cut.exits(1).says(&["the data did not come back", "nightsafe-restoring-", "drop it before"]);
+    let left = names();
+    assert!(left.starts_with("nightsafe-restoring-") && !left.contains("back"), "{left}");
+    // The next one clears up, and is whole.
+    safe.set_postgres(&cluster.table("user = \"postgres\""));
+    safe.client(&["restore", "postgres:shop", "--into-db", "back"]).exits(0);
+    assert_eq!((names().trim(), cluster.dump("back")), ("back", cluster.dump("shop")));
+    // What comes damaged from the archive is found before anything is made.
+    cluster.psql("postgres", "DROP DATABASE back").exits(0);
+    safe.sh("for pack in node/data/web1/packs/*; do chmod u+w $pack; printf damaged | dd of=$pack bs=1 seek=3000 conv=notrunc status=none; done");
+    safe.client(&["restore", "postgres:shop", "--into-db", "back"]).exits(1);
+    assert_eq!(names(), "");
+}
