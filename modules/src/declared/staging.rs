@@ -6,6 +6,7 @@ use base::config::ClientConfig;
 use base::{At, Error, FileLock, Monitor, Result, atomic};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// One folder of mode 0700, locked as long as it is used.
@@ -28,7 +29,7 @@ impl Staging {
     /// # Errors
     /// With the path.
     pub fn make(config: &ClientConfig, name: &str) -> Result<Self> {
-        let root = config.staging_path();
+        let root = root(config);
         atomic::make_folder(&root, 0o700)?;
         let _all = lock(&root)?;
         sweep_locked(&root);
@@ -107,13 +108,23 @@ impl Drop for Staging {
 /// # Errors
 /// When the folder cannot be locked.
 pub fn sweep_staging(config: &ClientConfig) -> Result<()> {
-    let root = config.staging_path();
+    let root = root(config);
     if !root.is_dir() {
         return Ok(());
     }
     let _all = lock(&root)?;
     sweep_locked(&root);
     Ok(())
+}
+
+/// Where this user's folders are: beside the sender's for whoever restores under another account, so that neither makes
+/// one that the other cannot use.
+fn root(config: &ClientConfig) -> PathBuf {
+    let path = config.staging_path();
+    let own = rustix::process::geteuid().as_raw();
+    let owner = [Some(path.as_path()), path.parent()].into_iter().flatten().find_map(|path| path.metadata().ok()).map(|meta| meta.uid());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if owner.is_some_and(|owner| owner != own) { path.with_file_name(format!("{name}-{own}")) } else { path }
 }
 
 /// Held while folders are made and swept, so that none is swept between its making and its lock.

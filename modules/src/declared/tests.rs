@@ -298,6 +298,11 @@ fn folders_of_the_dead_are_swept_and_those_of_the_living_stay() {
     assert_eq!(std::fs::metadata(living.folder()).unwrap().permissions().mode() & 0o777, 0o700);
     drop(living);
     assert!(is_clean(&setup));
+    // Another account has its own folder beside this one.
+    if std::os::unix::fs::chown(&root, Some(65_534), None).is_ok() {
+        let beside = Staging::make(&setup.config, "restore").unwrap();
+        assert_eq!(beside.folder().parent().unwrap(), root.with_file_name("staging-0"));
+    }
 }
 
 #[test]
