@@ -43,6 +43,16 @@ fn the_page_on_verifying_runs() {
 }
 
 #[test]
+fn the_page_on_restores_runs() {
+    let safe = Loopback::start();
+    safe.sh("mkdir -p home/papers/drafts home/papers/old; echo 1 >home/papers/drafts/one.txt; echo 2 >home/papers/old/notes");
+    safe.back_up("files", &safe.text("home/papers"));
+    let text = std::fs::read_to_string(source_root().join("docs/restore.md")).unwrap();
+    crate::harness::run(safe.command("bash").args(["-euxc", &blocks(&text, "sh").concat()])).exits(0);
+    safe.sh("diff -r home/papers home/all; diff home/papers/drafts/one.txt one.txt; cmp home/papers/drafts/one.txt home/drafts/one.txt; cat home/some/old/notes home/some/drafts/one.txt");
+}
+
+#[test]
 fn pages_name_files_that_are_there() {
     let root = source_root();
     let mut missing = Vec::new();

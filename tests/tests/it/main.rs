@@ -44,6 +44,8 @@ mod reader;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod restore;
+
 mod sealed;
 #[cfg(test)]
 mod submit;
