@@ -120,8 +120,10 @@ pub(super) fn fitting(tools: &[Tools], server: Version) -> Result<&Tools> {
     let newest = tools.iter().max_by_key(|tools| tools.version).filter(|tools| tools.version.major > server.major);
     own.or(newest).ok_or_else(|| {
         let newest = tools.iter().map(|tools| tools.version).max().map_or_else(|| "missing".into(), |version| version.to_string());
-        Error::failed(format!("the server is PostgreSQL {server}, and PostgreSQL's programs here are {newest}: they must not be older than the server"))
-            .hint(format!("Install the package postgresql-client-{}, or set bin in client.toml to where such programs are.", server.major))
+        Error::failed(format!(
+            "the server is PostgreSQL {server}, and PostgreSQL's programs here are {newest}: they must not be older than the server"
+        ))
+        .hint(format!("Install the package postgresql-client-{}, or set bin in client.toml to where such programs are.", server.major))
     })
 }
 

@@ -40,7 +40,8 @@ fn comes_back(safe: &Loopback, name: &str, at: &[&str], expected: &str) {
 }
 
 fn stored(safe: &Loopback) -> u64 {
-    let size = |folder: &str| safe.names(folder).iter().map(|name| safe.at(folder).join(name).metadata().unwrap().len()).sum::<u64>();
+    let size =
+        |folder: &str| safe.names(folder).iter().map(|name| safe.at(folder).join(name).metadata().expect("it is there").len()).sum::<u64>();
     size("node/data/web1/packs")
 }
 
