@@ -177,15 +177,16 @@ fn without_list(mode: Mode, list: &Acl) -> Mode {
     Mode::from_raw_mode(mode.as_raw_mode() & !0o070 | u32::from(group & mask) << 3)
 }
 
-/// Takes away what a folder that was there has and should not: lists that what is made in it would get, and attributes.
-pub(super) fn undress(folder: impl AsFd) {
+/// Takes away what a thing that was there, or what is made in a folder with a default list, has and should not: access
+/// control lists and attributes.
+pub(super) fn undress(thing: impl AsFd) {
     // No kernel gives a longer list.
     let mut names = vec![0; 64 << 10];
-    let Ok(length) = rustix::fs::flistxattr(&folder, names.as_mut_slice()) else { return };
+    let Ok(length) = rustix::fs::flistxattr(&thing, names.as_mut_slice()) else { return };
     let ours = |name: &&[u8]| name.starts_with(b"user.") || *name == ACCESS || *name == DEFAULT;
     for name in names[..length].split(|b| *b == 0).filter(ours) {
         // What cannot be taken away stays: whoever restores may do no more.
-        let _ = rustix::fs::fremovexattr(&folder, OsStr::from_bytes(name));
+        let _ = rustix::fs::fremovexattr(&thing, OsStr::from_bytes(name));
     }
 }
 

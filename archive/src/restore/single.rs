@@ -2,7 +2,7 @@
 //!
 //! Does not plan: what is there is compared at once.
 
-use super::dress::Dresser;
+use super::dress::{Dresser, undress};
 use super::judge::{same_file, same_stat};
 use super::options::Overwrite;
 use super::owner::Meta;
@@ -84,6 +84,8 @@ pub(super) fn restore_single(reader: &SnapshotReader, entry: &Entry, meta: &Meta
         draft.file().write_all_at(bytes, offset).at("write", path)
     })?;
     draft.file().set_len(size).at("write", path)?;
+    // Its folder may give what is made in it an access control list.
+    undress(draft.file());
     let mut dresser = Dresser::new(reader);
     dresser.opened(draft.file(), meta, path)?;
     spec.monitor.entries(1);

@@ -346,3 +346,35 @@ fn a_single_sparse_file_comes_back_alone() {
         world.refuses(&path, "neither a folder nor a file");
     }
 }
+
+#[test]
+fn what_a_folder_gives_to_things_that_are_made_in_it_is_taken_away() {
+    let mut world = World::new();
+    let at = |name: &str| world.source().join(name);
+    fs::create_dir_all(at("sub")).unwrap();
+    fs::write(at("sub/file"), b"x").unwrap();
+    make(&at("sub/fifo"), &Thing::Fifo, &[]);
+    let file = at("sub/file");
+    let shared = world.at("shared");
+    fs::create_dir(&shared).unwrap();
+    let gives = Command::new("setfacl").args(["-dm", "u:1:rwx"]).arg(&shared).status().unwrap().success();
+    assert!(gives, "this file system has no access control lists; run the tests where it has");
+    let manifest = world.keep_tree();
+    assert_eq!(world.restore(&manifest, "shared/t").problems, Vec::<String>::new());
+    same(&seen(&world.source()), &seen(&world.at("shared/t")));
+    let single = world.keep(|spec| backup_tree(spec, Source::Path(&file)));
+    assert_eq!(world.restore(&single, "shared/one").problems, Vec::<String>::new());
+    assert!(!seen(&world.at("shared/one"))[0].contains("user:1:"));
+}
+
+#[test]
+fn files_that_say_they_are_empty_and_are_not() {
+    let mut world = World::new();
+    let made_up = Path::new("/proc/version");
+    assert_eq!(made_up.metadata().unwrap().len(), 0);
+    let manifest = world.keep(|spec| backup_tree(spec, Source::Path(made_up)));
+    let content = fs::read(made_up).unwrap();
+    assert_eq!(manifest.public.counts.bytes, content.len() as u64);
+    assert_eq!(world.restore(&manifest, "version").problems, Vec::<String>::new());
+    assert_eq!(fs::read(world.at("version")).unwrap(), content);
+}
