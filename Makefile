@@ -31,7 +31,7 @@ check:
 	@deploy/packages.sh build check
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck deploy/*.sh docs/*.sh .ci/run
+	shellcheck deploy/*.sh docs/*.sh tests/fixtures/*.sh .ci/run
 	$(CARGO) test --locked --package tests --test it -- imports
 
 big: build

@@ -6,6 +6,8 @@
 mod harness;
 
 #[cfg(test)]
+mod by_hand;
+#[cfg(test)]
 mod choose;
 #[cfg(test)]
 mod config;
@@ -19,6 +21,8 @@ mod dummy;
 mod fidelity;
 #[cfg(test)]
 mod files;
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod git;
 #[cfg(test)]
