@@ -193,6 +193,10 @@ module = "mariadb"
 under = "*"
 
 [[allow]]
+module = "sqlite"
+under = "/"
+
+[[allow]]
 module = "dummy"
 under = "*"
 END

@@ -19,6 +19,7 @@ use crate::walk::{self, Stat, Visitor};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -101,6 +102,25 @@ pub fn backup_chosen(spec: &BackupSpec<'_>, source: Source<'_>, choice: &Choice)
         let mut chooser = Chooser::new(choice, run);
         walk::walk(root, stat, &mut chooser)?;
         chooser.finish()
+    })
+}
+
+/// Makes a snapshot of the single file `of`, whose content was copied for it: `copy` has that, and all else is the file's. It
+/// is cut as a stream is, so that little of it is new when a few pages have changed.
+///
+/// # Errors
+/// As [`backup_tree`], and when the copy cannot be read.
+pub fn backup_copy(spec: &BackupSpec<'_>, copy: &mut dyn Read, of: &File) -> Result<Prepared> {
+    prepare(spec, true, |run| {
+        let stat = Stat::of(of).at("stat", spec.dataset.path())?;
+        let stored = run.reader.stream(copy, &mut run.deposit, spec.monitor).map_err(|trouble| match trouble {
+            Trouble::Source(error) => Error::failed(format!("could not read the copy of {}", spec.dataset)).because(error),
+            Trouble::Archive(error) => error,
+        })?;
+        let attributes = run.attributes(b"", Thing::Opened(of.as_fd()), &stat)?;
+        let Stored { size, content, digest, sparse } = stored;
+        let entry = run.entry(b"", &stat, EntryKind::File { size, content, digest, sparse }, None, attributes);
+        run.push(&entry).map(drop)
     })
 }
 

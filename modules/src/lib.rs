@@ -14,12 +14,13 @@ mod mariadb;
 mod postgres;
 mod settings;
 mod settle;
+mod sqlite;
 mod table;
 #[cfg(test)]
 mod testing;
 
 pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
-pub use declared::sweep_staging;
+pub use archived::sweep_staging;
 pub use git::mirror_name;
 pub use look::{Fate, Look, LookContext, Seen};
 pub use settle::{discard, settle};

@@ -4,13 +4,13 @@
 //! it carries something else than archives.
 
 use crate::declared::Declared;
-use crate::{ClientModule, ServerModule, archived, dummy, files, git, mariadb, postgres};
+use crate::{ClientModule, ServerModule, archived, dummy, files, git, mariadb, postgres, sqlite};
 use base::config::ClientConfig;
 use base::{Error, Result};
 use std::ops::Deref;
 
 /// The client halves that are built in.
-const CLIENT: &[&dyn ClientModule] = &[&files::CLIENT, &git::CLIENT, &postgres::CLIENT, &mariadb::CLIENT, &dummy::CLIENT];
+const CLIENT: &[&dyn ClientModule] = &[&files::CLIENT, &git::CLIENT, &postgres::CLIENT, &mariadb::CLIENT, &sqlite::CLIENT, &dummy::CLIENT];
 
 /// A client half that was looked up by its name.
 pub enum Module {

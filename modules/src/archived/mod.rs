@@ -7,6 +7,7 @@ mod dump;
 mod feed;
 mod restore;
 mod server;
+mod staging;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -14,3 +15,5 @@ pub(crate) use dump::{Group, dump, dump_after};
 pub(crate) use feed::{feed, feed_by};
 pub(crate) use restore::restore;
 pub(crate) use server::SERVER;
+pub(crate) use staging::Staging;
+pub use staging::sweep_staging;

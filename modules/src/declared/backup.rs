@@ -4,9 +4,9 @@
 
 use super::commands::{command, run, run_in};
 use super::settings::{Settings, Take, Words};
-use super::staging::Staging;
 use super::words::{Place, Values};
-use crate::{ClientContext, archived, choosing, settings};
+use crate::archived::{self, Staging};
+use crate::{ClientContext, choosing, settings};
 use archive::backup::{BackupSpec, Prepared, Source, Streams, backup_streams, backup_tree};
 use archive::choose::Choice;
 use base::{Dataset, Error, Monitor, Result, beneath};

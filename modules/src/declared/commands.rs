@@ -3,9 +3,9 @@
 //! Does not know what they are for.
 
 use super::settings::{Settings, Words};
-use super::staging::Staging;
 use super::words::{Values, Word};
 use crate::archived::Group;
+use crate::archived::Staging;
 use base::{Error, Monitor, Result, process, text};
 use rustix::fs::Access;
 use std::ffi::{OsStr, OsString};

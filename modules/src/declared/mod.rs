@@ -6,12 +6,9 @@ mod backup;
 mod commands;
 mod restore;
 mod settings;
-mod staging;
 #[cfg(test)]
 mod tests;
 mod words;
-
-pub use staging::sweep_staging;
 
 use crate::look::UNKNOWN;
 use crate::{

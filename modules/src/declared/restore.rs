@@ -4,8 +4,8 @@
 
 use super::commands::{command, run_in, tell};
 use super::settings::{Settings, Words};
-use super::staging::Staging;
 use super::words::{Place, Values};
+use crate::archived::Staging;
 use crate::{Destination, FileOptions, RestoreContext, RestoreReport, archived};
 use archive::entry::{Entry, EntryKind};
 use archive::restore::{RestoreSpec, restore_tree};

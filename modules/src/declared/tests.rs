@@ -1,7 +1,7 @@
 //! Declared modules from one end to the other without a network: real commands, good and bad ones.
 
-use super::staging::{Staging, sweep_staging};
 use crate::archived::tests::Setup;
+use crate::archived::{Staging, sweep_staging};
 use crate::testing::{is_stored, restore_context};
 use crate::{Destination, RestoreContext, RestoreReport, RestoreSource, client_module, restoring_module};
 use base::{Claim, Error, Kind, Monitor, Result};

@@ -49,8 +49,10 @@ mod reader;
 mod recovery;
 #[cfg(test)]
 mod restore;
-
+#[cfg(test)]
 mod sealed;
+#[cfg(test)]
+mod sqlite;
 #[cfg(test)]
 mod submit;
 #[cfg(test)]

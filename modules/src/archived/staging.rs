@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// One folder of mode 0700, locked as long as it is used.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(crate) struct Staging {
     folder: PathBuf,
     _held: File,
 }
@@ -30,7 +30,8 @@ impl Staging {
     /// With the path.
     pub fn make(config: &ClientConfig, name: &str) -> Result<Self> {
         let root = root(config);
-        atomic::make_folder(&root, 0o700)?;
+        // The owner of a database gets through to the copy that is his; names of folders tell nothing.
+        atomic::make_folder(&root, 0o711)?;
         let _all = lock(&root)?;
         sweep_locked(&root);
         // What is there still is in use, and the folder cannot be made.
