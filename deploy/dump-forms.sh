@@ -78,6 +78,7 @@ for form in custom plain tar directory custom-gzip directory-gzip; do
     "$here/loopback.sh" "$safe" >/dev/null
     printf '\n[module.postgres]\nhost = "%s"\nuser = "postgres"\nbin = "%s"\n' "$work/pg" "$work/bin" >>"$safe/client.toml"
     (
+        # shellcheck disable=SC1091  # made a moment ago
         . "$safe/env"
         sizes=()
         before=0
