@@ -189,8 +189,8 @@ fn refs_of(refs: &[u8], only: Option<&str>) -> Vec<RefRow> {
     let text = String::from_utf8_lossy(refs);
     let split = |line: &str| {
         let (a, b) = line.split_once(' ')?;
-        // The first line names HEAD before what it points at.
-        let (name, oid) = if a == "HEAD" { (a, b) } else { (b, a) };
+        // These lines have the word first, and what it says behind it.
+        let (name, oid) = if matches!(a, "HEAD" | "description") { (a, b) } else { (b, a) };
         Some(RefRow { name: printable(name), oid: printable(oid) })
     };
     text.lines().filter_map(split).filter(|row| only.is_none_or(|only| row.name.starts_with(only))).collect()

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Staging {
     folder: PathBuf,
-    _held: File,
+    _held: FileLock,
 }
 
 /// What is given to commands, within the folder: so that a command may also make or remove it itself.
@@ -40,8 +40,8 @@ impl Staging {
             return Err(Error::failed(format!("{} is used by another process", folder.display())));
         }
         atomic::make_folder(&folder, 0o700)?;
-        let held = File::open(&folder).at("open", &folder)?;
-        held.lock().at("lock", &folder)?;
+        let held = FileLock::try_on(File::open(&folder).at("open", &folder)?, &folder)?
+            .ok_or_else(|| Error::failed(format!("{} is used by another process", folder.display())))?;
         atomic::make_folder(&folder.join(DATA), 0o700)?;
         Ok(Self { folder, _held: held })
     }
@@ -140,7 +140,9 @@ fn sweep_locked(root: &Path) {
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+        if let Ok(file) = File::open(&path)
+            && let Ok(Some(_held)) = FileLock::try_on(file, &path)
+        {
             end_group(&path);
             let _ = remove(&path);
         }

@@ -10,6 +10,7 @@ use archive::backup::backup_streams;
 use base::config::ClientConfig;
 use base::{At, Dataset, Error, Payload, Result, Sha256, beneath, gitdir, process};
 use rustix::fs::OFlags;
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl ClientModule for Client {
         // Names of refs and ids leave this machine with the request: they must be this repository's own.
         gitdir::check(context.config, dataset, &folder)?;
         context.monitor.task(&format!("listing the refs of {}", path.display()), None);
-        let read = RefList::from_advertisement(&advertisement(&folder)?)
+        let mut read = RefList::from_advertisement(&advertisement(&folder)?)
             .map_err(|error| error.context(format!("could not list the refs of {}", path.display())))?;
         if read.left_out > 0 {
             let words = format!(
@@ -64,11 +65,16 @@ impl ClientModule for Client {
             );
             context.monitor.problem(&Error::failed(words));
         }
+        read.list.with_files(&small_file(&folder, "HEAD"), &small_file(&folder, "description"));
         context.monitor.entries(read.list.refs.len() as u64);
         if sealed::is_sealed(context.config, dataset) {
             return prepare_sealed(context, dataset, &folder, &read.list);
         }
-        let bytes = read.list.to_bytes();
+        let mut bytes = read.list.to_bytes();
+        if bytes.len() > ATTACH_LIMIT {
+            // The node makes a long list itself, of what git tells it.
+            bytes = read.list.advertised().to_bytes();
+        }
         Ok(PreparedRequest {
             payload: Payload::Refs(Sha256::of(&bytes)),
             attachment: (bytes.len() <= ATTACH_LIMIT).then_some(bytes),
@@ -113,6 +119,14 @@ fn prepare_sealed(context: &ClientContext<'_>, dataset: &Dataset, folder: &Owned
     };
     chain.save(&path)?;
     Ok(prepared)
+}
+
+/// The beginning of a file of the repository; nothing where there is none, or where it is no plain file.
+fn small_file(repository: &OwnedFd, name: &str) -> Vec<u8> {
+    let Ok(file) = base::untrusted::open_at(repository, Path::new(name)) else { return Vec::new() };
+    let mut bytes = Vec::new();
+    let _ = file.take(4096).read_to_end(&mut bytes);
+    bytes
 }
 
 /// Opens the repository's own folder, the one with `objects` and `refs` in it, from `base` without following a link.

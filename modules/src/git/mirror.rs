@@ -4,7 +4,7 @@
 
 use super::LIST_LIMIT;
 use super::plan::Plan;
-use super::refs::{Head, RefList, is_ours};
+use super::refs::{Head, RefList, UNSAID, is_ours};
 use base::{At, Dataset, Error, FileLock, Result, atomic, process};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -117,7 +117,7 @@ pub(super) fn set_head(path: &Path, head: &Head) -> Result<()> {
     let text = match head {
         Head::Branch(name) => [b"ref: ", name.as_slice(), b"\n"].concat(),
         Head::Detached(id) => format!("{id}\n").into_bytes(),
-        Head::Nowhere => b"ref: refs/heads/main\n".to_vec(),
+        Head::Nowhere => [b"ref: ", UNSAID, b"\n"].concat(),
     };
     atomic::write(&path.join("HEAD"), &text, 0o640)
 }
@@ -270,11 +270,11 @@ impl Mirror {
         let head = std::fs::read(&path).at("read", &path)?;
         let head = head.strip_suffix(b"\n").unwrap_or(&head);
         let head = match head.strip_prefix(b"ref: ") {
-            Some(name) if refs.contains_key(name) => Head::Branch(name.to_vec()),
-            Some(_) => Head::Nowhere,
+            Some(UNSAID) if !refs.contains_key(UNSAID) => Head::Nowhere,
+            Some(name) => Head::Branch(name.to_vec()),
             None => Head::Detached(String::from_utf8_lossy(head).into_owned()),
         };
-        Ok(RefList { head, refs })
+        Ok(RefList { head, description: None, refs })
     }
 
     /// Those of `pairs` whose first is an ancestor of the second.

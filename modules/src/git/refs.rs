@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 /// Where `HEAD` points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// At a ref of the list.
+    /// At a ref of the list, or at a branch that has no commit yet.
     Branch(Vec<u8>),
     /// At an id.
     Detached(String),
@@ -21,9 +21,18 @@ pub(crate) enum Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RefList {
     pub head: Head,
+    /// What the repository says of itself in a line, where it does.
+    pub description: Option<String>,
     /// Names (any bytes that git allows) and ids, by the names' bytes.
     pub refs: BTreeMap<Vec<u8>, String>,
 }
+
+/// Begins the line with the description.
+const DESCRIPTION: &[u8] = b"description ";
+/// The longest description, in bytes.
+const DESCRIPTION_LIMIT: usize = 512;
+/// The branch of a repository whose list says `HEAD -`.
+pub(crate) const UNSAID: &[u8] = b"refs/heads/main";
 
 /// Names that the node uses itself, and refs that show one object in another's place.
 const OURS: [&[u8]; 3] = [b"refs/kept/", b"refs/nightsafe/", b"refs/replace/"];
@@ -71,7 +80,7 @@ impl RefList {
             (_, Some(id)) => Head::Detached(id),
             (_, None) => Head::Nowhere,
         };
-        let list = Self { head, refs };
+        let list = Self { head, description: None, refs };
         if list.to_bytes().len() > LIST_LIMIT {
             return Err(Error::failed(format!("the repository has too many refs: their list is longer than {LIST_LIMIT} bytes")));
         }
@@ -148,6 +157,11 @@ impl RefList {
         let bytes = bytes.strip_suffix(b"\n").ok_or_else(|| wrong("it does not end with a line feed"))?;
         let mut lines = bytes.split(|b| *b == b'\n');
         let head = lines.next().and_then(|line| line.strip_prefix(b"HEAD ")).ok_or_else(|| wrong("it does not begin with HEAD"))?.to_vec();
+        let mut lines = lines.peekable();
+        let description = match lines.next_if(|line| line.starts_with(DESCRIPTION)) {
+            Some(line) => Some(description(&line[DESCRIPTION.len()..]).ok_or_else(|| wrong("its description is none"))?),
+            None => None,
+        };
         let mut refs = BTreeMap::new();
         for line in lines {
             let (id, name) = split_once(line, b' ').ok_or_else(|| wrong("a line has no name"))?;
@@ -163,14 +177,35 @@ impl RefList {
         }
         let head = match head.as_slice() {
             b"-" => Head::Nowhere,
-            name if refs.contains_key(name) => Head::Branch(name.to_vec()),
+            name if refs.contains_key(name) || is_unborn(name) => Head::Branch(name.to_vec()),
             id => Head::Detached(read_id(id).map_err(|_| wrong("HEAD is neither a ref of the list nor an id"))?),
         };
-        let list = Self { head, refs };
+        let list = Self { head, description, refs };
         match list.nested() {
             Some(name) => Err(wrong(&format!("{:?} is a ref and a folder of refs", String::from_utf8_lossy(name)))),
             None => Ok(list),
         }
+    }
+
+    /// Adds what git does not advertise, from the repository's files `HEAD` and `description`: the branch that has no
+    /// commit yet, and the description, unless it is the one that every new repository has.
+    pub fn with_files(&mut self, head: &[u8], words: &[u8]) {
+        if let (Head::Nowhere, Some(name)) = (&self.head, head.trim_ascii_end().strip_prefix(b"ref: "))
+            && is_unborn(name)
+            // The list says the same without a name for it.
+            && name != UNSAID
+        {
+            self.head = Head::Branch(name.to_vec());
+        }
+        let first = words.split(|b| *b == b'\n').next().unwrap_or_default();
+        self.description = description(first.trim_ascii()).filter(|words| !words.starts_with("Unnamed repository; edit this file"));
+    }
+
+    /// The list without what only the repository's own files say: what a node finds that asks for the refs itself.
+    #[must_use]
+    pub fn advertised(self) -> Self {
+        let unborn = matches!(&self.head, Head::Branch(name) if !self.refs.contains_key(name));
+        Self { head: if unborn { Head::Nowhere } else { self.head }, description: None, refs: self.refs }
     }
 
     /// A ref whose name is also the folder of another one: no repository can hold both.
@@ -190,6 +225,11 @@ impl RefList {
             Head::Nowhere => out.push(b'-'),
         }
         out.push(b'\n');
+        if let Some(words) = &self.description {
+            out.extend_from_slice(DESCRIPTION);
+            out.extend_from_slice(words.as_bytes());
+            out.push(b'\n');
+        }
         for (name, id) in &self.refs {
             out.extend_from_slice(id.as_bytes());
             out.push(b' ');
@@ -205,6 +245,18 @@ impl RefList {
         let head = if let Head::Detached(id) = &self.head { Some(id) } else { None };
         self.refs.values().chain(head).map(String::as_str).filter(|id| seen.insert(*id)).collect()
     }
+}
+
+/// Whether `HEAD` may name this branch while it has no commit.
+fn is_unborn(name: &[u8]) -> bool {
+    name.starts_with(b"refs/heads/") && check_name(name).is_ok()
+}
+
+/// A description as a list holds it: one line of printable text.
+fn description(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let plain = !text.is_empty() && text.len() <= DESCRIPTION_LIMIT && text.trim() == text && !text.chars().any(char::is_control);
+    plain.then(|| text.to_owned())
 }
 
 fn not_git() -> Error {
@@ -296,6 +348,8 @@ mod tests {
             format!("HEAD {A}\n"),
             format!("HEAD refs/heads/a\n{A} refs/heads/a\n"),
             format!("HEAD -\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n"),
+            "HEAD refs/heads/unborn\n".to_owned(),
+            format!("HEAD refs/heads/a\ndescription It's <b>ü</b> & more\n{A} refs/heads/a\n"),
         ] {
             assert_eq!(RefList::parse(good.as_bytes()).unwrap().to_bytes(), good.as_bytes());
         }
@@ -331,7 +385,14 @@ mod tests {
             "\n",
             "HEAD\n",
             "HEAD -",
-            "HEAD refs/heads/a\n",
+            "HEAD refs/tags/a\n",
+            "HEAD refs/heads/.a\n",
+            "HEAD -\ndescription \n",
+            "HEAD -\ndescription a\tb\n",
+            "HEAD -\ndescription  a\n",
+            "HEAD -\ndescription a\ndescription b\n",
+            &format!("HEAD -\n{A} refs/heads/a\ndescription a\n"),
+            &format!("HEAD -\ndescription {}\n", "x".repeat(513)),
             "HEAD -\n\n",
             &format!("HEAD -\n{A}\n"),
             &format!("HEAD -\n{} refs/heads/a\n", A.to_uppercase()),

@@ -4,8 +4,8 @@
 
 use super::mirror::{all_refs, create_line, git, init, packs_size, set_head, update_refs};
 use super::refs::RefList;
-use crate::{MirrorFrom, RestoreContext, RestoreReport};
-use base::{At, Error, Result, atomic, process};
+use crate::{FileOptions, MirrorFrom, RestoreContext, RestoreReport};
+use base::{At, Error, PlannedStep, Result, atomic, process};
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ pub(super) const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
     let list = RefList::parse(list)?;
-    let target = begin(context)?;
+    let Some(target) = begin(context, &list)? else { return Ok(planned(&list)) };
     let ids = list.ids();
     match from {
         MirrorFrom::Local(path) => copy_objects(path, target, &ids)?,
@@ -32,18 +32,29 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
     finish(context, target, &list)
 }
 
-/// Makes an empty repository where the restore goes.
-pub(super) fn begin<'a>(context: &RestoreContext<'a>) -> Result<&'a Path> {
+/// Makes an empty repository where the restore goes. None for a dry run, which ends here.
+pub(super) fn begin<'a>(context: &RestoreContext<'a>, list: &RefList) -> Result<Option<&'a Path>> {
     let target = context.to.folder("a repository")?;
-    context.files.refuse("a repository")?;
+    FileOptions { dry_run: false, ..context.files }.refuse("a repository")?;
     context.refuse_database_options("a repository")?;
     if !context.paths.is_empty() {
         return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
     }
     empty(target)?;
+    if context.files.dry_run {
+        for name in list.refs.keys() {
+            context.monitor.planned(&PlannedStep { path: &String::from_utf8_lossy(name), what: "create", bytes: 0 });
+        }
+        return Ok(None);
+    }
     context.monitor.task(&format!("restoring {}", context.dataset), None);
     init(target)?;
-    Ok(target)
+    Ok(Some(target))
+}
+
+/// What a dry run comes to.
+pub(super) fn planned(list: &RefList) -> RestoreReport {
+    RestoreReport { entries: list.refs.len() as u64, ..RestoreReport::default() }
 }
 
 /// Makes the refs of the list in a repository that has the objects, and checks that all is there.
@@ -58,7 +69,8 @@ pub(super) fn finish(context: &RestoreContext<'_>, target: &Path, list: &RefList
     update_refs(target, lines, TIME)?;
     set_head(target, &list.head)?;
     process::run_ok(git(target, &["pack-refs", "--all"]), 65_536, TIME)?;
-    atomic::write(&target.join("description"), format!("{}\n", context.dataset).as_bytes(), 0o644)?;
+    let description = list.description.clone().unwrap_or_else(|| context.dataset.to_string());
+    atomic::write(&target.join("description"), format!("{description}\n").as_bytes(), 0o644)?;
     check(target, list)?;
     let report = RestoreReport { entries: list.refs.len() as u64, bytes: packs_size(target)?, ..RestoreReport::default() };
     context.monitor.entries(report.entries);

@@ -178,7 +178,7 @@ fn every_state_can_be_had_again() {
         setup.git(&["update-ref", "-d", name]);
     }
     let (none, fetched) = setup.back_up();
-    assert!(is_stored(&fetched) && text(&none) == "HEAD -\n", "{fetched:?}");
+    assert!(is_stored(&fetched) && text(&none) == "HEAD refs/heads/other\n", "{fetched:?}");
     assert!(setup.mirrored().contains(&format!("{lost} refs/kept/20270115T080005Z/HEAD\n")));
 
     for (n, list) in [list, later, none].iter().enumerate() {
@@ -249,7 +249,7 @@ fn what_breaks_a_rule_is_refused_and_moves_nothing() {
         format!("HEAD -\n{first} refs/kept/x\n"),
         format!("HEAD -\n{first} refs/nightsafe/states/x\n"),
         format!("HEAD -\n{first} refs/heads/../../x\n"),
-        format!("HEAD refs/heads/absent\n{first} refs/heads/x\n"),
+        format!("HEAD refs/tags/absent\n{first} refs/heads/x\n"),
         "HEAD ../../x\n".into(),
         String::new(),
     ];

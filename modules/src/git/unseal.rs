@@ -20,7 +20,7 @@ const HEAD_LIMIT: usize = 2 * LIST_LIMIT;
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> Result<RestoreReport> {
     let list = list(reader)?;
-    let target = restore::begin(context)?;
+    let Some(target) = restore::begin(context, &list)? else { return Ok(restore::planned(&list)) };
     for entry in reader.below(b"bundles")? {
         let entry = entry?;
         match entry.kind {

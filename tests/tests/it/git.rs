@@ -59,6 +59,28 @@ fn newest(safe: &Loopback) -> String {
 }
 
 #[test]
+fn an_unborn_branch_and_the_description_come_back() {
+    let safe = Loopback::start();
+    safe.sh("git init -q --bare -b trunk source/new.git");
+    safe.sh("echo 'The shop, <b>new</b>' > source/new.git/description");
+    let dataset = format!("git:{}", safe.text("source/new.git"));
+    safe.back_up("git", &safe.text("source/new.git"));
+    let dry = safe.client(&["restore", &dataset, "--target", &safe.text("back/new"), "--dry-run"]);
+    dry.exits(0);
+    assert!(!safe.at("back/new").exists());
+    safe.client(&["restore", &dataset, "--target", &safe.text("back/new")]).exits(0);
+    assert_eq!(safe.git("back/new", &["symbolic-ref", "HEAD"]).trim(), "refs/heads/trunk");
+    assert_eq!(std::fs::read_to_string(safe.at("back/new/description")).unwrap(), "The shop, <b>new</b>\n");
+    // With a commit, and the branch that HEAD names still without one.
+    safe.sh("git -C source/new.git -c user.name=t -c user.email=t@t commit-tree -m one $(git -C source/new.git hash-object -w -t tree /dev/null) > source/oid");
+    safe.sh("git -C source/new.git update-ref refs/heads/side $(cat source/oid)");
+    safe.back_up("git", &safe.text("source/new.git"));
+    safe.client(&["restore", &dataset, "--target", &safe.text("back/side")]).exits(0);
+    assert_eq!(safe.git("back/side", &["symbolic-ref", "HEAD"]).trim(), "refs/heads/trunk");
+    assert_eq!(safe.git("back/side", &["rev-parse", "side"]), safe.git("source/new.git", &["rev-parse", "side"]));
+}
+
+#[test]
 fn an_empty_repository_and_a_detached_head() {
     let safe = Loopback::start();
     safe.sh("git init -q --bare -b main source/empty.git");
