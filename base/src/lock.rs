@@ -5,11 +5,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// An exclusive `flock` on a file, released when it is dropped or its process ends.
+/// An exclusive `flock` on a file or a folder, released when it is dropped or its process ends.
 #[derive(Debug)]
 pub struct FileLock {
-    // Kept open for the lock that belongs to it.
-    _file: File,
+    file: File,
 }
 
 impl FileLock {
@@ -20,7 +19,7 @@ impl FileLock {
     pub fn wait(path: &Path) -> Result<Self> {
         let file = open(path)?;
         file.lock().at("lock", path)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Takes the lock if nobody holds it.
@@ -28,15 +27,52 @@ impl FileLock {
     /// # Errors
     /// With the path; a lock that is held is `Ok(None)`.
     pub fn try_now(path: &Path) -> Result<Option<Self>> {
-        let file = open(path)?;
+        Self::try_on(open(path)?, path)
+    }
+
+    /// Takes the lock of what is open already, if nobody holds it; `path` is for errors.
+    ///
+    /// # Errors
+    /// With the path; a lock that is held is `Ok(None)`.
+    pub fn try_on(file: File, path: &Path) -> Result<Option<Self>> {
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).at("lock", path),
         }
+    }
+
+    /// What is locked.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that another thread is just starting holds the file open too, until it runs.
+        let _ = self.file.unlock();
     }
 }
 
 fn open(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).at("open the lock", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_even_while_somebody_else_has_the_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = FileLock::wait(&path).unwrap();
+        assert!(FileLock::try_now(&path).unwrap().is_none());
+        // As a child has it between fork and exec.
+        let copy = lock.file().try_clone().unwrap();
+        drop(lock);
+        assert!(FileLock::try_now(&path).unwrap().is_some());
+        drop(copy);
+    }
 }

@@ -3,10 +3,10 @@
 //! A restore that is started again reads it; that is how its own half-finished things are told from somebody's files.
 
 use super::options::Overwrite;
-use base::{At, Error, Result};
+use base::{At, Error, FileLock, Result};
 use rustix::fs::{AtFlags, Mode as Bits, OFlags};
 use std::collections::HashSet;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -80,7 +80,8 @@ impl Before {
 #[derive(Debug)]
 pub(super) struct Journal {
     name: String,
-    file: File,
+    /// The open mark.
+    lock: FileLock,
     /// Folders that are noted for drafts.
     drafts: HashSet<Vec<u8>>,
     count: u64,
@@ -115,20 +116,16 @@ impl Journal {
     pub(super) fn begin(target: impl AsFd, shown: &Path, name: String, mode: Mode, asked: &str, resumed: bool) -> Result<Self> {
         let path = shown.join(&name);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let mut file = File::from(rustix::fs::openat(target, name.as_str(), flags, Bits::RUSR | Bits::WUSR).at("create", &path)?);
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::not_now(format!("another restore is writing into {}", shown.display())));
-            }
-            Err(TryLockError::Error(error)) => return Err(error).at("lock", path),
-        }
-        check(&file, &path)?;
+        let file = File::from(rustix::fs::openat(target, name.as_str(), flags, Bits::RUSR | Bits::WUSR).at("create", &path)?);
+        let lock =
+            FileLock::try_on(file, &path)?.ok_or_else(|| Error::not_now(format!("another restore is writing into {}", shown.display())))?;
+        let mut file = lock.file();
+        check(file, &path)?;
         if !resumed {
             file.set_len(0).at("write", &path)?;
             file.write_all(format!("1 {} {asked} {}\n", mode.word(), boot_id()).as_bytes()).at("write", &path)?;
         }
-        Ok(Self { name, file, drafts: HashSet::new(), count: 0 })
+        Ok(Self { name, lock, drafts: HashSet::new(), count: 0 })
     }
 
     /// Notes a folder that is about to be made.
@@ -149,7 +146,7 @@ impl Journal {
     }
 
     fn note(&mut self, kind: u8, path: &[u8]) -> Result<()> {
-        self.file.write_all(&[&[kind], path, &[0]].concat()).at("write", &self.name)
+        self.lock.file().write_all(&[&[kind], path, &[0]].concat()).at("write", &self.name)
     }
 
     /// Removes it: all that could be restored has been.
