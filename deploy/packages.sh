@@ -47,6 +47,8 @@ for purpose in "$@"; do
         want ldap-utils program ldapadd
         want acl program getfacl
         want attr program getfattr
+        want openssl program openssl
+        want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
         ;;
     check)
         want shellcheck program shellcheck

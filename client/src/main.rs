@@ -2,6 +2,7 @@
 //!
 //! This file knows the names of the commands and nothing of what they do.
 
+mod alerts;
 mod asking;
 mod commands;
 mod contact;

@@ -3,6 +3,7 @@
 //! Never needs a key that opens archives: it sees, keeps and checks ciphertext.
 
 mod access;
+mod alerts;
 mod commands;
 mod keys;
 mod logging;

@@ -2,6 +2,7 @@
 //!
 //! The tables of modules (`[module.NAME]`) are kept as they stand; each module reads its own.
 
+use super::MailConfig;
 use crate::error::{Error, Result};
 use crate::{ByteSize, Dataset, Name};
 use serde::Deserialize;
@@ -36,6 +37,8 @@ pub struct ClientConfig {
     /// What `submit` may name without its being listed.
     #[serde(default, rename = "allow")]
     pub allow: Vec<AllowEntry>,
+    /// Mails to whoever looks after this machine. Default: none are sent.
+    pub mail: Option<MailConfig>,
     /// Settings of modules by their names.
     #[serde(default)]
     pub module: toml::Table,
@@ -282,6 +285,7 @@ impl ClientConfig {
         if !self.state.is_absolute() {
             return Err(Error::usage("state must be an absolute path"));
         }
+        self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
         for (i, node) in self.nodes.iter().enumerate() {
             if self.nodes[..i].iter().any(|other| other.name == node.name) {
                 return Err(Error::usage(format!("the node {} is there twice", node.name)));

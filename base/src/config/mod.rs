@@ -3,9 +3,11 @@
 //! Does not look for files: the commands say which one to read.
 
 pub mod client;
+mod mail;
 pub mod node;
 
 pub use client::ClientConfig;
+pub use mail::{MailConfig, SmtpConfig, Tls};
 pub use node::NodeConfig;
 
 use crate::error::{At, Error, Result};

@@ -1,5 +1,6 @@
 //! `node.toml`: where a node keeps what it keeps, and which keys it uses and trusts.
 
+use super::MailConfig;
 use crate::error::{Error, Result};
 use crate::{ByteSize, Name, Span};
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct NodeConfig {
     pub fetch_time: Span,
     /// How much room must be left where `data` lies for a fetch to begin. Default: none.
     pub keep_free: Option<ByteSize>,
+    /// Mails to the node's administrators. Default: none are sent.
+    pub mail: Option<MailConfig>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
     pub runtime: Option<PathBuf>,
 }
@@ -61,6 +64,7 @@ impl NodeConfig {
                 return Err(Error::usage(format!("{field} must be an absolute path")));
             }
         }
+        self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
         if self.workers == 0 || self.workers > 64 {
             return Err(Error::usage("workers must be 1 to 64"));
         }

@@ -16,7 +16,11 @@ pub struct Config {
 #[derive(Debug, clap::Subcommand)]
 enum ConfigCommand {
     /// Read the configuration and say in sentences what it does and what is wrong with it.
-    Check,
+    Check {
+        /// Send a mail to the addresses in [mail], to see whether it arrives.
+        #[arg(long)]
+        mail: bool,
+    },
 }
 
 /// What was found.
@@ -38,9 +42,12 @@ impl Findings {
 
 impl Config {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
-        let ConfigCommand::Check = self.command;
+        let ConfigCommand::Check { mail } = self.command;
         let config = super::load(globals)?;
-        let findings = check(&config);
+        let mut findings = check(&config);
+        if mail {
+            mails(&config, &mut findings);
+        }
         output::line(format_args!("{} can be read.", globals.config.display()));
         for line in &findings.good {
             output::line(line);
@@ -78,6 +85,9 @@ fn check(config: &ClientConfig) -> Findings {
     if config.nodes.is_empty() {
         findings.wrong.push("there is no [[node]], so there is nowhere to send backups to or to restore from".into());
     }
+    if let Some(mail) = &config.mail {
+        findings.add(mail::check(mail), format!("Mails go to {}.", mail.to.join(" and ")));
+    }
     datasets(config, &mut findings);
     for name in config.module.keys() {
         match modules::client_module(Some(config), name).map(|module| module.settings(config)) {
@@ -95,6 +105,16 @@ fn check(config: &ClientConfig) -> Findings {
         }
     }
     findings
+}
+
+/// Sends a test mail.
+fn mails(config: &ClientConfig, findings: &mut Findings) {
+    let Some(mail) = &config.mail else {
+        findings.wrong.push("there is no [mail], so there is nowhere to send a mail to".into());
+        return;
+    };
+    let here = config.name.as_ref().map_or("this machine", |name| name.as_str());
+    findings.add(mail::send_test(mail, here), format!("A mail was sent to {}.", mail.to.join(" and ")));
 }
 
 fn recipients(config: &ClientConfig, findings: &mut Findings) {

@@ -5,7 +5,7 @@
 use super::bell::Bell;
 use super::run::NodeRun;
 use super::{LANES, attempt, courier, lanes, prepare_state, push, receipts};
-use crate::{output, state};
+use crate::{alerts, output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{Error, Exit, FileLock, Result, clock};
@@ -73,6 +73,7 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
                 output::complain(&error);
             }
             bells.iter().for_each(|bell| bell.ring());
+            alerts::tell(&sweeper_config);
         }
     });
     tracing::info!("watching {}", pool.inbox().display());

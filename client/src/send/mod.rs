@@ -17,7 +17,7 @@ pub use receipts::BRANCH as RECEIPTS_BRANCH;
 
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::worse;
-use crate::{ledger, outcome, output, state};
+use crate::{alerts, ledger, outcome, output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{Error, Exit, FileLock, Result, atomic};
@@ -71,6 +71,7 @@ pub fn once(config: ClientConfig, now: bool) -> Result<Exit> {
             );
         }
     });
+    alerts::tell(&config);
     Ok(exit)
 }
 

@@ -20,17 +20,21 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Say what is wrong in node.toml, with its keys and its folders; nothing is changed.
-    Check,
+    Check {
+        /// Send a mail to the addresses in [mail], to see whether it arrives.
+        #[arg(long)]
+        mail: bool,
+    },
 }
 
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     match args.what {
-        What::Check => check(config),
+        What::Check { mail } => check(config, mail),
     }
 }
 
-fn check(config: &Path) -> Result<Exit> {
+fn check(config: &Path, try_mail: bool) -> Result<Exit> {
     let node = Node::load(config)?;
     let mut wrong = Vec::new();
     let mut see = |result: Result<()>| wrong.extend(result.err());
@@ -48,6 +52,12 @@ fn check(config: &Path) -> Result<Exit> {
         see(access::current(&node).map(drop));
     }
     see(node.gate_program().map(drop));
+    match &node.config.mail {
+        Some(mail) if try_mail => see(mail::send_test(mail, node.config.name.as_str())),
+        Some(mail) => see(mail::check(mail)),
+        None if try_mail => see(Err(Error::usage("there is no [mail] in node.toml, so there is nowhere to send a mail to"))),
+        None => {}
+    }
     for error in &wrong {
         output::complain(error);
     }

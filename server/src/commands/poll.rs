@@ -34,6 +34,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if sweep {
         poller.swept()?;
     }
+    crate::alerts::tell(&poller.node);
     match poller.worst()? {
         None => Ok(Exit::Done),
         Some(Kind::NotNow) => Ok(Exit::NotNow),

@@ -33,6 +33,9 @@ enum Event {
 /// A crowd of events becomes one look.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// How often it is looked whether there is something to be mailed.
+const ALERTS: Duration = Duration::from_secs(60);
+
 /// How long a node is left alone that cannot even be looked at.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,16 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
     stop_at_signals(send.clone())?;
     // Before the first look, so that nothing falls between.
     let _watcher = watch_marks(&poller.node, send.clone());
+    if poller.node.config.mail.is_some() {
+        let node = poller.node.clone();
+        // It may wait for a mail server; nothing waits for it.
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(ALERTS);
+                crate::alerts::tell(&node);
+            }
+        });
+    }
     let crew = Crew::new();
     std::thread::scope(|scope| {
         let (after, served) = channel();

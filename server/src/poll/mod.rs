@@ -272,6 +272,11 @@ impl Poller {
     }
 }
 
+/// What the waits of whole lanes are called.
+pub fn serve_lanes() -> impl Iterator<Item = &'static str> {
+    serve::LANES.iter().map(|(_, key)| *key)
+}
+
 /// The one place where the poller speaks: what is new goes to whoever reads cron's mail or the journal.
 fn tell(news: bool, words: &str) {
     if news {

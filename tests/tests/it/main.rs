@@ -34,6 +34,8 @@ mod keys;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod mariadb;
 #[cfg(test)]
 mod modules;

@@ -1,0 +1,11 @@
+//! Mails to administrators: one for each change of state of one thing, never one a run.
+//!
+//! Knows neither requests nor nodes: callers say what is wrong now, and `told` what was said of it before.
+
+mod decide;
+mod send;
+mod told;
+
+pub use decide::{Change, Trouble, Wrong, changes};
+pub use send::{check, send_test};
+pub use told::report;
