@@ -349,7 +349,7 @@ impl<'a> Run<'a> {
     /// Reads a file, once more if it changes meanwhile; what was read last is stored even if it changed again.
     fn read(&mut self, path: &[u8], file: &File, mut before: Stat) -> Result<Option<(Stat, Stored, Worn)>> {
         for last in [false, true] {
-            let read = self.reader.file(file, before.size, before.blocks, &mut self.deposit, self.spec.monitor);
+            let read = self.reader.file(file, before.size, &mut self.deposit, self.spec.monitor);
             let stored = match read {
                 Ok(stored) => stored,
                 Err(Trouble::Archive(error)) => return Err(error),

@@ -62,19 +62,12 @@ impl Reader {
         }
     }
 
-    /// Reads a file from its beginning, but for its holes. `expected` is its size, if it does not change, and
-    /// `blocks` how many times 512 bytes it takes on the disk.
-    pub(crate) fn file(
-        &mut self,
-        file: &File,
-        expected: u64,
-        blocks: u64,
-        deposit: &mut Deposit<'_>,
-        monitor: &dyn Monitor,
-    ) -> Result<Stored, Trouble> {
-        // Most small files are not worth asking; a file of size 0 may be one that the kernel makes up.
-        let look = expected > WHOLE as u64 || blocks.saturating_mul(512) < expected;
-        let mut source = FromStart { file, offset: 0, expected, known: if look { 0 } else { u64::MAX }, hole: None };
+    /// Reads a file from its beginning, but for its holes. `expected` is its size, if it does not change.
+    pub(crate) fn file(&mut self, file: &File, expected: u64, deposit: &mut Deposit<'_>, monitor: &dyn Monitor) -> Result<Stored, Trouble> {
+        // A file of size 0 may be one that the kernel makes up. The blocks that a file takes do not tell whether it has
+        // holes: those of its attributes count too.
+        let known = if expected == 0 { u64::MAX } else { 0 };
+        let mut source = FromStart { file, offset: 0, expected, known, hole: None };
         let mut holes = HoleText::default();
         self.chunker.begin();
         let mut data = 0;

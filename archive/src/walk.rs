@@ -46,8 +46,6 @@ pub(crate) struct Stat {
     pub(crate) links: u64,
     /// Which device it is, where it is one.
     pub(crate) is_device: u64,
-    /// So many times 512 bytes are taken on the disk.
-    pub(crate) blocks: u64,
 }
 
 impl Stat {
@@ -85,7 +83,6 @@ impl From<rustix::fs::Stat> for Stat {
             inode: stat.st_ino as u64,
             links: stat.st_nlink as u64,
             is_device: stat.st_rdev as u64,
-            blocks: stat.st_blocks as u64,
         }
     }
 }

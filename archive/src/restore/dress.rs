@@ -147,7 +147,10 @@ impl<'a> Dresser<'a> {
     fn wear(&mut self, thing: Thing<'_>, worn: &Worn, mode: Mode, shown: &Path) -> Result<Mode> {
         match self.reader.xattrs(&worn.xattrs) {
             Ok(map) => {
-                for (name, value) in &map {
+                // The largest first: a file system that has little room for them fits small ones into what is left.
+                let mut all: Vec<_> = map.iter().collect();
+                all.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+                for (name, value) in all {
                     if let Err(error) = thing.set(name, value) {
                         let what = format!("the attribute {}", base::text::printable(&String::from_utf8_lossy(name)));
                         self.lacks.add(&what, shown, &text(error));

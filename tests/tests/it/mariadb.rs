@@ -231,7 +231,7 @@ fn a_transaction_is_wholly_in_a_dump_or_wholly_out() {
 
 #[test]
 fn a_hostile_dump_touches_nothing_but_its_own_database() {
-    let (safe, maria) = (Loopback::start(), Maria::start());
+    let (safe, maria) = (Loopback::start(), Maria::with_events());
     connect(&safe, &maria, "root", "", &format!("bin = \"{}\"\n", safe.text("bin")));
     let mark = safe.text("mark");
     safe.write("source.sql", "CREATE TABLE sourced (x int);\n");

@@ -14,8 +14,17 @@ pub struct Maria {
 }
 
 impl Maria {
-    /// Makes and starts one.
+    /// Makes and starts one that runs no events.
     pub fn start() -> Self {
+        Self::start_with("--event-scheduler=OFF")
+    }
+
+    /// Makes and starts one that runs events.
+    pub fn with_events() -> Self {
+        Self::start_with("--event-scheduler=ON")
+    }
+
+    fn start_with(option: &str) -> Self {
         let temp = tempfile::Builder::new().prefix("nsm-").tempdir_in("/tmp").unwrap();
         let folder = temp.path();
         if root() {
@@ -28,7 +37,7 @@ impl Maria {
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let socket = folder.join("s");
         let mut start = server("mariadbd", folder);
-        start.args(["--no-defaults", &data, "--skip-networking", "--event-scheduler=ON", "--character-set-server=utf8mb4"]);
+        start.args(["--no-defaults", &data, "--skip-networking", option, "--character-set-server=utf8mb4"]);
         start.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=32M"]);
         start.arg(format!("--socket={}", socket.display())).arg(format!("--pid-file={}", folder.join("pid").display()));
         let child = start.stdout(Stdio::null()).stderr(log).spawn().unwrap();
