@@ -221,7 +221,7 @@ impl SnapshotReader {
             return Err(Error::failed(format!("the catalog's segment {at} is not the one that was named")));
         }
         drop(lines(bytes)?);
-        Ok(Segment { frame, n: at.n, next: 0, level, first: None })
+        Ok(Segment { frame, at, next: 0, level, first: None })
     }
 }
 
@@ -238,7 +238,8 @@ fn zeros(out: &mut dyn Write, mut count: u64) -> std::io::Result<()> {
 /// A segment of the catalog and how far it was read. Keeps its frame, and copies nothing.
 struct Segment {
     frame: Arc<Frame>,
-    n: u32,
+    /// Where it is, for errors.
+    at: Member,
     next: usize,
     level: u8,
     /// The key that its first line must have, where it is not read yet.
@@ -248,12 +249,18 @@ struct Segment {
 impl Segment {
     /// The next line; `keep` leaves it to be read again.
     fn line(&mut self, keep: bool) -> Option<&[u8]> {
-        let rest = self.frame.chunk(self.n)?.get(self.next..)?;
+        let rest = self.frame.chunk(self.at.n)?.get(self.next..)?;
         let length = rest.iter().position(|b| *b == b'\n')?;
         if !keep {
             self.next += length + 1;
         }
         Some(&rest[..length])
+    }
+
+    /// The line that was read last, as people find it.
+    fn shown_line(&self) -> String {
+        let read = self.frame.chunk(self.at.n).and_then(|bytes| bytes.get(..self.next)).unwrap_or_default();
+        format!("line {} of the catalog's segment {}", read.iter().filter(|b| **b == b'\n').count(), self.at)
     }
 }
 
@@ -328,13 +335,17 @@ impl<'a> Entries<'a> {
         if level > 0 {
             let child = match Child::parse(line) {
                 Ok(child) => child,
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(error.context(segment.shown_line()))),
             };
             return self.descend(child, level, first);
         }
         let entry = match Entry::parse(line) {
             Ok(entry) => entry,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                let last = self.last.as_deref().map(|last| base::text::printable(&String::from_utf8_lossy(last)));
+                let behind = last.map(|last| format!(", behind {last:?}")).unwrap_or_default();
+                return Some(Err(error.context(format!("{}{behind}", segment.shown_line()))));
+            }
         };
         if first.is_some_and(|first| first != entry.path) || self.last.as_ref().is_some_and(|last| *last >= entry.path) {
             return self.end(Error::refused(format!("{} is not in its place", entry.shown_path())));

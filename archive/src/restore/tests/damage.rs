@@ -1,6 +1,7 @@
 //! Damaged packs, and catalogs that lie about contents.
 
 use super::*;
+use crate::manifest::Counts;
 
 #[test]
 fn damage_is_named_and_the_rest_is_restored() {
@@ -100,4 +101,24 @@ fn content_that_is_not_what_was_backed_up_never_stands_there() {
     for entry in forged.reader().entries().map(Result::unwrap).filter(|entry| !matches!(entry.path.as_slice(), b"" | b"good")) {
         assert!(forged.reader().read_file(&entry, &mut Vec::new()).is_err(), "{}", entry.shown_path());
     }
+}
+
+#[test]
+fn a_line_that_does_not_fit_is_named_and_the_rest_is_restored() {
+    let mut forge = Forge::new();
+    let entries = [folder(""), forge.file("a", &[b"one"]), forge.file("b", &[b"two"]), forge.file("c", &[b"three"])];
+    let mut lines: Vec<(Vec<u8>, String)> = entries.iter().map(|entry| (entry.path.clone(), entry.to_line().unwrap())).collect();
+    lines[2].1 = lines[2].1.replace("\"mode\":\"", "\"mode\":\"9");
+    let root = forge.catalog(lines);
+    let forged = forge.finish_with(root, Counts { entries: 4, files: 3, bytes: 11, unreadable: 0 });
+    let dir = tempfile::tempdir().unwrap();
+    let report = restore(&forged, dir.path()).unwrap();
+    let (one, three) = (std::fs::read(dir.path().join("a")).unwrap(), std::fs::read(dir.path().join("c")).unwrap());
+    assert_eq!((one.as_slice(), three.as_slice(), dir.path().join("b").exists()), (&b"one"[..], &b"three"[..], false));
+    assert!(
+        report.problems.iter().any(|line| line.contains("line 3 of the catalog's segment") && line.contains("behind \"a\"")),
+        "{report:?}"
+    );
+    let verified = crate::verify::verify_all(&forged.reader(), &Silent).unwrap();
+    assert!(verified.problems.iter().any(|line| line.contains("line 3 of the catalog's segment")), "{verified:?}");
 }
