@@ -92,13 +92,19 @@ impl Maria {
 }
 
 /// A program of the server's package, as an account that may run it: never root.
+///
+/// Its temporary tables go into its own folder: a server that starts removes from there whatever looks like a temporary
+/// table, and in `/tmp` those are another running server's.
 fn server(program: &str, folder: &Path) -> Command {
-    if !root() {
-        return command(program, folder);
-    }
-    let mut command = command("setpriv", folder);
-    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig=KILL", "--", program]).current_dir(folder);
-    command
+    let mut server = if root() {
+        let mut command = command("setpriv", folder);
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig=KILL", "--", program]).current_dir(folder);
+        command
+    } else {
+        command(program, folder)
+    };
+    server.env("TMPDIR", folder);
+    server
 }
 
 impl Drop for Maria {
