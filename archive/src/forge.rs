@@ -300,7 +300,7 @@ pub(crate) fn link(path: &str, target: &str) -> Entry {
 
 /// A claim as `prove` would have made it for a manifest.
 pub(crate) fn claim(manifest: &Manifest) -> Claim {
-    let request = format!("request of {}", manifest.public.id).into_bytes();
+    let request = format!("id = \"{}\"\nmanifest = \"{}\"\n", manifest.public.id, manifest.digest).into_bytes();
     Claim {
         id: manifest.public.id.clone(),
         client: manifest.public.client.clone(),

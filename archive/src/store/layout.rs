@@ -55,6 +55,11 @@ impl Layout {
         self.snapshots().join(id.as_str())
     }
 
+    /// Accepted parts of snapshots that are still to come.
+    pub(super) fn parts(&self) -> PathBuf {
+        self.root.join("parts")
+    }
+
     pub(super) fn all_incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }

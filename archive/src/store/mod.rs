@@ -8,6 +8,7 @@
 //! ```text
 //! packs/<64 hex>        ciphertext, named by its BLAKE3, mode 0640
 //! snapshots/<id>/       one accepted snapshot: commit tree request.toml  manifest | refs  accepted.toml
+//! parts/<id>.<n>/       an accepted part of a snapshot that is still to come: the same files
 //! incoming/<id>/        one fetch: <64 hex> complete and flushed, .tmp-<64 hex> being written, snapshot/ being prepared
 //! damaged/<64 hex>      packs that were found damaged
 //! keys/<age1…>/<n>.json  key files that an administrator added to an epoch, n from 1 to 32
@@ -49,6 +50,7 @@ mod keys;
 mod layout;
 mod listing;
 mod packs;
+mod roots;
 mod usage;
 
 #[cfg(test)]
@@ -60,6 +62,7 @@ pub use incoming::PackWriter;
 pub use keys::{Installed, key_file_name};
 pub use listing::{Stored, StoredContent, StoredSnapshot};
 pub use packs::StorePacks;
+pub use roots::Root;
 
 use crate::manifest::{PackRef, Public};
 use base::{Blake3, Claim, Error, FileLock, RequestId, Result};
