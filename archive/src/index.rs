@@ -15,6 +15,8 @@ use std::fs;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
+/// Files of version 1 did not tell how many bytes a pack's chunks have.
+const VERSION: u64 = 2;
 /// What one chunk takes in a file.
 const RECORD: usize = 40;
 /// The longest header.
@@ -37,6 +39,8 @@ pub struct PackInfo {
     pub frames: u32,
     /// The digest of its frame table.
     pub table: Blake3,
+    /// The bytes of its chunks.
+    pub plain: u64,
 }
 
 /// The first line of a file.
@@ -51,6 +55,7 @@ struct Header {
     first: u32,
     frames: u32,
     table: Blake3,
+    plain: u64,
 }
 
 /// A chunk of a pack: its id, its frame, its number in the frame.
@@ -71,6 +76,8 @@ pub struct Index {
     folder: PathBuf,
     recipient: String,
     packs: Vec<PackInfo>,
+    /// Sorted: run, first frame, pack.
+    spans: Vec<(RunId, u32, usize)>,
     /// Sorted by key: key, pack, frame, n.
     places: Vec<(Key, u32, u32, u32)>,
 }
@@ -82,7 +89,8 @@ impl Index {
     /// # Errors
     /// When the folder cannot be read.
     pub fn load(folder: &Path, recipient: &str) -> Result<Self> {
-        let mut index = Self { folder: folder.to_owned(), recipient: recipient.to_owned(), packs: Vec::new(), places: Vec::new() };
+        let mut index =
+            Self { folder: folder.to_owned(), recipient: recipient.to_owned(), packs: Vec::new(), spans: Vec::new(), places: Vec::new() };
         for path in files(&folder.join(epoch_name(recipient)))? {
             match read(&path) {
                 Ok((header, records)) if header.epoch == recipient => {
@@ -98,6 +106,8 @@ impl Index {
         // The same chunk in two packs: the first of them is used by every snapshot.
         index.places.dedup_by(|later, kept| later.0 == kept.0);
         index.places.shrink_to_fit();
+        index.spans = index.packs.iter().enumerate().map(|(number, pack)| (pack.run, pack.first, number)).collect();
+        index.spans.sort_unstable();
         Ok(index)
     }
 
@@ -107,6 +117,14 @@ impl Index {
         let (_, pack, frame, n) = self.places[found];
         let pack = pack as usize;
         Some((pack, Member { run: self.packs[pack].run, frame, n }))
+    }
+
+    /// Which pack of [`Index::packs`] has this frame.
+    pub fn pack_of(&self, run: RunId, frame: u32) -> Option<usize> {
+        let after = self.spans.partition_point(|span| (span.0, span.1) <= (run, frame));
+        let (found, _, number) = *self.spans.get(after.checked_sub(1)?)?;
+        let pack = &self.packs[number];
+        (found == run && frame - pack.first < pack.frames).then_some(number)
     }
 
     /// The acknowledged packs.
@@ -134,7 +152,7 @@ impl Index {
         let folder = self.folder.join(PENDING).join(id.as_str());
         atomic::make_folder(&folder, 0o700)?;
         let header = Header {
-            version: 1,
+            version: VERSION,
             epoch: self.recipient.clone(),
             pack: info.digest,
             size: info.size,
@@ -142,6 +160,7 @@ impl Index {
             first: info.first,
             frames: info.frames,
             table: info.table,
+            plain: info.plain,
         };
         let mut bytes = serde_json::to_vec(&header).map_err(|e| Error::failed("could not write the index").because(e))?;
         bytes.push(b'\n');
@@ -199,7 +218,15 @@ impl Index {
 
 impl Header {
     fn info(&self) -> PackInfo {
-        PackInfo { digest: self.pack, size: self.size, run: self.run, first: self.first, frames: self.frames, table: self.table }
+        PackInfo {
+            digest: self.pack,
+            size: self.size,
+            run: self.run,
+            first: self.first,
+            frames: self.frames,
+            table: self.table,
+            plain: self.plain,
+        }
     }
 }
 
@@ -232,7 +259,7 @@ fn read(path: &Path) -> Result<(Header, Vec<Record>)> {
     let wrong = |why: &str| Error::failed(format!("{} is no file of the index: {why}", path.display()));
     let header: Header = serde_json::from_slice(&line).map_err(|e| wrong("its first line cannot be read").because(e))?;
     let end = header.first.checked_add(header.frames).ok_or_else(|| wrong("its frames cannot be"))?;
-    if header.version != 1
+    if header.version != VERSION
         || path.file_name().and_then(|n| n.to_str()) != Some(&header.pack.hex())
         || header.frames as usize > limits::TABLE
     {
@@ -260,7 +287,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn info(tag: u8) -> PackInfo {
-        PackInfo { digest: Blake3([tag; 32]), size: 65_536, run: RunId(u64::from(tag)), first: 10, frames: 5, table: Blake3([!tag; 32]) }
+        PackInfo {
+            digest: Blake3([tag; 32]),
+            size: 65_536,
+            run: RunId(u64::from(tag)),
+            first: 10,
+            frames: 5,
+            table: Blake3([!tag; 32]),
+            plain: 1000,
+        }
     }
 
     fn chunk(n: u8) -> ChunkId {
@@ -286,6 +321,8 @@ mod tests {
         assert_eq!(index.packs(), [info(1)]);
         assert_eq!(index.find(&chunk(2)), Some((0, Member { run: RunId(1), frame: 14, n: 7 })));
         assert_eq!(index.find(&chunk(3)), None);
+        let at = |run, frame| index.pack_of(RunId(run), frame);
+        assert_eq!([at(1, 9), at(1, 10), at(1, 14), at(1, 15), at(0, 10), at(2, 10)], [None, Some(0), Some(0), None, None, None]);
         assert!(Index::load(&folder, "age1y").unwrap().is_empty());
         Index::forget_packs(&folder, &[Blake3([9; 32]), Blake3([1; 32])]).unwrap();
         assert!(load().is_empty());
@@ -310,7 +347,7 @@ mod tests {
             [&good[..], b"x"].concat(),
             frame,
             b"\n".repeat(10_000),
-            good.replace_first(b"\"version\":1", b"\"version\":2"),
+            good.replace_first(b"\"version\":2", b"\"version\":1"),
         ] {
             fs::write(&path, &bad).unwrap();
             assert!(Index::load(dir.path(), "age1x").unwrap().packs().is_empty());

@@ -164,6 +164,8 @@ pub(crate) struct PackWriter {
     run: RunId,
     first: u32,
     table: FrameTable,
+    /// The bytes of the chunks in it.
+    plain: u64,
     out: age::stream::StreamWriter<Hashing>,
     path: PathBuf,
 }
@@ -175,12 +177,20 @@ impl PackWriter {
         let out = Hashing { draft: Draft::beside(&path, 0o640)?, hasher: blake3::Hasher::new(), size: 0 };
         let encryptor = age::Encryptor::with_recipients(std::iter::once(recipient as &dyn age::Recipient))
             .map_err(|e| Error::failed("could not encrypt a pack").because(e))?;
-        Ok(Self { run, first, table: FrameTable::default(), out: encryptor.wrap_output(out).at("write a pack in", folder)?, path })
+        Ok(Self {
+            run,
+            first,
+            table: FrameTable::default(),
+            plain: 0,
+            out: encryptor.wrap_output(out).at("write a pack in", folder)?,
+            path,
+        })
     }
 
-    /// Appends the next frame.
-    pub(crate) fn push(&mut self, compressed: &[u8], plain: usize) -> Result<()> {
+    /// Appends the next frame, which is `plain` bytes long when it is decompressed and has `chunks` bytes of chunks.
+    pub(crate) fn push(&mut self, compressed: &[u8], plain: usize, chunks: u64) -> Result<()> {
         self.table.push(compressed, plain)?;
+        self.plain += chunks;
         self.out.write_all(compressed).at("write", &self.path)
     }
 
@@ -196,7 +206,7 @@ impl PackWriter {
         let digest = Blake3(*hasher.finalize().as_bytes());
         draft.publish_as(&self.path.with_file_name(name(&digest)))?;
         let frames = u32::try_from(self.table.frames().len()).unwrap_or(u32::MAX);
-        Ok(PackInfo { digest, size, run: self.run, first: self.first, frames, table: self.table.digest() })
+        Ok(PackInfo { digest, size, run: self.run, first: self.first, frames, table: self.table.digest(), plain: self.plain })
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Frame {
     pub(crate) number: u32,
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: Vec<Record>,
+    /// The bytes of its chunks.
+    pub(crate) chunks: u64,
 }
 
 struct Job {
@@ -48,6 +50,7 @@ struct Ordered {
     run: RunId,
     number: u32,
     records: Vec<Record>,
+    chunks: u64,
     compressed: Receiver<Compressed>,
 }
 
@@ -71,8 +74,8 @@ impl Pipeline {
     pub(crate) fn send(&self, frame: Frame) -> Result<Vec<u8>> {
         let stopped = || Error::failed("the writer of packs has stopped");
         let (done, compressed) = bounded(1);
-        let Frame { lane, run, number, bytes, records } = frame;
-        self.ordered.send(Ordered { lane, run, number, records, compressed }).map_err(|_| stopped())?;
+        let Frame { lane, run, number, bytes, records, chunks } = frame;
+        self.ordered.send(Ordered { lane, run, number, records, chunks, compressed }).map_err(|_| stopped())?;
         self.jobs.send(Job { bytes, done }).map_err(|_| stopped())?;
         Ok(self.used.try_recv().unwrap_or_default())
     }
@@ -152,7 +155,7 @@ fn fill(target: &Target<'_>, ordered: &Receiver<Ordered>, full: &Sender<Open>) -
             }
         };
         let pack = &mut open[at];
-        pack.writer.push(&bytes, compressed.plain)?;
+        pack.writer.push(&bytes, compressed.plain, frame.chunks)?;
         pack.records.extend(frame.records);
         if pack.writer.full() {
             full.send(open.remove(at)).map_err(stopped)?;
