@@ -3,7 +3,7 @@
 //! Prints only what is new and wrong; what was told before is in `status`.
 
 use crate::node::Node;
-use crate::poll::{Poller, crew};
+use crate::poll::{Poller, crew, timetable};
 use base::{Exit, Kind, Result};
 use std::path::Path;
 
@@ -34,8 +34,12 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if sweep {
         poller.swept()?;
     }
-    crate::alerts::tell(&poller.node);
-    match poller.worst()? {
+    let (worst, node) = (poller.worst()?, poller.node.clone());
+    // The next poll need not wait for what is done once a day.
+    drop(poller);
+    let daily = timetable::run_due(&node, timetable::JOBS)?;
+    crate::alerts::tell(&node);
+    match worst.or(daily) {
         None => Ok(Exit::Done),
         Some(Kind::NotNow) => Ok(Exit::NotNow),
         // Each thing was told when it was new; cron must not send it again every minute.

@@ -5,7 +5,7 @@
 use crate::node::Node;
 use crate::output;
 use crate::poll::crew::Crew;
-use crate::poll::{Poller, SWEEP};
+use crate::poll::{Poller, SWEEP, timetable};
 use base::{Error, Exit, Name, Result, clock};
 use jiff::Timestamp;
 use notify::{RecursiveMode, Watcher};
@@ -36,6 +36,9 @@ const GATHER: Duration = Duration::from_millis(2);
 /// How often it is looked whether there is something to be mailed.
 const ALERTS: Duration = Duration::from_secs(60);
 
+/// How often the clock is looked at for what is done once a day.
+const CLOCK: Duration = Duration::from_secs(60);
+
 /// How long a node is left alone that cannot even be looked at.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,9 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
             }
         });
     }
+    let daily = poller.node.clone();
+    // What it is at when the end comes is done whole at its next time; nothing waits for it.
+    std::thread::spawn(move || by_the_clock(&daily));
     let crew = Crew::new();
     std::thread::scope(|scope| {
         let (after, served) = channel();
@@ -97,6 +103,19 @@ fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>) -> Result<()> 
         if !wait(poller, crew, events, sweep_at, &mut asked)? {
             return Ok(());
         }
+    }
+}
+
+/// Does what is done once a day, for as long as the program runs. The clock may be set meanwhile, so it is looked at again.
+fn by_the_clock(node: &Node) {
+    loop {
+        let next = timetable::next(node, timetable::JOBS);
+        // What is past is due.
+        let wait = next.map_or(CLOCK, |time| Duration::try_from(time.duration_since(clock::now())).unwrap_or_default());
+        if wait.is_zero() {
+            tell(timetable::run_due(node, timetable::JOBS).map(drop));
+        }
+        std::thread::sleep(wait.clamp(BREATH, CLOCK));
     }
 }
 

@@ -26,6 +26,7 @@ mod receipts;
 pub mod retry;
 mod serve;
 mod tidy;
+pub mod timetable;
 
 use crate::access::{self, Access};
 use crate::node::Node;
