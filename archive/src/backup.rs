@@ -69,6 +69,8 @@ pub struct Prepared {
     pub digest: Blake3,
     /// The packs that are new, each in the export folder as `<id>.<hex>`.
     pub packs: Vec<PackRef>,
+    /// Lost packs of which it brings again what there still was.
+    pub repairs: Vec<Blake3>,
     /// How much the snapshot holds.
     pub counts: Counts,
     /// What could not be read, or changed while it was read.
@@ -185,6 +187,7 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         dataset: spec.dataset.clone(),
         epoch: spec.epoch.public().clone(),
         packs: packs.iter().map(named).collect(),
+        repairs: None,
         counts: done.counts,
         sealed: SealedRef { digest: Blake3([0; 32]), size: 0 },
     };
@@ -210,6 +213,7 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         digest: manifest.digest,
         manifest: bytes,
         packs: fresh.iter().map(|pack| named(&pack)).collect(),
+        repairs: Vec::new(),
         counts: done.counts,
         unreadable: done.counts.unreadable,
         ledger: done.ledger,

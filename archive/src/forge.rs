@@ -64,6 +64,8 @@ pub(crate) struct Forge {
     pub(crate) segment_lines: usize,
     pub(crate) refs: Vec<PackRef>,
     pub(crate) sealed: Vec<SealedPack>,
+    /// What the manifest says that it repairs.
+    pub(crate) repairs: Option<crate::manifest::Repairs>,
     data: Run,
     catalog: Run,
 }
@@ -111,6 +113,7 @@ impl Forge {
             segment_lines: 5,
             refs: Vec::new(),
             sealed: Vec::new(),
+            repairs: None,
             data: Run::new(0xda7a),
             catalog: Run::new(0xca7a),
         }
@@ -228,6 +231,7 @@ impl Forge {
             dataset: dataset.clone(),
             epoch: self.epoch.public().clone(),
             packs: self.refs.clone(),
+            repairs: self.repairs,
             counts,
             sealed: SealedRef { digest: Blake3::of(b""), size: 0 },
         };
@@ -312,6 +316,7 @@ pub(crate) fn claim(manifest: &Manifest) -> Claim {
         by: "root".into(),
         reason: Reason::Manual,
         payload: Payload::Manifest(manifest.digest),
+        repairs: manifest.public.repairs.as_ref().map(|repairs| repairs.of.clone()).unwrap_or_default(),
         request_digest: Sha256::of(&request),
         commit: "0".repeat(40),
         proof: Proof { commit: b"commit".to_vec(), tree: b"tree".to_vec(), request },

@@ -47,6 +47,9 @@ pub struct Public {
     pub epoch: EpochPublic,
     /// Every pack that the snapshot needs, old and new.
     pub packs: Vec<PackRef>,
+    /// What some of them bring again of packs that were lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
     /// How much it is.
     pub counts: Counts,
     /// What the sealed part must be.
@@ -86,6 +89,17 @@ pub struct PackRef {
     pub digest: Blake3,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// Packs whose members have the names that they had in packs which were lost. Nothing says that they are whole, or right:
+/// whoever reads them holds every file against its own digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repairs {
+    /// The lost packs, in order; none of them is among the manifest's packs.
+    pub of: Vec<Blake3>,
+    /// Those of the manifest's packs that hold what the client still had of them, in order.
+    pub packs: Vec<Blake3>,
 }
 
 /// How much a snapshot holds; nodes look at it for what is out of the ordinary.
@@ -161,6 +175,16 @@ impl Manifest {
         }
         if public.packs.iter().try_fold(0u64, |sum, pack| sum.checked_add(pack.size)).is_none() {
             return Err(wrong("the sizes of its packs are more than there can be"));
+        }
+        if let Some(Repairs { of, packs }) = &public.repairs {
+            let in_order = |list: &[Blake3]| !list.is_empty() && list.windows(2).all(|two| two[0] < two[1]);
+            if !in_order(of)
+                || !in_order(packs)
+                || of.iter().any(|pack| names.contains(pack))
+                || !packs.iter().all(|pack| names.contains(pack))
+            {
+                return Err(wrong("what it says of repairs does not fit its packs"));
+            }
         }
         Ok(Self { public, sealed: sealed.to_vec(), digest: Blake3::of(bytes), line: line.to_vec() })
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The largest such file that is read, in bytes.
-pub const ACCEPTED_LIMIT: usize = 16 << 10;
+pub const ACCEPTED_LIMIT: usize = 64 << 10;
 
 /// One accepted snapshot in the node's own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Accepted {
     /// The recipient of the epoch that an archive is sealed to, as the manifest names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
+    /// Packs that were lost, and of which it claims to bring again what the client still had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<crate::Blake3>,
 }
 
 /// What is known of a snapshot before it has its place in the order, for [`Accepted::new`].
@@ -94,6 +97,7 @@ impl Accepted {
             packs,
             unreadable,
             epoch: epoch.map(str::to_owned),
+            repairs: claim.repairs.clone(),
         }
     }
 
@@ -136,6 +140,7 @@ mod tests {
             packs: 1,
             unreadable: 0,
             epoch: Some("age1x".into()),
+            repairs: vec![crate::Blake3([3; 32])],
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Claim {
     pub reason: Reason,
     /// What the signature covers beside.
     pub payload: Payload,
+    /// Packs that were lost at the node, and of which this brings again what the client still has.
+    pub repairs: Vec<Blake3>,
     /// SHA-256 of the request file's bytes; receipts name it.
     pub request_digest: Sha256,
     /// The commit's id, hex.

@@ -55,6 +55,8 @@ pub struct ClientContext<'a> {
     pub node: &'a ClientNode,
     /// The request's id.
     pub id: &'a RequestId,
+    /// Whether the node has asked for it because packs were lost there.
+    pub heal: bool,
     /// Words of the person who asked, kept with the snapshot.
     pub tags: &'a [String],
     /// Who is told how it goes on.
@@ -74,6 +76,8 @@ pub struct PreparedRequest {
     pub ledger: Vec<String>,
     /// How much was left out without anything being lost, as sockets are.
     pub skipped: u64,
+    /// Packs that were lost at the node, and of which it brings again what there still was.
+    pub repairs: Vec<Blake3>,
 }
 
 /// The client half of a module.

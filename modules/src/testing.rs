@@ -32,6 +32,7 @@ pub(crate) fn claim_of(id: RequestId, dataset: &Dataset, payload: Payload, seq: 
         by: "root".into(),
         reason: Reason::Manual,
         payload,
+        repairs: Vec::new(),
         request_digest: Sha256::of(&request),
         commit: "0".repeat(40),
         proof: Proof { commit: b"commit".to_vec(), tree: b"tree".to_vec(), request },

@@ -9,6 +9,7 @@ pub mod check;
 mod history;
 pub mod listing;
 pub mod message;
+pub mod notice;
 pub mod pool;
 pub mod prove;
 pub mod receipt;
@@ -19,7 +20,8 @@ mod tree;
 pub mod verdict;
 
 pub use allowed_signers::AllowedSigners;
-pub use prove::{Expect, prove};
+pub use notice::Notice;
+pub use prove::{Expect, intact, prove};
 pub use receipt::{Outcome, Receipt};
 pub use repository::Repository;
 pub use request::Request;

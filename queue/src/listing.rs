@@ -37,6 +37,9 @@ pub struct ListedSnapshot {
     /// The recipient of the epoch that an archive is sealed to.
     #[serde(default)]
     pub epoch: Option<String>,
+    /// Packs that were lost, and of which it claims to bring again what the client still had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<base::Blake3>,
 }
 
 impl From<Accepted> for ListedSnapshot {
@@ -54,6 +57,7 @@ impl From<Accepted> for ListedSnapshot {
             packs: accepted.packs,
             unreadable: accepted.unreadable,
             epoch: accepted.epoch,
+            repairs: accepted.repairs,
         }
     }
 }

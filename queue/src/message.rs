@@ -2,6 +2,7 @@
 //!
 //! Nothing is ever taken from them: what counts is in the files.
 
+use crate::notice::Notice;
 use crate::receipt::{Outcome, Receipt};
 use crate::request::{Request, reason_word};
 use base::{ByteSize, Payload};
@@ -35,7 +36,17 @@ fn request_lines(request: &Request) -> Vec<String> {
         Payload::Refs(digest) => lines.push(format!("refs {digest}")),
         Payload::Nothing => {}
     }
+    lines.extend(request.repairs.iter().map(|pack| format!("repairs {pack}")));
     lines
+}
+
+/// The message of a commit that carries a notice.
+pub fn of_notice(notice: &Notice) -> String {
+    let Notice { node, client, datasets, packs, .. } = notice;
+    let mut lines = vec![format!("notice {}", notice.id), notice.reason.clone()];
+    lines.extend(datasets.iter().map(|dataset| format!("dataset {dataset}")));
+    lines.extend(packs.iter().map(|pack| format!("lost {pack}")));
+    message(&format!("{node} asks {client} to mend damage of {} datasets", datasets.len()), &lines)
 }
 
 /// The message of a commit that carries `receipts` of one node for one client.

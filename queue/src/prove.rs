@@ -95,6 +95,18 @@ pub fn prove(proof: &Proof, keys: &dyn Fn(&Name) -> Vec<PublicKey>, expect: &Exp
     Ok(commit.claim(request, proof.request.clone()))
 }
 
+/// Whether the bytes of a proof are those that somebody signed, and what they say: for a node that looks for damage. Who
+/// signed was judged when the request was accepted.
+///
+/// # Errors
+/// Of kind refused, with the first link of the chain that does not hold.
+pub fn intact(proof: &Proof, expect: &Expect) -> Result<Claim> {
+    let commit = ProvenCommit::new(&proof.commit, &proof.tree)?;
+    let request = commit.request(&proof.request)?;
+    expect.check(&request)?;
+    Ok(commit.claim(request, proof.request.clone()))
+}
+
 impl Expect {
     fn check(&self, request: &Request) -> Result<()> {
         same("client", self.client.as_ref(), &request.client)?;

@@ -13,6 +13,8 @@ pub const FILE_LIMIT: usize = 64 * 1024;
 pub const BY_LIMIT: usize = 64;
 /// The most tags.
 pub const TAGS_LIMIT: usize = 16;
+/// The most lost packs that one request repairs.
+pub const REPAIRS_LIMIT: usize = 400;
 /// The most bytes in one tag.
 pub const TAG_LIMIT: usize = 64;
 
@@ -41,6 +43,8 @@ pub struct Request {
     pub tags: Vec<String>,
     /// What the signature covers beside the request.
     pub payload: Payload,
+    /// Packs that were lost at the node, and of which this brings again what the client still has.
+    pub repairs: Vec<Blake3>,
 }
 
 /// The file as it is written. Checks stand in the fields' own readers, so that errors name the line.
@@ -67,14 +71,23 @@ struct File {
     refs: Option<Sha256>,
     #[serde(rename = "part")]
     _part: Option<Reserved>,
-    #[serde(rename = "repairs")]
-    _repairs: Option<Reserved>,
+    #[serde(default, deserialize_with = "read_repairs")]
+    repairs: Vec<Blake3>,
 }
 
 fn read_seq<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u64, D::Error> {
     match u64::deserialize(from)? {
         0 => Err(D::Error::custom("seq begins at 1")),
         seq => Ok(seq),
+    }
+}
+
+fn read_repairs<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<Blake3>, D::Error> {
+    let packs = Vec::<Blake3>::deserialize(from)?;
+    let sorted = packs.windows(2).all(|two| two[0] < two[1]);
+    match packs.len() {
+        1..=REPAIRS_LIMIT if sorted => Ok(packs),
+        _ => Err(D::Error::custom(format!("repairs names 1 to {REPAIRS_LIMIT} packs, each once and in order"))),
     }
 }
 
@@ -115,6 +128,9 @@ impl Request {
             (None, Some(digest)) => Payload::Refs(digest),
             (None, None) => Payload::Nothing,
         };
+        if !file.repairs.is_empty() && !matches!(payload, Payload::Manifest(_)) {
+            return Err(Error::refused("the request repairs packs and has no manifest"));
+        }
         Ok(Self {
             id: file.id,
             client: file.client,
@@ -127,6 +143,7 @@ impl Request {
             reason: file.reason,
             tags: file.tags,
             payload,
+            repairs: file.repairs,
         })
     }
 
@@ -160,6 +177,7 @@ impl Request {
             Payload::Refs(digest) => lines.text("refs", &digest.to_string()),
             Payload::Nothing => &mut lines,
         };
+        lines.list("repairs", &self.repairs);
         lines.bytes()
     }
 
@@ -196,6 +214,7 @@ impl Request {
             by: self.by,
             reason: self.reason,
             payload: self.payload,
+            repairs: self.repairs,
             request_digest: Sha256::of(&proof.request),
             commit,
             proof,
@@ -241,6 +260,7 @@ pub(crate) mod tests {
             reason: Reason::Hook,
             tags: vec![],
             payload: Payload::Manifest(Blake3([7; 32])),
+            repairs: vec![],
         }
     }
 
@@ -270,7 +290,7 @@ pub(crate) mod tests {
             ("reason = \"hook\"", "reason = \"whim\"", &["line 10", "whim"]),
             ("reason = \"hook\"", "reason = \"hook\"\ntags = [\"A\"]", &["line 11", "no tag"]),
             ("reason = \"hook\"", "reason = \"hook\"\npart = 3", &["line 11", "later release", "part"]),
-            ("reason = \"hook\"", "reason = \"hook\"\nrepairs = []", &["line 11", "later release", "repairs"]),
+            ("reason = \"hook\"", "reason = \"hook\"\nrepairs = []", &["line 11", "repairs", "1 to 400"]),
             (
                 "reason = \"hook\"",
                 "reason = \"hook\"\nrefs = \"sha256:0707070707070707070707070707070707070707070707070707070707070707\"",
@@ -318,9 +338,9 @@ pub(crate) mod tests {
         (
             (id.clone(), "[a-z0-9][a-z0-9-]{0,20}x", "[a-z0-9][a-z0-9-]{0,20}x", "[a-z]{1,8}:/[a-z\"'\\\\ =#äß]{1,30}z"),
             (1..=i64::MAX as u64, proptest::option::of(id), 0i64..253_402_300_000, ".{1,16}", reason),
-            (proptest::collection::vec("[a-z0-9._-]{1,64}", 0..16), payload),
+            (proptest::collection::vec("[a-z0-9._-]{1,64}", 0..16), payload, proptest::collection::btree_set(any::<[u8; 32]>(), 0..5)),
         )
-            .prop_map(|((id, client, node, dataset), (seq, prev, submitted, by, reason), (tags, payload))| Request {
+            .prop_map(|((id, client, node, dataset), (seq, prev, submitted, by, reason), (tags, payload, repairs))| Request {
                 id,
                 client: Name::new(client).unwrap(),
                 node: Name::new(node).unwrap(),
@@ -332,6 +352,7 @@ pub(crate) mod tests {
                 reason,
                 tags,
                 payload,
+                repairs: repairs.into_iter().filter(|_| matches!(payload, Payload::Manifest(_))).map(Blake3).collect(),
             })
     }
 

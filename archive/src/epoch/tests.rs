@@ -40,6 +40,7 @@ fn manifest(epoch: &Epoch) -> (Manifest, Sealed) {
         dataset,
         epoch: epoch.public().clone(),
         packs: vec![PackRef { digest: Blake3([3; 32]), size: 65_536 }],
+        repairs: None,
         counts: Counts { entries: 1, files: 1, bytes: 5, unreadable: 1 },
         sealed: SealedRef { digest: Blake3([0; 32]), size: 0 },
     };

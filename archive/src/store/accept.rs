@@ -177,6 +177,10 @@ fn inequality(public: &Public, claim: &Claim) -> Option<String> {
     let differs = |what: &str, found: &str, signed: &str| {
         (found != signed).then(|| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"))
     };
+    let of: &[Blake3] = public.repairs.as_ref().map_or(&[], |repairs| &repairs.of);
+    if of != claim.repairs {
+        return Some(format!("the manifest repairs {} packs, and {} other ones were signed", of.len(), claim.repairs.len()));
+    }
     differs("id", public.id.as_str(), claim.id.as_str())
         .or_else(|| differs("client", public.client.as_str(), claim.client.as_str()))
         .or_else(|| differs("node", public.node.as_str(), claim.node.as_str()))

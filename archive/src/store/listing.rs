@@ -118,17 +118,23 @@ impl Store {
         let path = self.layout.snapshot(id);
         let accepted =
             self.accepted(id)?.ok_or_else(|| Error::failed(format!("there is no snapshot {id} in {}", self.layout.root().display())))?;
-        let context = |error: Error| error.context(format!("the snapshot in {} cannot be read", path.display()));
-        let folder = beneath::folder(&path)?;
-        let get = |name: &str, limit: usize| read(&folder, name, limit).map_err(context);
-        let proof = Proof { commit: get(COMMIT, OBJECT_LIMIT)?, tree: get(TREE, OBJECT_LIMIT)?, request: get(REQUEST, OBJECT_LIMIT)? };
-        let content = if path.join(MANIFEST).exists() {
-            StoredContent::Manifest(get(MANIFEST, CONTENT_LIMIT)?)
-        } else {
-            StoredContent::Refs(get(REFS, CONTENT_LIMIT)?)
-        };
+        let (proof, content) = signed_files(&path)?;
         Ok(Stored { accepted, proof, content })
     }
+}
+
+/// What the client signed for, of a snapshot or of a part, as it lies in `path`.
+pub(super) fn signed_files(path: &Path) -> Result<(Proof, StoredContent)> {
+    let context = |error: Error| error.context(format!("the snapshot in {} cannot be read", path.display()));
+    let folder = beneath::folder(path)?;
+    let get = |name: &str, limit: usize| read(&folder, name, limit).map_err(context);
+    let proof = Proof { commit: get(COMMIT, OBJECT_LIMIT)?, tree: get(TREE, OBJECT_LIMIT)?, request: get(REQUEST, OBJECT_LIMIT)? };
+    let content = if path.join(MANIFEST).exists() {
+        StoredContent::Manifest(get(MANIFEST, CONTENT_LIMIT)?)
+    } else {
+        StoredContent::Refs(get(REFS, CONTENT_LIMIT)?)
+    };
+    Ok((proof, content))
 }
 
 /// Reads one small file of a snapshot.

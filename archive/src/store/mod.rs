@@ -51,6 +51,8 @@ mod layout;
 mod listing;
 mod packs;
 mod roots;
+mod scrub;
+mod turns;
 mod usage;
 
 #[cfg(test)]
@@ -63,6 +65,8 @@ pub use keys::{Installed, key_file_name};
 pub use listing::{Stored, StoredContent, StoredSnapshot};
 pub use packs::StorePacks;
 pub use roots::Root;
+pub use scrub::{Copied, Damage, Damaged, ScrubReport, ScrubSpec, believable};
+pub use turns::Turns;
 
 use crate::manifest::{PackRef, Public};
 use base::{Blake3, Claim, Error, FileLock, RequestId, Result};

@@ -102,6 +102,7 @@ impl World {
             by: "root".into(),
             reason: Reason::Manual,
             payload: Payload::Manifest(prepared.digest),
+            repairs: prepared.repairs.clone(),
             request_digest: Sha256::of(&request),
             commit: "0".repeat(40),
             proof: Proof { commit: b"c".to_vec(), tree: b"t".to_vec(), request },

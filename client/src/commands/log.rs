@@ -180,6 +180,7 @@ mod tests {
             reason: Reason::Hook,
             tags: vec![],
             payload: Payload::Nothing,
+            repairs: Vec::new(),
         };
         let receipt = Receipt {
             id: request.id.clone(),

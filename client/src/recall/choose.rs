@@ -129,6 +129,7 @@ mod tests {
             packs: 0,
             unreadable: 0,
             epoch: None,
+            repairs: Vec::new(),
             module: "files".into(),
         }
     }

@@ -167,6 +167,7 @@ mod tests {
             by: "x".into(),
             reason: Reason::Manual,
             payload: Payload::Nothing,
+            repairs: Vec::new(),
             request_digest: Sha256::of(b""),
             commit: n.to_string(),
             proof: Proof { commit: vec![], tree: vec![], request: vec![] },

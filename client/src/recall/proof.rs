@@ -183,6 +183,7 @@ mod tests {
             by: "x".into(),
             reason: Reason::Manual,
             payload,
+            repairs: Vec::new(),
             request_digest: Sha256::of(b""),
             commit: String::new(),
             proof: Proof { commit: vec![], tree: vec![], request: vec![] },

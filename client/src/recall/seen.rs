@@ -106,6 +106,7 @@ mod tests {
             by: "x".into(),
             reason: Reason::Manual,
             payload: Payload::Nothing,
+            repairs: Vec::new(),
             request_digest: Sha256::of(b""),
             commit: String::new(),
             proof: Proof { commit: vec![], tree: vec![], request: vec![] },

@@ -6,7 +6,7 @@ use super::outbox::Draft;
 use super::run::NodeRun;
 use crate::ledger::{KEPT, Ledger};
 use crate::outcome::{Ending, OutcomeFile};
-use base::{Dataset, Error, Kind, Result, clock};
+use base::{Dataset, Error, Kind, Reason, Result, clock};
 use modules::{ClientContext, Lane};
 use queue::pool::Claimed;
 
@@ -41,7 +41,14 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         return ended(Ending::Refused, Error::refused(format!("there is no module {:?}", file.module)));
     };
     tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);
-    let context = ClientContext { config: &run.config, node: &run.node, id: &file.id, tags: &file.tags, monitor: run };
+    let context = ClientContext {
+        config: &run.config,
+        node: &run.node,
+        id: &file.id,
+        tags: &file.tags,
+        heal: file.reason == Reason::Heal,
+        monitor: run,
+    };
     let prepared = match module.prepare(&context, &dataset) {
         Ok(prepared) => prepared,
         // It stays in process without a worker, and the next run prepares it anew.
@@ -72,6 +79,7 @@ fn commit(run: &NodeRun, claimed: &Claimed, dataset: &Dataset, prepared: modules
         reason: claimed.file.reason,
         tags: claimed.file.tags.clone(),
         payload: prepared.payload,
+        repairs: prepared.repairs,
         attachment: prepared.attachment,
     };
     let request = run.outbox(|outbox| outbox.commit(&draft, &run.signer))?;

@@ -4,7 +4,7 @@
 
 use super::plan::Unsent;
 use base::config::ClientConfig;
-use base::{Dataset, Error, Kind, Name, Payload, Reason, RequestId, Result, atomic};
+use base::{Blake3, Dataset, Error, Kind, Name, Payload, Reason, RequestId, Result, atomic};
 use jiff::Timestamp;
 use queue::repository::{CommitFiles, Repository};
 use queue::request::{FILE_LIMIT, Request, attachment_name, request_name};
@@ -31,6 +31,8 @@ pub struct Draft {
     pub tags: Vec<String>,
     /// The digest that the signature is to cover.
     pub payload: Payload,
+    /// Packs that were lost at the node, and of which it brings again what there still was.
+    pub repairs: Vec<Blake3>,
     /// What travels with it.
     pub attachment: Option<Vec<u8>>,
 }
@@ -98,6 +100,7 @@ impl Outbox {
             reason: draft.reason,
             tags: draft.tags.clone(),
             payload: draft.payload,
+            repairs: draft.repairs.clone(),
         };
         request.check()?;
         let mut files = vec![(request.file_name(), request.to_toml())];
@@ -142,6 +145,7 @@ impl Outbox {
                     reason: request.reason,
                     tags: request.tags,
                     payload: request.payload,
+                    repairs: request.repairs,
                     attachment,
                 });
             }
@@ -209,6 +213,7 @@ mod tests {
             reason: Reason::Hook,
             tags: vec!["a".into()],
             payload: Payload::Nothing,
+            repairs: Vec::new(),
             attachment: attachment.map(<[u8]>::to_vec),
         }
     }

@@ -192,6 +192,7 @@ pub fn request(seq: u64) -> Request {
         reason: Reason::Manual,
         tags: vec![],
         payload: base::Payload::Nothing,
+        repairs: Vec::new(),
     }
 }
 

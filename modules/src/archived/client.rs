@@ -49,6 +49,7 @@ pub(crate) fn prepare(
         unreadable: prepared.unreadable,
         ledger: prepared.ledger.iter().map(|line| format!("{}: {}", String::from_utf8_lossy(&line.path), line.why)).collect(),
         skipped: prepared.skipped,
+        repairs: prepared.repairs,
         attachment: (prepared.manifest.len() <= ATTACHED).then_some(prepared.manifest),
     })
 }

@@ -78,7 +78,14 @@ impl Setup {
 
     pub(crate) fn try_prepare(&mut self) -> Result<(PreparedRequest, Claim)> {
         let id = RequestId::generate().unwrap();
-        let context = ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &["tag".into()], monitor: &Silent };
+        let context = ClientContext {
+            config: &self.config,
+            node: &self.config.nodes[0],
+            id: &id,
+            tags: &["tag".into()],
+            heal: false,
+            monitor: &Silent,
+        };
         let prepared = self.module().prepare(&context, &self.dataset)?;
         self.seq += 1;
         let claim = claim_of(id, &self.dataset, prepared.payload, self.seq);
@@ -289,7 +296,8 @@ impl Setup {
 
     fn prepare_with(&mut self, fill: impl FnOnce(&mut archive::backup::Streams<'_, '_>) -> Result<()>) -> Result<(PreparedRequest, Claim)> {
         let id = RequestId::generate().unwrap();
-        let context = ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &[], monitor: &Silent };
+        let context =
+            ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &[], heal: false, monitor: &Silent };
         let prepared = super::client::prepare(&context, &self.dataset, |spec| archive::backup::backup_streams(spec, fill))?;
         self.seq += 1;
         let claim = claim_of(id, &self.dataset, prepared.payload, self.seq);

@@ -24,7 +24,14 @@ impl ClientModule for Client {
     }
 
     fn prepare(&self, _context: &ClientContext<'_>, _dataset: &Dataset) -> Result<PreparedRequest> {
-        Ok(PreparedRequest { payload: Payload::Nothing, attachment: None, unreadable: 0, ledger: Vec::new(), skipped: 0 })
+        Ok(PreparedRequest {
+            payload: Payload::Nothing,
+            attachment: None,
+            unreadable: 0,
+            ledger: Vec::new(),
+            skipped: 0,
+            repairs: Vec::new(),
+        })
     }
 
     fn restore(&self, context: &RestoreContext<'_>, _source: RestoreSource) -> Result<RestoreReport> {

@@ -81,6 +81,7 @@ impl ClientModule for Client {
             unreadable: 0,
             ledger: Vec::new(),
             skipped: 0,
+            repairs: Vec::new(),
         })
     }
 

@@ -75,8 +75,14 @@ impl Setup {
 
     fn prepare(&self) -> PreparedRequest {
         let config = config(&self.folder.path().join("state"), "", "");
-        let context =
-            ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+        let context = ClientContext {
+            config: &config,
+            node: &config.nodes[0],
+            id: &RequestId::generate().unwrap(),
+            tags: &[],
+            heal: false,
+            monitor: &Silent,
+        };
         CLIENT.prepare(&context, &self.dataset).unwrap()
     }
 
@@ -324,8 +330,14 @@ fn a_repository_that_shows_another_one_is_not_listed() {
     std::fs::create_dir_all(other.join("refs")).unwrap();
     std::fs::write(other.join("HEAD"), "ref: refs/heads/main\n").unwrap();
     std::os::unix::fs::symlink(Path::new(setup.dataset.path()).join("refs/heads"), other.join("refs/heads")).unwrap();
-    let context =
-        ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+    let context = ClientContext {
+        config: &config,
+        node: &config.nodes[0],
+        id: &RequestId::generate().unwrap(),
+        tags: &[],
+        heal: false,
+        monitor: &Silent,
+    };
     let error = CLIENT.prepare(&context, &Dataset::new("git", other.to_str().unwrap()).unwrap()).unwrap_err();
     assert_eq!(error.kind(), Kind::Refused, "{}", error.render());
 }
@@ -369,8 +381,14 @@ fn sources_that_cannot_be_backed_up_say_why() {
     let root = dir.path().canonicalize().unwrap();
     let config = config(&root.join("state"), "", "");
     let prepare = |path: &Path| {
-        let context =
-            ClientContext { config: &config, node: &config.nodes[0], id: &RequestId::generate().unwrap(), tags: &[], monitor: &Silent };
+        let context = ClientContext {
+            config: &config,
+            node: &config.nodes[0],
+            id: &RequestId::generate().unwrap(),
+            tags: &[],
+            heal: false,
+            monitor: &Silent,
+        };
         CLIENT.prepare(&context, &Dataset::new("git", path.to_str().unwrap()).unwrap())
     };
     let make = |name: &str, more: &[&str]| {

@@ -43,6 +43,7 @@ pub fn request(seq: u64, dataset: &str) -> Request {
         reason: Reason::Manual,
         tags: vec![],
         payload: Payload::Nothing,
+        repairs: Vec::new(),
     }
 }
 

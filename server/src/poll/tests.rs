@@ -71,6 +71,7 @@ impl Play {
             reason: Reason::Manual,
             tags: vec![],
             payload: Payload::Nothing,
+            repairs: Vec::new(),
         }
     }
 
