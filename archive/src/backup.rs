@@ -13,11 +13,12 @@ use crate::deposit::Deposit;
 use crate::entry::{Attributes, Entry, EntryKind, INLINE_XATTRS, Who, Xattrs, xattrs_text};
 use crate::epoch::{Epoch, Secrets};
 use crate::index::{Index, PackInfo};
-use crate::manifest::{Counts, Manifest, PackRef, Public, Root, Sealed, SealedPack, SealedRef, Unreadable, VERSION};
+use crate::manifest::{Counts, Manifest, PackRef, Public, Root, Sealed, SealedRef, Unreadable, VERSION};
+use crate::part::Parts;
 use crate::pipeline::{self, Lane, Target};
 use crate::walk::{self, Stat, Visitor};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -58,6 +59,8 @@ pub struct BackupSpec<'a> {
     pub export: &'a Path,
     /// Is told of progress.
     pub monitor: &'a dyn Monitor,
+    /// Keeps the spool within its limit and brings parts to the node; without it, everything waits in the export folder.
+    pub parts: Option<&'a dyn Parts>,
 }
 
 /// A snapshot that is ready to be asked for.
@@ -141,28 +144,47 @@ pub fn backup_streams(spec: &BackupSpec<'_>, fill: impl FnOnce(&mut Streams<'_, 
     })
 }
 
-/// What of an unfinished or failed snapshot may be left is removed: in the export folder and in the index.
+/// What of an unfinished or failed snapshot may be left is removed, in the export folder and in the index, but for what
+/// belongs to the parts in `kept`: the node was asked to fetch that.
 ///
 /// # Errors
 /// With the path.
-pub fn discard(export: &Path, index: &Path, id: &RequestId) -> Result<()> {
+pub fn discard(export: &Path, index: &Path, id: &RequestId, kept: &[RequestId]) -> Result<()> {
+    let mut stays: BTreeSet<String> = BTreeSet::new();
+    for part in kept {
+        stays.insert(format!("{part}.manifest"));
+        stays.extend(Index::pending(index, part)?.iter().map(|pack| pack_name(id, pack)));
+    }
     let begins = format!("{id}.");
     for entry in std::fs::read_dir(export).at("list", export)? {
         let entry = entry.at("list", export)?;
-        if entry.file_name().as_encoded_bytes().starts_with(begins.as_bytes()) {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(begins.as_bytes()) && name.to_str().is_none_or(|name| !stays.contains(name)) {
             atomic::remove(&entry.path())?;
         }
+    }
+    for part in Index::pending_parts(index, id)?.iter().filter(|part| !kept.contains(part)) {
+        Index::discard(index, part)?;
     }
     Index::discard(index, id)
 }
 
+/// What a pack of the request `id` (the whole one) is called in the export folder.
+pub fn pack_name(id: &RequestId, pack: &Blake3) -> String {
+    format!("{}.{}", id.whole(), pack.hex())
+}
+
 fn prepare(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) -> Result<()>) -> Result<Prepared> {
     // An attempt that a crash cut off left packs under other keys.
-    discard(spec.export, spec.index.folder(), spec.id)?;
+    let discard = || {
+        let kept = spec.parts.map_or(Ok(Vec::new()), Parts::unanswered)?;
+        discard(spec.export, spec.index.folder(), spec.id, &kept)
+    };
+    discard()?;
     let made = write(spec, stream, read);
     if made.is_err() {
         // The first error is the one to tell; what stays is removed at the next attempt.
-        let _ = discard(spec.export, spec.index.folder(), spec.id);
+        let _ = discard();
     }
     made
 }
@@ -170,7 +192,10 @@ fn prepare(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) 
 fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) -> Result<()>) -> Result<Prepared> {
     let time = clock::now();
     spec.monitor.task(&format!("reading {}", spec.dataset), None);
-    let target = Target { export: spec.export, id: spec.id, recipient: spec.epoch.recipient(), index: spec.index };
+    if let Some(parts) = spec.parts {
+        parts.begin(stream);
+    }
+    let target = Target { spec, recipient: spec.epoch.recipient() };
     let (done, fresh) = pipeline::run(&target, |pipeline| {
         let mut run = Run::new(spec, Deposit::new(spec.secrets, spec.index, pipeline)?);
         read(&mut run)?;
@@ -178,15 +203,15 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
     })?;
     let packs: Vec<&PackInfo> =
         spec.index.packs().iter().zip(&done.referred).filter(|(_, used)| **used).map(|(pack, _)| pack).chain(&fresh).collect();
-    let named = |pack: &&PackInfo| PackRef { digest: pack.digest, size: pack.size };
     let public = Public {
         version: VERSION,
         id: spec.id.clone(),
+        part: None,
         client: spec.client.clone(),
         node: spec.node.clone(),
         dataset: spec.dataset.clone(),
         epoch: spec.epoch.public().clone(),
-        packs: packs.iter().map(named).collect(),
+        packs: packs.iter().map(|pack| (*pack).into()).collect(),
         repairs: None,
         counts: done.counts,
         sealed: SealedRef { digest: Blake3([0; 32]), size: 0 },
@@ -197,7 +222,7 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         dataset: spec.dataset.clone(),
         secret: spec.secrets.clone(),
         root: done.root,
-        packs: packs.iter().map(|p| SealedPack { run: p.run, first: p.first, frames: p.frames, table: p.table }).collect(),
+        packs: packs.iter().map(|pack| (*pack).into()).collect(),
         unreadable: done.ledger.clone(),
         skipped: done.skipped,
         tags: spec.tags.to_vec(),
@@ -207,12 +232,15 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
     let manifest = Manifest::seal(public, &sealed, spec.epoch.recipient())?;
     let bytes = manifest.to_bytes();
     if bytes.len() > ATTACHED {
+        if let Some(parts) = spec.parts {
+            parts.reserve(spec, bytes.len() as u64)?;
+        }
         atomic::write(&spec.export.join(format!("{}.manifest", spec.id)), &bytes, 0o640)?;
     }
     Ok(Prepared {
         digest: manifest.digest,
         manifest: bytes,
-        packs: fresh.iter().map(|pack| named(&pack)).collect(),
+        packs: fresh.iter().map(Into::into).collect(),
         repairs: Vec::new(),
         counts: done.counts,
         unreadable: done.counts.unreadable,

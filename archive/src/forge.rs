@@ -226,6 +226,7 @@ impl Forge {
         let public = Public {
             version: 1,
             id: id.clone(),
+            part: None,
             client: "web1".parse().unwrap(),
             node: "node1".parse().unwrap(),
             dataset: dataset.clone(),

@@ -202,6 +202,40 @@ impl Index {
         atomic::remove_tree(&folder.join(PENDING).join(id.as_str()))
     }
 
+    /// Packs that were noted for request `id` go with its part `part`: the answer to that one settles them too.
+    pub(crate) fn set_apart(folder: &Path, id: &RequestId, part: &RequestId, packs: &[PackInfo]) -> Result<()> {
+        let pending = folder.join(PENDING);
+        let to = pending.join(part.as_str());
+        atomic::make_folder(&to, 0o700)?;
+        for pack in packs {
+            let (from, to) = (pending.join(id.as_str()).join(pack.digest.hex()), to.join(pack.digest.hex()));
+            match fs::hard_link(&from, &to) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other.at("link to", &to)?,
+            }
+        }
+        atomic::sync_folder(&to)
+    }
+
+    /// The packs that are noted for a request, or a part, that is not settled.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn pending(folder: &Path, id: &RequestId) -> Result<Vec<Blake3>> {
+        let names = files(&folder.join(PENDING).join(id.as_str()))?;
+        Ok(names.iter().filter_map(|path| path.file_name()?.to_str().and_then(Blake3::from_hex)).collect())
+    }
+
+    /// The parts of the request `id` for which packs are noted.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn pending_parts(folder: &Path, id: &RequestId) -> Result<Vec<RequestId>> {
+        let names = names(&folder.join(PENDING))?;
+        let ids = names.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<RequestId>().ok());
+        Ok(ids.filter(|part| part.part().is_some() && part.whole() == *id).collect())
+    }
+
     /// The node lacks these packs: what is in them will be sent again.
     ///
     /// # Errors

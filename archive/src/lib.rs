@@ -18,6 +18,7 @@ pub mod index;
 pub mod look;
 pub mod manifest;
 pub mod pack;
+pub mod part;
 mod pipeline;
 mod problems;
 mod read;

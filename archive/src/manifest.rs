@@ -4,6 +4,7 @@
 
 use crate::entry::{bytes_of, newer, text_or_base64, unreadable};
 use crate::epoch::{ChunkId, EpochKey, Secrets, encrypt, is_epoch_recipient};
+use crate::index::PackInfo;
 use crate::limits;
 use crate::reference::{Member, RunId};
 use base::{Blake3, Dataset, Error, Name, RequestId, Result};
@@ -37,6 +38,9 @@ pub struct Public {
     pub version: u64,
     /// The request's id.
     pub id: RequestId,
+    /// The part's number, where this is no snapshot but a part of a long backup; the id has it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u16>,
     /// Whose data it is.
     pub client: Name,
     /// The node it was made for.
@@ -45,7 +49,7 @@ pub struct Public {
     pub dataset: Dataset,
     /// The key that all is sealed to.
     pub epoch: EpochPublic,
-    /// Every pack that the snapshot needs, old and new.
+    /// Every pack that the snapshot needs, old and new; of a part, those that it brings.
     pub packs: Vec<PackRef>,
     /// What some of them bring again of packs that were lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +140,19 @@ impl Manifest {
     ///
     /// # Errors
     /// When it would be too long.
-    pub fn seal(mut public: Public, sealed: &Sealed, recipient: &age::x25519::Recipient) -> Result<Self> {
+    pub fn seal(public: Public, sealed: &Sealed, recipient: &age::x25519::Recipient) -> Result<Self> {
+        Self::seal_any(public, sealed, recipient)
+    }
+
+    /// As [`Manifest::seal`], of a part.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn seal_part(public: Public, sealed: &PartSealed, recipient: &age::x25519::Recipient) -> Result<Self> {
+        Self::seal_any(public, sealed, recipient)
+    }
+
+    fn seal_any(mut public: Public, sealed: &impl Serialize, recipient: &age::x25519::Recipient) -> Result<Self> {
         let plain = serde_json::to_vec(sealed).map_err(|e| Error::failed("could not write the manifest").because(e))?;
         let sealed = encrypt(std::iter::once(recipient as &dyn age::Recipient), &plain)?;
         public.sealed = SealedRef { digest: Blake3::of(&sealed), size: sealed.len() as u64 };
@@ -164,6 +180,9 @@ impl Manifest {
         let public: Public = serde_json::from_slice(line).map_err(unreadable)?;
         if public.sealed.size != sealed.len() as u64 || public.sealed.digest != Blake3::of(sealed) {
             return Err(wrong("its sealed part is not the one that the public part names"));
+        }
+        if public.part != public.id.part() {
+            return Err(wrong("its id and the number of its part are of different requests"));
         }
         public.epoch.key_file_bytes()?;
         if !is_epoch_recipient(&public.epoch.recipient) || public.epoch.recipients.is_empty() {
@@ -199,6 +218,10 @@ impl Manifest {
     /// # Errors
     /// When the key is another one, or the parts do not fit.
     pub fn open(&self, key: &EpochKey) -> Result<Sealed> {
+        if let Some(part) = self.public.part {
+            let whole = self.public.id.whole();
+            return Err(Error::refused(format!("this is the manifest of part {part} of {whole}, and of no snapshot")));
+        }
         let plain = key.decrypt_all(&self.sealed, limits::MANIFEST).map_err(|e| e.context("could not open the manifest's sealed part"))?;
         let version: Version = serde_json::from_slice(&plain).map_err(unreadable)?;
         if version.version != VERSION {
@@ -256,6 +279,21 @@ pub struct Sealed {
     pub time: Timestamp,
 }
 
+/// The sealed part of a part's manifest: no catalog ends in it. It tells a keyholder, where the whole never came, what the
+/// packs hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartSealed {
+    /// The format's version.
+    pub version: u64,
+    /// As in the public part.
+    pub id: RequestId,
+    /// As in the public part.
+    pub dataset: Dataset,
+    /// What the packs of the public part hold, in the same order.
+    pub packs: Vec<SealedPack>,
+}
+
 /// Where the catalog begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -282,6 +320,18 @@ pub struct SealedPack {
     pub frames: u32,
     /// BLAKE3 of its frame table.
     pub table: Blake3,
+}
+
+impl From<&PackInfo> for PackRef {
+    fn from(pack: &PackInfo) -> Self {
+        Self { digest: pack.digest, size: pack.size }
+    }
+}
+
+impl From<&PackInfo> for SealedPack {
+    fn from(pack: &PackInfo) -> Self {
+        Self { run: pack.run, first: pack.first, frames: pack.frames, table: pack.table }
+    }
 }
 
 /// One line of the errors ledger.

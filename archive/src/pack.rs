@@ -154,9 +154,7 @@ pub fn find_table(tail: &[u8; TAIL], size: u64) -> Result<std::ops::Range<u64>> 
     Ok(end.checked_sub(length).ok_or_else(wrong)?..end)
 }
 
-/// A pack is closed when its frames have reached this size.
-const TARGET: u64 = 32 << 20;
-/// Or when it has this many frames: what compresses very well would fill memory with what is noted for the index.
+/// A pack is closed when it has this many frames: what compresses very well would fill memory with what is noted for the index.
 const FRAMES: usize = 128;
 
 /// A pack being written: each frame is encrypted and hashed on its way to the disk.
@@ -166,13 +164,15 @@ pub(crate) struct PackWriter {
     table: FrameTable,
     /// The bytes of the chunks in it.
     plain: u64,
+    /// At this size of its frames it is closed.
+    closes_at: u64,
     out: age::stream::StreamWriter<Hashing>,
     path: PathBuf,
 }
 
 impl PackWriter {
-    /// Begins a pack in `folder` with the frame `first` of a run.
-    pub(crate) fn begin(folder: &Path, run: RunId, first: u32, recipient: &age::x25519::Recipient) -> Result<Self> {
+    /// Begins a pack in `folder` with the frame `first` of a run. It is full once its frames have `closes_at` bytes.
+    pub(crate) fn begin(folder: &Path, run: RunId, first: u32, recipient: &age::x25519::Recipient, closes_at: u64) -> Result<Self> {
         let path = folder.join("pack");
         let out = Hashing { draft: Draft::beside(&path, 0o640)?, hasher: blake3::Hasher::new(), size: 0 };
         let encryptor = age::Encryptor::with_recipients(std::iter::once(recipient as &dyn age::Recipient))
@@ -182,6 +182,7 @@ impl PackWriter {
             first,
             table: FrameTable::default(),
             plain: 0,
+            closes_at,
             out: encryptor.wrap_output(out).at("write a pack in", folder)?,
             path,
         })
@@ -196,7 +197,7 @@ impl PackWriter {
 
     /// Whether it is time to close it.
     pub(crate) fn full(&self) -> bool {
-        self.table.frames_end() >= TARGET || self.table.frames().len() >= FRAMES
+        self.table.frames_end() >= self.closes_at || self.table.frames().len() >= FRAMES
     }
 
     /// Closes the pack, makes it durable, and gives it the name that `name` makes of its digest.

@@ -2,12 +2,13 @@
 //!
 //! Does not know what is in a frame. Everything waits when the disk is slow, so memory is bounded by a few frames.
 
-use crate::index::{Index, PackInfo, Record};
+use crate::backup::{BackupSpec, pack_name};
+use crate::index::{PackInfo, Record};
 use crate::pack::PackWriter;
+use crate::part::{self, Parts};
 use crate::reference::RunId;
-use base::{Error, RequestId, Result};
+use base::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::path::Path;
 
 /// zstd's level: higher ones cost more time than they save bytes.
 const LEVEL: i32 = 3;
@@ -56,10 +57,19 @@ struct Ordered {
 
 /// Where packs go to.
 pub(crate) struct Target<'a> {
-    pub(crate) export: &'a Path,
-    pub(crate) id: &'a RequestId,
+    pub(crate) spec: &'a BackupSpec<'a>,
     pub(crate) recipient: &'a age::x25519::Recipient,
-    pub(crate) index: &'a Index,
+}
+
+impl Target<'_> {
+    /// Begins a pack once there is room for it.
+    fn begin(&self, run: RunId, number: u32) -> Result<PackWriter> {
+        if let Some(parts) = self.spec.parts {
+            parts.reserve(self.spec, part::pack_room(parts.limit()))?;
+        }
+        let size = part::pack_size(self.spec.parts.map_or(u64::MAX, Parts::limit));
+        PackWriter::begin(self.spec.export, run, number, self.recipient, size)
+    }
 }
 
 /// The reading side's end.
@@ -149,7 +159,7 @@ fn fill(target: &Target<'_>, ordered: &Receiver<Ordered>, full: &Sender<Open>) -
         let at = match open.iter().position(|pack| pack.lane == frame.lane) {
             Some(at) => at,
             None => {
-                let writer = PackWriter::begin(target.export, frame.run, frame.number, target.recipient)?;
+                let writer = target.begin(frame.run, frame.number)?;
                 open.push(Open { lane: frame.lane, writer, records: Vec::new() });
                 open.len() - 1
             }
@@ -165,7 +175,11 @@ fn fill(target: &Target<'_>, ordered: &Receiver<Ordered>, full: &Sender<Open>) -
 }
 
 fn close(target: &Target<'_>, pack: Open) -> Result<PackInfo> {
-    let info = pack.writer.finish(&|digest| format!("{}.{}", target.id, digest.hex()))?;
-    target.index.note(target.id, &info, &pack.records)?;
+    let spec = target.spec;
+    let info = pack.writer.finish(&|digest| pack_name(spec.id, digest))?;
+    spec.index.note(spec.id, &info, &pack.records)?;
+    if let Some(parts) = spec.parts {
+        parts.closed(spec, &info, part::pack_room(parts.limit()))?;
+    }
     Ok(info)
 }

@@ -54,7 +54,7 @@ impl Ledger {
     /// What the backup `id` could not read; nothing where this user may not know it.
     pub fn read(config: &ClientConfig, id: &str) -> Self {
         // A snapshot's name comes from a receipt.
-        if id.parse::<RequestId>().is_err() {
+        if id.parse::<RequestId>().and_then(RequestId::only_whole).is_err() {
             return Self::default();
         }
         let file = base::untrusted::read(&state::ledger_path(config, id), LIMIT);

@@ -91,7 +91,8 @@ fn asked(name: &str) -> Option<Asked> {
             let plain = file.len() <= 64
                 && file.starts_with(|c: char| c.is_ascii_lowercase())
                 && file.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-');
-            plain.then_some(Asked::Snapshot(client, id.parse().ok()?))
+            let id = id.parse::<RequestId>().ok()?.only_whole().ok()?;
+            plain.then_some(Asked::Snapshot(client, id))
         }
         _ => None,
     }

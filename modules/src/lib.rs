@@ -26,6 +26,7 @@ pub use look::{Fate, Look, LookContext, Seen};
 pub use settle::{discard, settle};
 pub use table::{Module, check_settings, client_module, names, restoring_module, server_module};
 
+use archive::part::Parts;
 use archive::snapshot::SnapshotReader;
 use archive::store::Store;
 use base::config::ClientConfig;
@@ -61,6 +62,8 @@ pub struct ClientContext<'a> {
     pub tags: &'a [String],
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
+    /// Who keeps the spool within its limit and sends parts of a long archive before it is whole.
+    pub parts: Option<&'a dyn Parts>,
 }
 
 /// What the client signs and sends.

@@ -121,18 +121,6 @@ pub fn fit(text: &str, limit: usize) -> String {
     if text.is_empty() { "-".into() } else { text }
 }
 
-/// A field that is kept free for a later release: any value is refused.
-#[derive(Debug)]
-pub struct Reserved;
-
-impl<'de> Deserialize<'de> for Reserved {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
-        Err(D::Error::custom(
-            "this field is carried out by a later release of nightsafe, not by this one; bring this machine to the release that wrote it",
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,7 +76,9 @@ pub fn of_client(client_folder: &Path) -> Result<Vec<ListedSnapshot>> {
     let mut listed = Vec::new();
     for entry in names {
         let name = entry.at("list", &folder)?.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<RequestId>().ok()) else { continue };
+        let Some(id) = name.to_str().and_then(|name| name.parse::<RequestId>().ok()).filter(|id| id.part().is_none()) else {
+            continue;
+        };
         let path = folder.join(&name).join("accepted.toml");
         let bytes = match untrusted::read(&path, ACCEPTED_LIMIT) {
             Ok(found) => found.bytes,

@@ -12,15 +12,20 @@ pub fn of_requests(requests: &[Request]) -> String {
     let (subject, body): (String, Vec<String>) = match requests {
         [] => ("nothing is asked".into(), vec![]),
         [one] => (
-            format!("{} asks {} to back up {} ({}, by {})", one.client, one.node, one.dataset, reason_word(one.reason), one.by),
+            format!("{} asks {} to back up {} ({}, by {})", one.client, one.node, what(one), reason_word(one.reason), one.by),
             request_lines(one),
         ),
         [first, ..] => (
             format!("{} asks {} to back up {} datasets", first.client, first.node, requests.len()),
-            requests.iter().map(|r| format!("{} ({}, by {}), request {}", r.dataset, reason_word(r.reason), r.by, r.id)).collect(),
+            requests.iter().map(|r| format!("{} ({}, by {}), request {}", what(r), reason_word(r.reason), r.by, r.id)).collect(),
         ),
     };
     message(&subject, &body)
+}
+
+/// What is to be backed up, in words.
+fn what(request: &Request) -> String {
+    request.id.part().map_or_else(|| request.dataset.to_string(), |part| format!("part {part} of {}", request.dataset))
 }
 
 fn request_lines(request: &Request) -> Vec<String> {
@@ -63,7 +68,8 @@ pub fn of_receipts(receipts: &[Receipt]) -> String {
 }
 
 fn receipt_line(receipt: &Receipt) -> String {
-    let Receipt { node, client, dataset, .. } = receipt;
+    let Receipt { node, client, .. } = receipt;
+    let dataset = receipt.id.part().map_or_else(|| receipt.dataset.to_string(), |part| format!("part {part} of {}", receipt.dataset));
     let why = receipt.reason.as_deref().unwrap_or("no reason was given");
     match receipt.outcome {
         Outcome::Stored => {

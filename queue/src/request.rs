@@ -2,7 +2,7 @@
 //!
 //! Says what is well formed. Whether it was signed, and by whom, is judged by [`crate::prove()`].
 
-use crate::canonical::{self, Lines, Reserved};
+use crate::canonical::{self, Lines};
 use base::{Blake3, Claim, Dataset, Error, Name, Payload, Proof, Reason, RequestId, Result, Sha256};
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -18,7 +18,8 @@ pub const REPAIRS_LIMIT: usize = 400;
 /// The most bytes in one tag.
 pub const TAG_LIMIT: usize = 64;
 
-/// What a client asks of a node.
+/// What a client asks of a node. One for a part of a long backup has the part's number in its id; the file says it as `part`
+/// too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Unique for the client.
@@ -69,8 +70,7 @@ struct File {
     tags: Vec<String>,
     manifest: Option<Blake3>,
     refs: Option<Sha256>,
-    #[serde(rename = "part")]
-    _part: Option<Reserved>,
+    part: Option<u16>,
     #[serde(default, deserialize_with = "read_repairs")]
     repairs: Vec<Blake3>,
 }
@@ -131,6 +131,13 @@ impl Request {
         if !file.repairs.is_empty() && !matches!(payload, Payload::Manifest(_)) {
             return Err(Error::refused("the request repairs packs and has no manifest"));
         }
+        if file.part != file.id.part() {
+            let part = file.part.map_or_else(|| "no part".into(), |part| format!("part {part}"));
+            return Err(Error::refused(format!("the request has the id {} and names {part}", file.id)));
+        }
+        if file.part.is_some() && (!matches!(payload, Payload::Manifest(_)) || !file.repairs.is_empty()) {
+            return Err(Error::refused("the request is for a part, and is none of an archive, or repairs something"));
+        }
         Ok(Self {
             id: file.id,
             client: file.client,
@@ -178,6 +185,9 @@ impl Request {
             Payload::Nothing => &mut lines,
         };
         lines.list("repairs", &self.repairs);
+        if let Some(part) = self.id.part() {
+            lines.number("part", part.into());
+        }
         lines.bytes()
     }
 
@@ -289,7 +299,8 @@ pub(crate) mod tests {
             ("by = \"git\"", "by = \"a\\u202eb\"", &["line 9", "cannot be shown"]),
             ("reason = \"hook\"", "reason = \"whim\"", &["line 10", "whim"]),
             ("reason = \"hook\"", "reason = \"hook\"\ntags = [\"A\"]", &["line 11", "no tag"]),
-            ("reason = \"hook\"", "reason = \"hook\"\npart = 3", &["line 11", "later release", "part"]),
+            ("reason = \"hook\"", "reason = \"hook\"\npart = 3", &["names part 3"]),
+            ("reason = \"hook\"", "reason = \"hook\"\npart = 70000", &["line 11"]),
             ("reason = \"hook\"", "reason = \"hook\"\nrepairs = []", &["line 11", "repairs", "1 to 400"]),
             (
                 "reason = \"hook\"",
@@ -304,7 +315,8 @@ pub(crate) mod tests {
             ("2026-11-20T03:15:00Z\n", "\"2026-11-20T03:15:00Z\"\n", &["line 8"]),
             ("files:/var/www", "files:/var/../www", &["line 5", "shortest form"]),
             ("\"web1\"", "\"../web1\"", &["line 3", "name"]),
-            ("3f9a1c7e", "3f9a1c7e.1", &["line 2"]),
+            ("3f9a1c7e", "3f9a1c7e.1", &["names no part"]),
+            ("3f9a1c7e", "3f9a1c7e.01", &["line 2"]),
             ("blake3:07", "blake3:0", &["digest"]),
             ("blake3:07", "sha256:07", &["digest"]),
         ];
@@ -317,6 +329,16 @@ pub(crate) mod tests {
                 assert!(error.render().contains(word), "{to}: {word:?} is missing in {}", error.render());
             }
         }
+        let mut part = sample();
+        part.id = part.id.with_part(12).unwrap();
+        part.check().unwrap();
+        let text = String::from_utf8(part.to_toml()).unwrap();
+        assert!(text.ends_with("\npart = 12\n"), "{text}");
+        for (from, to) in [("part = 12", "part = 13"), ("part = 12\n", ""), ("7e.12", "7e")] {
+            assert!(Request::parse(text.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+        }
+        part.payload = Payload::Nothing;
+        assert!(part.check().is_err());
         let long = format!("{good}#{}", "x".repeat(FILE_LIMIT));
         assert!(Request::parse(long.as_bytes()).is_err());
         assert!(Request::parse(b"\xff").is_err());
@@ -338,21 +360,32 @@ pub(crate) mod tests {
         (
             (id.clone(), "[a-z0-9][a-z0-9-]{0,20}x", "[a-z0-9][a-z0-9-]{0,20}x", "[a-z]{1,8}:/[a-z\"'\\\\ =#äß]{1,30}z"),
             (1..=i64::MAX as u64, proptest::option::of(id), 0i64..253_402_300_000, ".{1,16}", reason),
-            (proptest::collection::vec("[a-z0-9._-]{1,64}", 0..16), payload, proptest::collection::btree_set(any::<[u8; 32]>(), 0..5)),
-        )
-            .prop_map(|((id, client, node, dataset), (seq, prev, submitted, by, reason), (tags, payload, repairs))| Request {
-                id,
-                client: Name::new(client).unwrap(),
-                node: Name::new(node).unwrap(),
-                dataset: dataset.parse().unwrap(),
-                seq,
-                prev,
-                submitted: Timestamp::from_second(submitted).unwrap(),
-                by: Request::fit_by(&by),
-                reason,
-                tags,
+            (
+                proptest::collection::vec("[a-z0-9._-]{1,64}", 0..16),
                 payload,
-                repairs: repairs.into_iter().filter(|_| matches!(payload, Payload::Manifest(_))).map(Blake3).collect(),
+                proptest::collection::btree_set(any::<[u8; 32]>(), 0..5),
+                0u16..=9999,
+            ),
+        )
+            .prop_map(|((id, client, node, dataset), (seq, prev, submitted, by, reason), (tags, payload, repairs, part))| {
+                Request {
+                    id: if matches!(payload, Payload::Manifest(_)) && part > 0 && repairs.is_empty() {
+                        id.with_part(part).unwrap()
+                    } else {
+                        id
+                    },
+                    client: Name::new(client).unwrap(),
+                    node: Name::new(node).unwrap(),
+                    dataset: dataset.parse().unwrap(),
+                    seq,
+                    prev,
+                    submitted: Timestamp::from_second(submitted).unwrap(),
+                    by: Request::fit_by(&by),
+                    reason,
+                    tags,
+                    payload,
+                    repairs: repairs.into_iter().filter(|_| matches!(payload, Payload::Manifest(_))).map(Blake3).collect(),
+                }
             })
     }
 

@@ -16,6 +16,7 @@ fn client(paused: bool) -> ClientGrant {
         allow: vec![],
         quota: None,
         default_quota: true,
+        part_ttl: None,
         paused,
     }
 }

@@ -71,6 +71,7 @@ impl Setup {
             index: &index,
             export: &export,
             monitor: &Silent,
+            parts: None,
         };
         let made = make(&spec);
         (id, made)

@@ -35,6 +35,7 @@ fn manifest(epoch: &Epoch) -> (Manifest, Sealed) {
     let public = Public {
         version: VERSION,
         id,
+        part: None,
         client: Name::new("web1").unwrap(),
         node: Name::new("node1").unwrap(),
         dataset,

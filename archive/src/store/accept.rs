@@ -56,6 +56,8 @@ pub struct AcceptFacts<'a> {
     pub content: ContentFacts<'a>,
     /// Whether a snapshot of that id is there.
     pub known: Known,
+    /// Whether it is a part's request and the snapshot of the whole is there.
+    pub whole_known: bool,
     /// Where each pack of the manifest is, in the manifest's order.
     pub packs: &'a [PackFacts],
     /// Bytes of the small files that will be kept.
@@ -125,6 +127,9 @@ pub fn check_accept(facts: &AcceptFacts<'_>) -> AcceptVerdict {
         Known::Same => return AcceptVerdict::Repeat,
         Known::Other => return refuse(format!("id {} was accepted before for another request", facts.claim.id)),
         Known::No => {}
+    }
+    if facts.whole_known {
+        return refuse(format!("the snapshot {} is stored, and takes no more parts", facts.claim.id.whole()));
     }
     let packs: &[PackRef] = match (facts.content, facts.claim.payload) {
         (ContentFacts::Manifest(found, _), Payload::Manifest(signed)) if found != signed => {
@@ -218,8 +223,10 @@ pub(super) fn accept(
     let packs =
         public.map_or(Ok(Vec::new()), |public| public.packs.iter().map(|pack| store.place(&claim.id, pack)).collect::<Result<Vec<_>>>())?;
     let known = store.known(claim)?;
+    let whole_known = claim.id.part().is_some() && layout.snapshot(&claim.id.whole()).exists();
     let small = files.bytes();
-    let verdict = check_accept(&AcceptFacts { claim, content: digested, known, packs: &packs, small, used: usage.bytes, quota: *quota });
+    let (used, quota) = (usage.bytes, *quota);
+    let verdict = check_accept(&AcceptFacts { claim, content: digested, known, whole_known, packs: &packs, small, used, quota });
     let (take, bytes) = match verdict {
         AcceptVerdict::Accept { take, bytes } => (take, bytes),
         AcceptVerdict::Refuse(reason) => return Err(Error::refused(reason)),
@@ -229,6 +236,7 @@ pub(super) fn accept(
         }
         AcceptVerdict::Repeat => {
             store.discard_incoming(&claim.id)?;
+            store.drop_parts_of_stored(&claim.id)?;
             return store.accepted(&claim.id)?.ok_or_else(|| Error::failed(format!("the snapshot {} went away", claim.id)));
         }
     };
@@ -254,6 +262,8 @@ pub(super) fn accept(
     store.publish(&claim.id)?;
     Usage::new(usage.bytes.saturating_add(bytes).saturating_add(note.len() as u64), accepted.order).keep(layout)?;
     store.discard_incoming(&claim.id)?;
+    // The manifest is a root now, so that no pack of a part is without one.
+    store.drop_parts_of_stored(&claim.id)?;
     Ok(accepted)
 }
 
@@ -306,7 +316,7 @@ impl Store {
 
     /// Puts the snapshot's folder together in `incoming/<id>/`.
     pub(super) fn prepare(&self, id: &RequestId, files: &Files<'_>, note: &[u8]) -> Result<()> {
-        for path in [self.layout.snapshots(), self.layout.all_incoming(), self.layout.incoming(id)] {
+        for path in [self.layout.roots_of(id), self.layout.all_incoming(), self.layout.incoming(id)] {
             folder(&path)?;
         }
         let prepared = self.layout.prepared(id);
@@ -337,7 +347,7 @@ impl Store {
     pub(super) fn publish(&self, id: &RequestId) -> Result<()> {
         let to = self.layout.snapshot(id);
         fs::rename(self.layout.prepared(id), &to).at("rename to", &to)?;
-        atomic::sync_folder(&self.layout.snapshots())
+        atomic::sync_folder(&self.layout.roots_of(id))
     }
 }
 

@@ -51,8 +51,14 @@ impl Layout {
         self.root.join("snapshots")
     }
 
+    /// The folder of folders in which the root of `id` belongs: a part's is no snapshot's.
+    pub(super) fn roots_of(&self, id: &RequestId) -> PathBuf {
+        if id.part().is_some() { self.parts() } else { self.snapshots() }
+    }
+
+    /// The folder of one snapshot, or of one part.
     pub(super) fn snapshot(&self, id: &RequestId) -> PathBuf {
-        self.snapshots().join(id.as_str())
+        self.roots_of(id).join(id.as_str())
     }
 
     /// Accepted parts of snapshots that are still to come.

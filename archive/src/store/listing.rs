@@ -80,7 +80,10 @@ impl Store {
         let mut found = Vec::new();
         for name in names {
             let name = name.at("list", &folder)?;
-            let Some(id) = name.file_name().to_str().and_then(|name| name.parse::<RequestId>().ok()) else { continue };
+            let Some(id) = name.file_name().to_str().and_then(|name| name.parse::<RequestId>().ok()).filter(|id| id.part().is_none())
+            else {
+                continue;
+            };
             match self.accepted(&id) {
                 Ok(Some(accepted)) => found.push(StoredSnapshot { accepted, path: self.layout.snapshot(&id) }),
                 // Forgotten since the folder was listed.

@@ -89,7 +89,7 @@ fn read_root(path: &Path, in_parts: bool) -> Result<Option<Root>> {
     let id: RequestId = name.parse().map_err(|error: Error| {
         error.with_kind(base::Kind::Failed).hint("Nothing else belongs there: move it out of the store, or give it its name again.")
     })?;
-    let part = name.split_once('.').and_then(|(_, number)| number.parse().ok());
+    let part = id.part();
     if part.is_some() != in_parts {
         return Err(Error::failed(if in_parts { "it is no part" } else { "it is a part" }));
     }

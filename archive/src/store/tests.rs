@@ -177,7 +177,16 @@ fn the_decision() {
     let here: Vec<PackFacts> = public.packs.iter().map(|pack| PackFacts::Incoming(pack.size)).collect();
     let total: u64 = public.packs.iter().map(|pack| pack.size).sum();
     let decide = |claim: &Claim, content: ContentFacts<'_>, known: Known, packs: &[PackFacts], used: u64, limit: Option<u64>| {
-        check_accept(&AcceptFacts { claim, content, known, packs, small: 100, used, quota: Quota { limit, elsewhere: 50 } })
+        check_accept(&AcceptFacts {
+            claim,
+            content,
+            known,
+            whole_known: false,
+            packs,
+            small: 100,
+            used,
+            quota: Quota { limit, elsewhere: 50 },
+        })
     };
     let manifest = ContentFacts::Manifest(digest, public);
     let accepted = |verdict: &AcceptVerdict| matches!(verdict, AcceptVerdict::Accept { .. });
@@ -454,7 +463,7 @@ proptest! {
             _ => PackFacts::Incoming(pack.size),
         }).collect();
         let quota = Quota { limit: limit.map(u64::from), elsewhere: 5 };
-        let verdict = check_accept(&AcceptFacts { claim: &good, content: ContentFacts::Manifest(forged.manifest.digest, &public), known: Known::No, packs: &packs, small, used: used.into(), quota });
+        let verdict = check_accept(&AcceptFacts { claim: &good, content: ContentFacts::Manifest(forged.manifest.digest, &public), known: Known::No, whole_known: false, packs: &packs, small, used: used.into(), quota });
         let new: u64 = small + packs.iter().map(|p| if let PackFacts::Incoming(n) = p { *n } else { 0 }).sum::<u64>();
         match verdict {
             AcceptVerdict::Accept { bytes, take } => {

@@ -13,7 +13,7 @@ use std::path::Path;
 #[serde(deny_unknown_fields)]
 pub(super) struct Usage {
     version: i64,
-    /// Bytes of packs and of snapshots' files.
+    /// Bytes of packs and of the files of snapshots and parts.
     pub(super) bytes: u64,
     /// The highest place in the order that was ever given here.
     pub(super) order: u64,
@@ -39,15 +39,19 @@ impl Usage {
     pub(super) fn count(layout: &Layout) -> Result<Self> {
         let mut usage = Self::new(0, 0);
         each(&layout.packs(), |pack| usage.add(&pack.path()))?;
-        each(&layout.snapshots(), |snapshot| {
-            let Some(id) = snapshot.file_name().to_str().and_then(|name| name.parse::<RequestId>().ok()) else { return Ok(()) };
-            each(&snapshot.path(), |file| usage.add(&file.path()))?;
-            let path = layout.snapshot(&id).join(ACCEPTED);
-            // A snapshot whose note cannot be read has a place that nobody knows: no new one may be given.
-            let note = untrusted::read(&path, base::ACCEPTED_LIMIT)?;
-            usage.order = usage.order.max(Accepted::parse(&path.display().to_string(), &note.bytes)?.order);
-            Ok(())
-        })?;
+        for roots in [layout.snapshots(), layout.parts()] {
+            each(&roots, |root| {
+                if root.file_name().to_str().is_none_or(|name| name.parse::<RequestId>().is_err()) {
+                    return Ok(());
+                }
+                each(&root.path(), |file| usage.add(&file.path()))?;
+                let path = root.path().join(ACCEPTED);
+                // A snapshot whose note cannot be read has a place that nobody knows: no new one may be given.
+                let note = untrusted::read(&path, base::ACCEPTED_LIMIT)?;
+                usage.order = usage.order.max(Accepted::parse(&path.display().to_string(), &note.bytes)?.order);
+                Ok(())
+            })?;
+        }
         Ok(usage)
     }
 
@@ -76,6 +80,13 @@ impl Usage {
         let text = toml::to_string(&self).map_err(|error| Error::failed("could not write down what the store holds").because(error))?;
         atomic::write(&layout.usage(), text.as_bytes(), FILE_MODE)
     }
+}
+
+/// Bytes of the files in the folder of one root.
+pub(super) fn bytes_in(root: &Path) -> Result<u64> {
+    let mut usage = Usage::new(0, 0);
+    each(root, |file| usage.add(&file.path()))?;
+    Ok(usage.bytes)
 }
 
 /// Calls `f` for everything in `folder`; a folder that is not there is empty.

@@ -73,6 +73,7 @@ impl World {
             index: &index,
             export: &export,
             monitor: &Silent,
+            parts: None,
         };
         let made = make(&spec);
         (id, made)

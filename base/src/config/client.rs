@@ -4,9 +4,10 @@
 
 use super::MailConfig;
 use crate::error::{Error, Result};
-use crate::{ByteSize, Dataset, Name};
+use crate::{ByteSize, Dataset, Name, Span};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A client's configuration, or that of a restorer, who needs `[[node]]` alone.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,6 +29,9 @@ pub struct ClientConfig {
     /// Where packs wait for nodes.
     #[serde(default)]
     pub spool: Spool,
+    /// How long the dump of a database is held back at most while the spool is full. Default: an hour.
+    #[serde(default = "default_stream_wait")]
+    pub stream_wait: Span,
     /// The nodes; the first is the default one.
     #[serde(default, rename = "node")]
     pub nodes: Vec<ClientNode>,
@@ -48,12 +52,34 @@ fn default_state() -> PathBuf {
     "/var/lib/nightsafe".into()
 }
 
+fn default_stream_wait() -> Span {
+    Span(Duration::from_secs(3600))
+}
+
 /// Settings of the export folder.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spool {
     /// The folder. Default: `export` in the state folder.
     pub dir: Option<PathBuf>,
+    /// How many bytes may wait for each node. Default: 4 GiB.
+    #[serde(default = "default_spool_limit")]
+    pub limit: ByteSize,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { dir: None, limit: default_spool_limit() }
+    }
+}
+
+impl Spool {
+    /// The least limit: room for the packs that are being written, and as much again for what waits.
+    pub const LEAST: ByteSize = ByteSize(64 << 20);
+}
+
+fn default_spool_limit() -> ByteSize {
+    ByteSize(4 << 30)
 }
 
 /// One node as the client sees it.
@@ -285,6 +311,10 @@ impl ClientConfig {
         if !self.state.is_absolute() {
             return Err(Error::usage("state must be an absolute path"));
         }
+        if self.spool.limit < Spool::LEAST {
+            return Err(Error::usage(format!("spool.limit is {}, and packs need at least {}", self.spool.limit, Spool::LEAST))
+                .hint("It is how much of the disk what waits for one node may take; a backup may be of any size."));
+        }
         self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
         for (i, node) in self.nodes.iter().enumerate() {
             if self.nodes[..i].iter().any(|other| other.name == node.name) {
@@ -430,6 +460,19 @@ mod tests {
         for bad in ["", "host", "@host", "a@", "-a@host", "a@-oProxyCommand=x", "a@h:x", "a@h:70000", "a b@h", "a@h/x", "a@[::1", "a@h;x"] {
             assert!(bad.parse::<SshAddress>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_spool_has_a_limit() {
+        let read = |text: &str| {
+            let config: ClientConfig = crate::config::parse("c", format!("version = 1\n{text}").as_bytes())?;
+            config.check().map(|()| (config.spool.limit, config.stream_wait.0.as_secs()))
+        };
+        assert_eq!(read("").unwrap(), (ByteSize(4 << 30), 3600));
+        assert_eq!(read("spool = { dir = \"/x\" }\nstream_wait = \"5m\"").unwrap(), (ByteSize(4 << 30), 300));
+        assert_eq!(read("spool = { limit = \"256 MiB\" }").unwrap().0, ByteSize(256 << 20));
+        let error = read("spool = { limit = \"63 MiB\" }").unwrap_err().render();
+        assert!(error.contains("spool.limit is 63.0 MiB") && error.contains("64.0 MiB"), "{error}");
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl Wanted {
     pub fn parse(text: &str, at: Option<&str>) -> Result<Self> {
         let at = at.map(|at| At::parse(at, &TimeZone::system())).transpose()?;
         match (text.parse::<RequestId>(), at) {
-            (Ok(id), None) => Ok(Self::Snapshot(id)),
+            (Ok(id), None) => id.only_whole().map(Self::Snapshot),
             (Ok(_), Some(_)) => Err(Error::usage("a snapshot has one time; leave out --at")),
             (Err(_), at) => Ok(Self::Dataset(Address::parse(text, &modules::names(None))?, at.unwrap_or(At::Newest))),
         }

@@ -48,6 +48,7 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         tags: &file.tags,
         heal: file.reason == Reason::Heal,
         monitor: run,
+        parts: None,
     };
     let prepared = match module.prepare(&context, &dataset) {
         Ok(prepared) => prepared,

@@ -39,6 +39,7 @@ pub(crate) fn prepare(
         index: &index,
         export: &export,
         monitor: context.monitor,
+        parts: context.parts,
     };
     let prepared = back_up(&spec)?;
     for (why, count) in &prepared.left_out {

@@ -132,7 +132,8 @@ pub(super) fn fetch_from(
             bytes_fetched: accepted.bytes_fetched,
             bytes_stored: accepted.bytes_stored,
             unreadable: accepted.unreadable,
-            snapshot: Some(accepted.id.to_string()),
+            // A part is no snapshot.
+            snapshot: accepted.id.part().is_none().then(|| accepted.id.to_string()),
             refs: None,
             changed: Vec::new(),
         }),
@@ -164,7 +165,8 @@ fn fetch_packs(
     let mut fetched = 0;
     let mut missing = Vec::new();
     for pack in packs {
-        let name = format!("{}.{}", claim.id, pack.digest.hex());
+        // Packs are the whole backup's, whichever part brings them.
+        let name = format!("{}.{}", claim.id.whole(), pack.digest.hex());
         if !missing.is_empty() {
             // Nothing will be stored; all that is missing is told at once.
             if !exports.has(&name)? {

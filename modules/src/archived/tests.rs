@@ -85,6 +85,7 @@ impl Setup {
             tags: &["tag".into()],
             heal: false,
             monitor: &Silent,
+            parts: None,
         };
         let prepared = self.module().prepare(&context, &self.dataset)?;
         self.seq += 1;
@@ -296,8 +297,15 @@ impl Setup {
 
     fn prepare_with(&mut self, fill: impl FnOnce(&mut archive::backup::Streams<'_, '_>) -> Result<()>) -> Result<(PreparedRequest, Claim)> {
         let id = RequestId::generate().unwrap();
-        let context =
-            ClientContext { config: &self.config, node: &self.config.nodes[0], id: &id, tags: &[], heal: false, monitor: &Silent };
+        let context = ClientContext {
+            config: &self.config,
+            node: &self.config.nodes[0],
+            id: &id,
+            tags: &[],
+            heal: false,
+            monitor: &Silent,
+            parts: None,
+        };
         let prepared = super::client::prepare(&context, &self.dataset, |spec| archive::backup::backup_streams(spec, fill))?;
         self.seq += 1;
         let claim = claim_of(id, &self.dataset, prepared.payload, self.seq);

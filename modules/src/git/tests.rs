@@ -82,6 +82,7 @@ impl Setup {
             tags: &[],
             heal: false,
             monitor: &Silent,
+            parts: None,
         };
         CLIENT.prepare(&context, &self.dataset).unwrap()
     }
@@ -337,6 +338,7 @@ fn a_repository_that_shows_another_one_is_not_listed() {
         tags: &[],
         heal: false,
         monitor: &Silent,
+        parts: None,
     };
     let error = CLIENT.prepare(&context, &Dataset::new("git", other.to_str().unwrap()).unwrap()).unwrap_err();
     assert_eq!(error.kind(), Kind::Refused, "{}", error.render());
@@ -388,6 +390,7 @@ fn sources_that_cannot_be_backed_up_say_why() {
             tags: &[],
             heal: false,
             monitor: &Silent,
+            parts: None,
         };
         CLIENT.prepare(&context, &Dataset::new("git", path.to_str().unwrap()).unwrap())
     };

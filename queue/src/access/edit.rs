@@ -89,6 +89,7 @@ impl AccessList {
             allow: new.allow,
             quota: new.quota.or(self.default_quota),
             default_quota: new.quota.is_none(),
+            part_ttl: None,
             paused: false,
         };
         self.clients.insert(name.clone(), grant);

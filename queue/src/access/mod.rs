@@ -12,10 +12,11 @@ pub use serialise::authorized_line;
 
 use crate::verdict::Role;
 use base::config::client::SshAddress;
-use base::{At, ByteSize, Dataset, DatasetPattern, Error, Name, Result, untrusted};
+use base::{At, ByteSize, Dataset, DatasetPattern, Error, Name, Result, Span, untrusted};
 use ssh_key::PublicKey;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// The name of the list's file.
 pub const LIST: &str = "access.toml";
@@ -45,9 +46,14 @@ pub struct ClientGrant {
     pub quota: Option<ByteSize>,
     /// Whether `quota` is that of `[defaults]` (or of nobody).
     pub default_quota: bool,
+    /// How long its parts wait for their whole, where the list says so for it.
+    pub part_ttl: Option<Span>,
     /// Whether nothing is taken from it for now.
     pub paused: bool,
 }
+
+/// How long parts wait where the list says nothing.
+const PART_TTL: Duration = Duration::from_secs(30 * 86_400);
 
 impl ClientGrant {
     /// Whether this client may store `dataset`.
@@ -91,6 +97,8 @@ pub struct AccessList {
     pub header: Vec<String>,
     /// The quota of clients without one of their own.
     pub default_quota: Option<ByteSize>,
+    /// How long parts of clients without a setting of their own wait for their whole.
+    pub default_part_ttl: Option<Span>,
     /// Who may change the list.
     pub admins: BTreeMap<Name, Vec<PublicKey>>,
     /// Where the administrators' keys come from, in the same order.
@@ -125,6 +133,11 @@ impl AccessList {
         let clients = self.clients.iter().filter(|(_, grant)| has(&grant.keys)).map(|(name, _)| Role::Client(name.clone()));
         let restorers = self.restorers.iter().filter(|(_, grant)| has(&grant.keys)).map(|(name, _)| Role::Restorer(name.clone()));
         admins.chain(clients).chain(restorers).next()
+    }
+
+    /// How long an accepted part of this client waits for its whole before it is dropped.
+    pub fn part_ttl(&self, grant: &ClientGrant) -> Duration {
+        grant.part_ttl.or(self.default_part_ttl).map_or(PART_TTL, |span| span.0)
     }
 
     /// The keys of a client, none if there is no such client.

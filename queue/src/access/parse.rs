@@ -5,7 +5,7 @@
 use super::{AccessList, ClientGrant, Entry, LIST, RestorerGrant, is_key_file_name, wrong};
 use crate::verdict::Role;
 use base::config::client::SshAddress;
-use base::{ByteSize, DatasetPattern, Error, Name, Result};
+use base::{ByteSize, DatasetPattern, Error, Name, Result, Span};
 use serde::Deserialize;
 use ssh_key::{Algorithm, PublicKey};
 use std::collections::BTreeMap;
@@ -38,6 +38,7 @@ struct Defaults {
     quota: Option<ByteSize>,
     keep: Later,
     expect: Later,
+    part_ttl: Option<Span>,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +62,7 @@ struct RawClient {
     paused: bool,
     keep: Later,
     expect: Later,
-    part_ttl: Later,
+    part_ttl: Option<Span>,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +93,8 @@ impl Lines<'_> {
 pub(super) fn whole(list: &[u8], keys: &mut KeyReader<'_>) -> Result<AccessList> {
     let (text, raw) = read(list)?;
     let lines = Lines(text);
-    let mut access = AccessList { header: header(text), default_quota: raw.defaults.quota, ..AccessList::default() };
+    let (default_quota, default_part_ttl) = (raw.defaults.quota, raw.defaults.part_ttl);
+    let mut access = AccessList { header: header(text), default_quota, default_part_ttl, ..AccessList::default() };
     let mut owners = BTreeMap::new();
     for (name, admin) in raw.admin {
         let (found, files) = read_keys(&lines, &Role::Admin(name.clone()), &admin.keys, keys, &mut owners)?;
@@ -156,7 +158,6 @@ fn client_grant(
 ) -> Result<ClientGrant> {
     lines.refuse_later("keep", &raw.keep)?;
     lines.refuse_later("expect", &raw.expect)?;
-    lines.refuse_later("part_ttl", &raw.part_ttl)?;
     if let Some(reach) = &raw.reach
         && reach.get_ref() != "ssh"
     {
@@ -186,6 +187,7 @@ fn client_grant(
         allow: raw.allow,
         quota: raw.quota.or(default),
         default_quota: raw.quota.is_none(),
+        part_ttl: raw.part_ttl,
         paused: raw.paused,
     })
 }

@@ -34,9 +34,14 @@ impl AccessList {
             text.push('\n');
         }
         text.push_str("version = 1\n");
-        if let Some(quota) = self.default_quota {
+        if self.default_quota.is_some() || self.default_part_ttl.is_some() {
             text.push_str("\n[defaults]\n");
+        }
+        if let Some(quota) = self.default_quota {
             field(&mut text, "quota", &quoted(&String::from(quota)));
+        }
+        if let Some(ttl) = self.default_part_ttl {
+            field(&mut text, "part_ttl", &quoted(&String::from(ttl)));
         }
         for (name, files) in &self.admin_key_files {
             table(&mut text, "admin", name.as_str());
@@ -59,6 +64,9 @@ impl AccessList {
             field(&mut text, "allow", &array(grant.allow.iter().map(base::DatasetPattern::as_str)));
             if let (Some(quota), false) = (grant.quota, grant.default_quota) {
                 field(&mut text, "quota", &quoted(&String::from(quota)));
+            }
+            if let Some(ttl) = grant.part_ttl {
+                field(&mut text, "part_ttl", &quoted(&String::from(ttl)));
             }
         }
         for (name, grant) in &self.restorers {

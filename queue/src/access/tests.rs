@@ -105,7 +105,7 @@ fn what_is_wrong_is_named_with_its_line() {
         ("reach = \"ssh\"", "reach = \"dial\"", "line 13: reach = \"dial\""),
         ("reach = \"ssh\"", "keep = { daily = 7 }", "line 13: keep is not carried out"),
         ("reach = \"ssh\"", "expect = \"1d\"", "line 13: expect is not carried out"),
-        ("reach = \"ssh\"", "part_ttl = \"1d\"", "line 13: part_ttl is not carried out"),
+        ("reach = \"ssh\"", "part_ttl = \"1 day\"", "line 13"),
         ("reach = \"ssh\"", "raech = \"ssh\"", "line 13"),
         ("quota = \"200 GiB\"", "keep = { daily = 7 }", "line 6: keep"),
         ("quota = \"200 GiB\"", "quota = 200", "line 6"),
@@ -219,11 +219,13 @@ proptest! {
         clients in prop::collection::btree_map(any_name(), (prop::collection::vec(any_pattern(), 0..4), prop::option::of(any::<u64>()), any::<bool>(), any::<bool>()), 0..6),
         restorers in prop::collection::btree_map(any_name(), prop::collection::vec((any_name(), any_pattern()), 0..4), 0..4),
         quota in prop::option::of(any::<u64>()),
+        ttl in prop::option::of(0u64..1_000_000_000),
         header in prop::collection::vec("# ?[a-zä]{0,10}", 0..3),
     ) {
         let mut next = 0u8;
         let mut fresh = || { next += 1; key(next) };
-        let mut list = AccessList { header, default_quota: quota.map(ByteSize), ..AccessList::default() };
+        let default_part_ttl = ttl.map(|seconds| base::Span(std::time::Duration::from_secs(seconds)));
+        let mut list = AccessList { header, default_quota: quota.map(ByteSize), default_part_ttl, ..AccessList::default() };
         for (name, count) in &admins {
             for _ in 0..*count {
                 list.add_admin(name, &fresh()).unwrap();
@@ -235,6 +237,7 @@ proptest! {
             let new = NewClient { key: fresh(), address: address.clone(), git_address: address, host_key, allow, quota: quota.map(ByteSize) };
             list.add_client(&name, new).unwrap();
             list.pause_client(&name, paused).unwrap();
+            list.clients.get_mut(&name).unwrap().part_ttl = default_part_ttl.filter(|_| paused);
         }
         for (name, read) in restorers {
             list.add_restorer(&name, &fresh(), read).unwrap();

@@ -93,6 +93,7 @@ impl PoolFile {
 
     pub(super) fn check(&self) -> Result<()> {
         self.dataset()?;
+        self.id.clone().only_whole()?;
         let good = |tag: &String| {
             (1..=64).contains(&tag.len())
                 && tag.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))

@@ -45,7 +45,9 @@ pub fn answer(node: &Node, signer: &Signer, client: &Client, receipts: Vec<Recei
         }
         Ok(new)
     })?;
-    client.last(|last| new.iter().filter(|receipt| last.note(receipt)).count()).map(drop)
+    // What became of a part says nothing of its dataset; the whole has a receipt of its own, or the client ends it.
+    let whole = new.iter().filter(|receipt| receipt.id.part().is_none() || receipt.outcome != Outcome::Stored);
+    client.last(|last| whole.filter(|receipt| last.note(receipt)).count()).map(drop)
 }
 
 /// A receipt that says nothing more than the outcome and why.

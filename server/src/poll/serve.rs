@@ -141,6 +141,10 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
         return Ok(None);
     }
     let (claim, attachment) = claim_of(poller, client, entry)?;
+    if claim.id.part().is_some() && receipts::find(&poller.node, client, &claim.id.whole())?.is_some() {
+        let reason = format!("the request {} has its receipt, and takes no more parts", claim.id.whole());
+        return Ok(Some(receipts::refusal(&poller.node, &claim, reason)));
+    }
     // The list may have changed since the request was taken in.
     if let Some(reason) = ingest::against(&claim, grant) {
         return Ok(Some(receipts::refusal(&poller.node, &claim, reason)));

@@ -1,10 +1,11 @@
-//! Upkeep at each sweep: finished pool files go after a week, leftovers of fetches at once, loose objects are packed.
+//! Upkeep at each sweep: finished pool files go after a week, leftovers of fetches at once, abandoned parts after
+//! `part_ttl`, loose objects are packed.
 //!
 //! Removes nothing that is part of the history or of a store.
 
 use super::{LOG_BRANCH, Poller, RECEIPTS_BRANCH};
 use archive::store::Store;
-use base::{Name, RequestId, Result, atomic};
+use base::{Name, RequestId, Result, atomic, clock};
 use queue::Repository;
 use queue::pool::NodePool;
 use std::path::Path;
@@ -23,13 +24,13 @@ const ABANDONED: Duration = Duration::from_secs(86_400);
 pub fn tidy(poller: &Poller) -> Result<()> {
     let access = poller.access();
     atomic::sweep_drafts(&poller.node.state_path(), ABANDONED);
-    for name in access.list.clients.keys() {
-        poller.own(&format!("upkeep of {name}"), one(poller, name))?;
+    for (name, grant) in &access.list.clients {
+        poller.own(&format!("upkeep of {name}"), one(poller, name, access.list.part_ttl(grant)))?;
     }
     Ok(())
 }
 
-fn one(poller: &Poller, name: &Name) -> Result<()> {
+fn one(poller: &Poller, name: &Name, part_ttl: Duration) -> Result<()> {
     let config = &poller.node.config;
     atomic::sweep_drafts(&config.client_path(name), ABANDONED);
     let pool = config.client_path(name).join("pool");
@@ -38,7 +39,11 @@ fn one(poller: &Poller, name: &Name) -> Result<()> {
         pool.sweep_finished(FINISHED)?;
         // New ones come from this thread alone, so nothing begins between this list and the cleaning.
         let unanswered: Vec<RequestId> = pool.processing()?.into_iter().chain(pool.waiting()?).map(|entry| entry.id).collect();
-        Store::open(&config.client_path(name))?.clean_incoming(&unanswered)?;
+        let store = Store::open(&config.client_path(name))?;
+        store.clean_incoming(&unanswered)?;
+        for part in store.tidy_parts(part_ttl, clock::now())? {
+            tracing::info!("{name}: the part {part} is dropped: nothing came after it, or the whole is stored");
+        }
     }
     pack(&config.log_path(name), LOG_BRANCH)?;
     pack(&config.receipts_path(name), RECEIPTS_BRANCH)
