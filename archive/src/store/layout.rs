@@ -20,6 +20,12 @@ pub(super) const MANIFEST: &str = "manifest";
 pub(super) const REFS: &str = "refs";
 pub(super) const ACCEPTED: &str = "accepted.toml";
 
+/// The marks that may lie beside them.
+pub(super) const HELD: &str = "held.toml";
+pub(super) const PINNED: &str = "pinned.toml";
+pub(super) const CONDEMNED: &str = "condemned.toml";
+pub(super) const MARKS: [&str; 3] = [HELD, PINNED, CONDEMNED];
+
 /// The paths below one client's folder.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
@@ -43,8 +49,12 @@ impl Layout {
         self.packs().join(digest.hex())
     }
 
+    pub(super) fn all_damaged(&self) -> PathBuf {
+        self.root.join("damaged")
+    }
+
     pub(super) fn damaged(&self, digest: &Blake3) -> PathBuf {
-        self.root.join("damaged").join(digest.hex())
+        self.all_damaged().join(digest.hex())
     }
 
     pub(super) fn snapshots(&self) -> PathBuf {
@@ -64,6 +74,11 @@ impl Layout {
     /// Accepted parts of snapshots that are still to come.
     pub(super) fn parts(&self) -> PathBuf {
         self.root.join("parts")
+    }
+
+    /// Snapshots that were taken out of the store and are about to be removed.
+    pub(super) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
     }
 
     pub(super) fn all_incoming(&self) -> PathBuf {

@@ -10,6 +10,8 @@
 //! snapshots/<id>/       one accepted snapshot: commit tree request.toml  manifest | refs  accepted.toml
 //! parts/<id>.<n>/       an accepted part of a snapshot that is still to come: the same files
 //! incoming/<id>/        one fetch: <64 hex> complete and flushed, .tmp-<64 hex> being written, snapshot/ being prepared
+//! snapshots/<id>/…      beside them the node's own marks: held.toml pinned.toml condemned.toml
+//! trash/<id>/           a snapshot that was pruned and is about to be removed; no root
 //! damaged/<64 hex>      packs that were found damaged
 //! keys/<age1…>/<n>.json  key files that an administrator added to an epoch, n from 1 to 32
 //! usage.toml            bytes held and the last place in the order; may be deleted at any time
@@ -24,8 +26,9 @@
 //!   is in `packs/`, or known to be lost in `damaged/`.
 //! - I3 A manifest becomes a root by one rename of a complete folder under the store lock; prune computes the roots again
 //!   and unlinks under the same lock.
-//! - I4 A pack that no root names goes after grace.
-//! - I5 Never condemned: a dataset's newest snapshot by order of acceptance, its newest undamaged one, held ones.
+//! - I4 A pack that no root names goes after grace, and only while every root can be read.
+//! - I5 Never condemned: a dataset's newest snapshot by order of acceptance, its newest undamaged one, held and pinned
+//!   ones. `forget` is the only way to a dataset's last.
 //! - I6 The client's index for deduplication is for one node and one epoch, and holds only packs named by a `stored`
 //!   receipt that verified; a pack that this store lacks is asked for again, never assumed.
 //! - I7 `usage.toml` is there only while it is right: whoever changes `packs/` or `snapshots/` removes it first, durably,
@@ -41,6 +44,10 @@
 //! | `clean_incoming` | – | – | – | both remove; a folder that is gone is no error | – |
 //! | prune, scrub | – | – | – | – | store lock |
 //!
+//! Marks are written and removed under the store lock. Prune takes a snapshot away by one rename into `trash/`, makes that
+//! durable, and only then unlinks packs: a crash between any two of its steps leaves packs without a root, which the next
+//! run finds. What to take is decided anew under the lock, so an accept, a hold or a policy that came after the plan counts.
+//!
 //! A crash between two steps of accept leaves packs without a root (used by the next try, or gone after grace) or a
 //! prepared folder in `incoming/`, never a root that lacks a pack.
 
@@ -49,8 +56,11 @@ mod incoming;
 mod keys;
 mod layout;
 mod listing;
+mod marks;
 mod packs;
 mod parts;
+mod prune;
+pub mod retention;
 mod roots;
 mod scrub;
 mod turns;
@@ -64,8 +74,10 @@ pub use base::Accepted;
 pub use incoming::PackWriter;
 pub use keys::{Installed, key_file_name};
 pub use listing::{Stored, StoredContent, StoredSnapshot};
+pub use marks::{By, Condemned, Held, Marks, Pinned, Released};
 pub use packs::StorePacks;
 pub use parts::{Part, abandoned};
+pub use prune::{Change, Planned, PrunePlan, PruneRules, Pruned};
 pub use roots::Root;
 pub use scrub::{Copied, Damage, Damaged, ScrubReport, ScrubSpec, believable};
 pub use turns::Turns;

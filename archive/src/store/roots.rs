@@ -42,6 +42,14 @@ impl Layout {
         Ok(roots)
     }
 
+    /// The root that a snapshot is; none where it is a mirror's.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not there.
+    pub(super) fn root_of(&self, id: &RequestId) -> Result<Option<Root>> {
+        read_root(&self.snapshot(id), false)
+    }
+
     /// Calls `f` with the folder of every root and what was read of it, one after the other, so that the lists of packs
     /// of a thousand snapshots need not be in memory at once. Snapshots of mirrors name no packs and are passed over.
     ///

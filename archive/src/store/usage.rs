@@ -2,7 +2,7 @@
 //!
 //! Does not know about quotas.
 
-use super::layout::{ACCEPTED, FILE_MODE, Layout};
+use super::layout::{ACCEPTED, FILE_MODE, Layout, MARKS};
 use base::{Accepted, At, Error, RequestId, Result, atomic, config, untrusted};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -44,7 +44,9 @@ impl Usage {
                 if root.file_name().to_str().is_none_or(|name| name.parse::<RequestId>().is_err()) {
                     return Ok(());
                 }
-                each(&root.path(), |file| usage.add(&file.path()))?;
+                // Marks come and go without the count; they are the node's own.
+                let is_mark = |file: &fs::DirEntry| MARKS.iter().any(|mark| file.file_name() == *mark);
+                each(&root.path(), |file| if is_mark(file) { Ok(()) } else { usage.add(&file.path()) })?;
                 let path = root.path().join(ACCEPTED);
                 // A snapshot whose note cannot be read has a place that nobody knows: no new one may be given.
                 let note = untrusted::read(&path, base::ACCEPTED_LIMIT)?;

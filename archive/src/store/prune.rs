@@ -1,0 +1,495 @@
+//! Pruning: what goes, when, and the steps that take it away. Needs no key.
+//!
+//! Three calls, so that whoever keeps a log can write down each before the next: [`Store::prune_plan`] only looks;
+//! [`Store::prune_mark`] notes what is condemned, pinned or spared; [`Store::prune_carry_out`] decides once more under the
+//! store lock and takes away what has been condemned for as long as the grace. What was taken lies in `trash/`
+//! until [`Store::empty_trash`], so that a crash cannot make the log forget it.
+//!
+//! A snapshot goes by one rename; its packs go after that rename is durable, and only those that no root names.
+
+use super::layout::{ACCEPTED, folder};
+use super::marks::{By, Marks};
+use super::retention::{Candidate, Policy, Reason, much_smaller, retain};
+use super::usage::Usage;
+use super::{Store, StoredSnapshot};
+use crate::manifest::Counts;
+use base::{Accepted, At, Blake3, Dataset, Error, RequestId, Result, atomic, untrusted};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// What pruning goes by.
+#[derive(Clone)]
+pub struct PruneRules<'a> {
+    /// What is to be kept of each dataset.
+    pub policy: &'a dyn Fn(&Dataset) -> Policy,
+    /// Whether these are the rules in force, or some that a person gave for once.
+    pub by: By,
+    /// Only this dataset is looked at; nothing is condemned, spared or taken of others.
+    pub only: Option<&'a Dataset>,
+    /// The node's clock.
+    pub now: Timestamp,
+    /// Where its days begin and end.
+    pub zone: TimeZone,
+    /// How long a snapshot stays condemned, and how old a pack must be that no root names.
+    pub grace: Duration,
+}
+
+impl std::fmt::Debug for PruneRules<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PruneRules({:?}, {:?}, {}, {:?})", self.by, self.only, self.now, self.grace)
+    }
+}
+
+/// What is to become of one snapshot.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The snapshot.
+    pub snapshot: StoredSnapshot,
+    /// Why it is kept; without any it is condemned.
+    pub reasons: Vec<Reason>,
+    /// Its marks as they are now.
+    pub marks: Marks,
+    /// Packs of it are lost, or its manifest cannot be read.
+    pub damaged: bool,
+    /// Bytes of packs that no other root names.
+    pub own_bytes: u64,
+    /// What is news about it.
+    pub change: Option<Change>,
+    /// When it goes, if nothing changes.
+    pub goes: Option<Timestamp>,
+}
+
+/// What is new about a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is condemned from now on.
+    Condemned,
+    /// It was condemned, and is not any more.
+    Spared,
+}
+
+/// What pruning would do.
+#[derive(Debug, Clone, Default)]
+pub struct PrunePlan {
+    /// The snapshots looked at, by dataset and order of acceptance.
+    pub snapshots: Vec<Planned>,
+    /// Snapshots to be pinned, each with the much smaller one after it.
+    pub pins: Vec<(RequestId, RequestId)>,
+    /// Bytes of packs that no root will name once all that is condemned is gone.
+    pub frees: u64,
+    /// Roots that cannot be read. While there are any, no pack is removed.
+    pub unreadable: Vec<String>,
+}
+
+impl PrunePlan {
+    /// Whether there is anything to be written down.
+    pub fn is_news(&self) -> bool {
+        !self.pins.is_empty() || self.snapshots.iter().any(|planned| planned.change.is_some())
+    }
+}
+
+/// What pruning took away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The snapshots, with the node's note where it could be read.
+    pub snapshots: Vec<(RequestId, Option<Accepted>)>,
+    /// How many packs.
+    pub packs: u64,
+    /// Bytes of the packs.
+    pub bytes: u64,
+    /// Roots that could not be read, which is why no pack was removed.
+    pub unreadable: Vec<String>,
+}
+
+/// One step of carrying a plan out. A crash between any two leaves every kept snapshot whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Move {
+    /// From here on whoever asks for the usage counts.
+    Uncount,
+    /// A snapshot's folder goes to the trash: it is no root any more.
+    Take(RequestId),
+    /// That is durable.
+    Settle,
+    /// A pack that no root names.
+    Unlink(Blake3),
+    /// One that was damaged.
+    UnlinkDamaged(Blake3),
+    /// The usage is right again.
+    Count(u64),
+}
+
+/// A pack as it lies in a folder.
+struct PackFile {
+    size: u64,
+    modified: Timestamp,
+}
+
+/// How a pack is used.
+struct PackUse {
+    size: u64,
+    /// How many roots name it.
+    roots: u32,
+    /// One of them, by its place in the list of snapshots.
+    owner: u32,
+}
+
+/// What the manifests say of the packs.
+#[derive(Default)]
+struct Uses {
+    /// The packs that are there.
+    present: HashMap<Blake3, PackFile>,
+    /// The packs that are named.
+    packs: HashMap<Blake3, PackUse>,
+    /// By root: what it counts, and whether all its packs are there.
+    snapshots: HashMap<RequestId, (Option<Counts>, bool)>,
+    /// Roots that cannot be read, and why, by the names of their folders.
+    unreadable: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// What pruning by `rules` would do. Takes no lock and writes nothing.
+    ///
+    /// # Errors
+    /// When a snapshot's note or mark cannot be read: nothing is decided by half a list.
+    pub fn prune_plan(&self, rules: &PruneRules<'_>) -> Result<PrunePlan> {
+        let (mut plan, mut uses) = self.decide(rules)?;
+        let condemned = plan.snapshots.iter().filter(|planned| planned.reasons.is_empty()).map(|planned| planned.snapshot.id.clone());
+        self.without(&mut uses, &condemned.collect())?;
+        // A pack that no root names as it is is on its way in, or young, or has been given up before.
+        plan.frees = uses.packs.values().filter(|pack| pack.roots == 0).map(|pack| pack.size).sum();
+        plan.unreadable = uses.unreadable.into_values().collect();
+        Ok(plan)
+    }
+
+    fn decide(&self, rules: &PruneRules<'_>) -> Result<(PrunePlan, Uses)> {
+        let snapshots = self.snapshots()?;
+        let names: HashMap<RequestId, u32> = (0u32..).zip(&snapshots).map(|(n, snapshot)| (snapshot.id.clone(), n)).collect();
+        let uses = self.uses(&names)?;
+        let mut own: HashMap<u32, u64> = HashMap::new();
+        for pack in uses.packs.values().filter(|pack| pack.roots == 1) {
+            *own.entry(pack.owner).or_default() += pack.size;
+        }
+        let mut plan = PrunePlan::default();
+        let mut datasets: BTreeMap<String, Vec<StoredSnapshot>> = BTreeMap::new();
+        for snapshot in snapshots {
+            if rules.only.is_none_or(|only| *only == snapshot.dataset) {
+                datasets.entry(snapshot.dataset.to_string()).or_default().push(snapshot);
+            }
+        }
+        for snapshots in datasets.into_values() {
+            self.plan_dataset(rules, snapshots, &uses, &mut plan)?;
+        }
+        for planned in &mut plan.snapshots {
+            planned.own_bytes = names.get(&planned.snapshot.id).and_then(|n| own.get(n)).copied().unwrap_or(0);
+        }
+        Ok((plan, uses))
+    }
+
+    /// Reads every root once.
+    fn uses(&self, names: &HashMap<RequestId, u32>) -> Result<Uses> {
+        let present = pack_files(&self.layout.packs())?;
+        let mut uses = Uses::default();
+        self.layout.each_root(&mut |path, root| {
+            let root = match root {
+                Ok(root) => root,
+                Err(error) => {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    if let Ok(id) = name.parse::<RequestId>() {
+                        uses.snapshots.insert(id, (None, false));
+                    }
+                    uses.unreadable.insert(name, error.one_line());
+                    return Ok(());
+                }
+            };
+            let owner = names.get(&root.id).copied().unwrap_or(u32::MAX);
+            let mut whole = true;
+            for pack in &root.packs {
+                uses.packs.entry(pack.digest).or_insert(PackUse { size: pack.size, roots: 0, owner }).roots += 1;
+                whole &= present.get(&pack.digest).is_some_and(|file| file.size == pack.size);
+            }
+            uses.snapshots.insert(root.id, (Some(root.counts), whole));
+            Ok(())
+        })?;
+        uses.present = present;
+        Ok(uses)
+    }
+
+    /// The same as if the snapshots in `gone` were not there.
+    fn without(&self, uses: &mut Uses, gone: &BTreeSet<RequestId>) -> Result<()> {
+        for id in gone {
+            if uses.unreadable.remove(id.as_str()).is_some() {
+                continue;
+            }
+            for pack in self.layout.root_of(id)?.into_iter().flat_map(|root| root.packs) {
+                if let Some(pack) = uses.packs.get_mut(&pack.digest) {
+                    pack.roots = pack.roots.saturating_sub(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_dataset(&self, rules: &PruneRules<'_>, snapshots: Vec<StoredSnapshot>, uses: &Uses, plan: &mut PrunePlan) -> Result<()> {
+        let Some(first) = snapshots.first() else { return Ok(()) };
+        let policy = (rules.policy)(&first.dataset);
+        let marks = snapshots.iter().map(|snapshot| self.marks(&snapshot.id)).collect::<Result<Vec<_>>>()?;
+        let facts = |snapshot: &StoredSnapshot| uses.snapshots.get(&snapshot.id).copied();
+        let counts = |snapshot: &StoredSnapshot| facts(snapshot).and_then(|(counts, _)| counts);
+        let mut pins = Vec::new();
+        for (pair, marks) in snapshots.windows(2).zip(&marks) {
+            let shrunk = counts(&pair[0]).zip(counts(&pair[1])).is_some_and(|(before, after)| much_smaller(&before, &after));
+            if shrunk && marks.pinned.is_none() {
+                pins.push((pair[0].id.clone(), pair[1].id.clone()));
+            }
+        }
+        let by = |marks: &Marks| marks.condemned.as_ref().map(|condemned| condemned.by);
+        let candidates: Vec<Candidate> = snapshots
+            .iter()
+            .zip(&marks)
+            .map(|(snapshot, marks)| Candidate {
+                id: snapshot.id.clone(),
+                received: snapshot.received,
+                // A mirror's snapshot has no packs to lose.
+                damaged: facts(snapshot).is_some_and(|(_, whole)| !whole),
+                held: marks.held.is_some(),
+                pinned: marks.is_pinned() || pins.iter().any(|(pinned, _)| *pinned == snapshot.id),
+                forgotten: by(marks) == Some(By::Forget),
+                given_up: by(marks) == Some(By::Command) && rules.by != By::Command,
+            })
+            .collect();
+        let reasons = retain(&candidates, &policy, rules.now, &rules.zone);
+        let grace = SignedDuration::try_from(rules.grace).unwrap_or(SignedDuration::MAX);
+        for (((snapshot, marks), candidate), reasons) in snapshots.into_iter().zip(marks).zip(candidates).zip(reasons) {
+            let change = match (reasons.is_empty(), &marks.condemned) {
+                (true, None) => Some(Change::Condemned),
+                (false, Some(_)) => Some(Change::Spared),
+                _ => None,
+            };
+            let since = marks.condemned.as_ref().map_or(rules.now, |condemned| condemned.since);
+            let goes = reasons.is_empty().then(|| since.checked_add(grace).unwrap_or(Timestamp::MAX));
+            plan.snapshots.push(Planned { snapshot, reasons, marks, damaged: candidate.damaged, own_bytes: 0, change, goes });
+        }
+        plan.pins.append(&mut pins);
+        Ok(())
+    }
+
+    /// Notes what a plan found; `name` is what the plan is called in the log.
+    ///
+    /// # Errors
+    /// With the path; what was noted until then stays, and the same again notes the rest.
+    pub fn prune_mark(&self, plan: &PrunePlan, rules: &PruneRules<'_>, name: &str) -> Result<()> {
+        if !plan.is_news() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        let there = |id: &RequestId| self.layout.snapshot(id).is_dir();
+        for (id, by) in plan.pins.iter().filter(|(id, _)| there(id)) {
+            self.pin(id, by, rules.now)?;
+        }
+        for planned in plan.snapshots.iter().filter(|planned| there(&planned.snapshot.id)) {
+            match planned.change {
+                Some(Change::Condemned) => self.condemn(&planned.snapshot.id, rules.by, name, rules.now)?,
+                Some(Change::Spared) => self.spare(&planned.snapshot.id)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides again, under the store lock, and takes away the snapshots that have been condemned for as long as the grace,
+    /// and the packs that no root names and that are older than the grace. What was taken stays in `trash/`, and is told
+    /// again, until [`Store::empty_trash`].
+    ///
+    /// # Errors
+    /// With the path. Whatever was done until then leaves every kept snapshot whole, and the same again does the rest.
+    pub fn prune_carry_out(&self, rules: &PruneRules<'_>) -> Result<Pruned> {
+        // A client that never sent anything has no store; pruning makes none.
+        if !self.layout.snapshots().is_dir() {
+            return Ok(Pruned::default());
+        }
+        let _lock = self.lock()?;
+        let (moves, mut pruned) = self.moves(rules)?;
+        for step in &moves {
+            self.carry_out(step)?;
+        }
+        pruned.snapshots = self.trashed()?;
+        Ok(pruned)
+    }
+
+    /// The whole of pruning in one call, for stores whose owner keeps no log of it.
+    ///
+    /// # Errors
+    /// As the three steps.
+    pub fn prune(&self, rules: &PruneRules<'_>) -> Result<Pruned> {
+        self.prune_mark(&self.prune_plan(rules)?, rules, "prune")?;
+        let pruned = self.prune_carry_out(rules)?;
+        self.empty_trash()?;
+        Ok(pruned)
+    }
+
+    /// The steps that are due now. The lock is held.
+    pub(super) fn moves(&self, rules: &PruneRules<'_>) -> Result<(Vec<Move>, Pruned)> {
+        let (plan, mut uses) = self.decide(rules)?;
+        let due: BTreeSet<RequestId> = plan
+            .snapshots
+            .iter()
+            .filter(|planned| planned.reasons.is_empty())
+            .filter(|planned| planned.marks.condemned.as_ref().is_some_and(|condemned| condemned.is_due(rules.now, rules.grace)))
+            .map(|planned| planned.snapshot.id.clone())
+            .collect();
+        self.without(&mut uses, &due)?;
+        let mut pruned = Pruned { unreadable: uses.unreadable.values().cloned().collect(), ..Pruned::default() };
+        let mut packs = Vec::new();
+        if uses.unreadable.is_empty() {
+            let grace = SignedDuration::try_from(rules.grace).unwrap_or(SignedDuration::MAX);
+            let is_old = |file: &PackFile| grace.is_zero() || file.modified.checked_add(grace).is_ok_and(|time| time <= rules.now);
+            let unnamed = |digest: &Blake3| uses.packs.get(digest).is_none_or(|pack| pack.roots == 0);
+            for (folder, step) in
+                [(&uses.present, Move::Unlink as fn(Blake3) -> Move), (&pack_files(&self.layout.all_damaged())?, Move::UnlinkDamaged)]
+            {
+                for (digest, file) in folder.iter().filter(|(digest, file)| is_old(file) && unnamed(digest)) {
+                    pruned.packs += 1;
+                    pruned.bytes += file.size;
+                    packs.push(step(*digest));
+                }
+            }
+        }
+        if due.is_empty() && packs.is_empty() {
+            return Ok((Vec::new(), pruned));
+        }
+        // Asked before anything goes: the order must not begin again at a lower place.
+        let order = Usage::get(&self.layout)?.order;
+        let mut moves = vec![Move::Uncount];
+        moves.extend(due.into_iter().map(Move::Take));
+        moves.push(Move::Settle);
+        moves.extend(packs);
+        moves.push(Move::Count(order));
+        Ok((moves, pruned))
+    }
+
+    /// Does one step. The lock is held.
+    pub(super) fn carry_out(&self, step: &Move) -> Result<()> {
+        let layout = &self.layout;
+        match step {
+            Move::Uncount => {
+                Usage::invalidate(layout)?;
+                folder(&layout.trash())
+            }
+            Move::Take(id) => {
+                let to = layout.trash().join(id.as_str());
+                atomic::remove_tree(&to)?;
+                fs::rename(layout.snapshot(id), &to).at("rename to", &to)
+            }
+            Move::Settle => {
+                atomic::sync_folder(&layout.trash())?;
+                atomic::sync_folder(&layout.snapshots())
+            }
+            Move::Unlink(digest) => atomic::remove(&layout.pack(digest)),
+            Move::UnlinkDamaged(digest) => atomic::remove(&layout.damaged(digest)),
+            Move::Count(order) => {
+                let counted = Usage::count(layout)?;
+                Usage::new(counted.bytes, counted.order.max(*order)).keep(layout)
+            }
+        }
+    }
+
+    /// What lies in the trash.
+    fn trashed(&self) -> Result<Vec<(RequestId, Option<Accepted>)>> {
+        let trash = self.layout.trash();
+        let entries = match fs::read_dir(&trash) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("list", &trash)?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.at("list", &trash)?;
+            if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<RequestId>().ok()) {
+                let note = untrusted::read(&entry.path().join(ACCEPTED), base::ACCEPTED_LIMIT);
+                found.push((id, note.and_then(|note| Accepted::parse(ACCEPTED, &note.bytes)).ok()));
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(found)
+    }
+
+    /// Removes what pruning took away. To be called when that was written down.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn empty_trash(&self) -> Result<()> {
+        atomic::remove_tree(&self.layout.trash())
+    }
+
+    /// Condemns every snapshot of a dataset, the newest as well; `name` is what the deed is called in the log. Gives those
+    /// that are condemned by it now.
+    ///
+    /// # Errors
+    /// Of kind usage when there is none; of kind refused when one is held; with the path.
+    pub fn forget(&self, dataset: &Dataset, name: &str, now: Timestamp) -> Result<Vec<RequestId>> {
+        let _lock = self.lock()?;
+        let ids = self.of_dataset(dataset)?;
+        for id in &ids {
+            if self.marks(id)?.held.is_some() {
+                return Err(Error::refused(format!("the snapshot {id} of {dataset} is held"))
+                    .hint(format!("nightsafe-server unhold {id} lets go of it first.")));
+            }
+        }
+        ids.iter().try_for_each(|id| self.condemn(id, By::Forget, name, now))?;
+        Ok(ids)
+    }
+
+    /// Takes [`Store::forget`] back, as far as the snapshots are still there. Gives those that are kept again.
+    ///
+    /// # Errors
+    /// Of kind usage when nothing of the dataset is there; with the path.
+    pub fn remember(&self, dataset: &Dataset) -> Result<Vec<RequestId>> {
+        let _lock = self.lock()?;
+        let mut ids = self.of_dataset(dataset)?;
+        let mut forgotten = Vec::new();
+        for id in ids.drain(..) {
+            if self.marks(&id)?.condemned.is_some_and(|condemned| condemned.by == By::Forget) {
+                self.spare(&id)?;
+                forgotten.push(id);
+            }
+        }
+        Ok(forgotten)
+    }
+
+    fn of_dataset(&self, dataset: &Dataset) -> Result<Vec<RequestId>> {
+        let ids: Vec<RequestId> =
+            self.snapshots()?.into_iter().filter(|snapshot| snapshot.dataset == *dataset).map(|snapshot| snapshot.accepted.id).collect();
+        if ids.is_empty() {
+            return Err(Error::usage(format!("there is no snapshot of {dataset} in {}", self.path().display()))
+                .hint("nightsafe-server snapshots lists what is kept."));
+        }
+        Ok(ids)
+    }
+}
+
+/// The files in a folder of packs, by name.
+fn pack_files(folder: &Path) -> Result<HashMap<Blake3, PackFile>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        entries => entries.at("list", folder)?,
+    };
+    let mut files = HashMap::new();
+    for entry in entries {
+        let entry = entry.at("list", folder)?;
+        let Some(digest) = entry.file_name().to_str().and_then(Blake3::from_hex) else { continue };
+        let meta = match entry.metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            meta => meta.at("look at", entry.path())?,
+        };
+        let modified = meta.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MAX);
+        files.insert(digest, PackFile { size: meta.len(), modified });
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+#[path = "prune_tests.rs"]
+mod tests;
