@@ -8,9 +8,10 @@ use crate::entry::{Entry, EntryKind, Holes, Sparse, XattrMap, Xattrs, parse_xatt
 use crate::epoch::{IdentityFile, open_epoch};
 use crate::limits;
 use crate::manifest::{Manifest, Public, Root, Sealed, Unreadable};
-use crate::read::content::{Cursor, Expected, stream};
+use crate::read::content::{Cursor, Expected};
 use crate::read::frames::{Frame, Frames, no_chunk};
 use crate::read::layout::Layout;
+use crate::read::order::{Wanted, stream};
 use crate::reference::Member;
 use base::{Error, Result};
 use std::io::Write;
@@ -155,8 +156,8 @@ impl SnapshotReader {
             return Err(Error::usage(format!("{} is not a file", entry.shown_path())));
         };
         let mut layout = Layout::new(*size, sparse.as_ref());
-        let expected = Expected::of(*size, sparse.as_ref(), *digest);
-        stream(&self.frames, &self.sealed.secret, content, expected, &mut |_, _, _, mut chunk| {
+        let wanted = Wanted { content: content.clone(), expected: Expected::of(*size, sparse.as_ref(), *digest) };
+        stream(&self.frames, &self.sealed.secret, &wanted, &mut |mut chunk| {
             while !chunk.is_empty() {
                 let (offset, length) = layout.place(&self.frames, chunk.len())?;
                 each(offset, &chunk[..length])?;

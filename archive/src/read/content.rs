@@ -1,14 +1,13 @@
-//! The content of one file: its list of chunks followed in order, each chunk from its frame, all against one digest.
+//! The content of one file: its list of chunks, and the digest that its bytes must have.
 //!
 //! Does not know paths.
 
-use super::frames::{Frame, Frames, no_chunk};
+use super::frames::{Frames, no_chunk};
 use crate::entry::{Content, FileDigest, Sparse};
 use crate::epoch::Secrets;
 use crate::reference::{Decoder, Extent, Item, Member};
 use base::{Error, Result};
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// What a file's bytes must be.
 #[derive(Debug, Clone, Copy)]
@@ -99,36 +98,27 @@ fn nth(item: &Item, i: u64) -> Member {
     Member { run: item.run, frame: item.frame, n }
 }
 
-/// The chunks of a file in order, whether the list stands in the entry or in chunks of its own.
-pub(crate) struct Members<'a> {
+/// The items of a file's list in order, whether it stands in the entry or in chunks of its own.
+pub(crate) struct Items<'a> {
     frames: &'a Frames,
     /// Chunks that hold the list's text, and the reader of that text.
     list: Option<(&'a [Item], Cursor, Decoder)>,
     items: VecDeque<Item>,
-    within: u64,
 }
 
-impl<'a> Members<'a> {
+impl<'a> Items<'a> {
     pub(crate) fn new(frames: &'a Frames, content: &'a Content) -> Self {
         match content {
-            Content::Chunks(list) => Self { frames, list: None, items: list.0.iter().copied().collect(), within: 0 },
-            Content::More(list) => {
-                Self { frames, list: Some((&list.0, Cursor::default(), Decoder::default())), items: VecDeque::new(), within: 0 }
-            }
+            Content::Chunks(list) => Self { frames, list: None, items: list.0.iter().copied().collect() },
+            Content::More(list) => Self { frames, list: Some((&list.0, Cursor::default(), Decoder::default())), items: VecDeque::new() },
         }
     }
 
-    /// The next chunk's place.
-    pub(crate) fn next(&mut self) -> Result<Option<Member>> {
+    /// The next one.
+    pub(crate) fn next(&mut self) -> Result<Option<Item>> {
         loop {
-            if let Some(item) = self.items.front() {
-                let at = nth(item, self.within);
-                self.within += 1;
-                if self.within >= item.count() {
-                    self.items.pop_front();
-                    self.within = 0;
-                }
-                return Ok(Some(at));
+            if let Some(item) = self.items.pop_front() {
+                return Ok(Some(item));
             }
             let Some((texts, cursor, decoder)) = &mut self.list else { return Ok(None) };
             let items = &mut self.items;
@@ -149,21 +139,4 @@ impl<'a> Members<'a> {
             }
         }
     }
-}
-
-/// Is given each chunk of a file: where it belongs, its frame, its number there, its bytes.
-pub(crate) type Each<'a> = &'a mut dyn FnMut(u64, &Arc<Frame>, u32, &[u8]) -> Result<()>;
-
-/// Hands on all chunks of a file in order, and in the end says whether they were the right bytes.
-pub(crate) fn stream(frames: &Frames, secrets: &Secrets, content: &Content, expected: Expected, each: Each<'_>) -> Result<()> {
-    let mut check = Check::new(secrets, expected);
-    let mut members = Members::new(frames, content);
-    while let Some(at) = members.next()? {
-        let frame = frames.get_for(at)?;
-        let chunk = frame.chunk(at.n).ok_or_else(|| no_chunk(at))?;
-        let offset = check.seen();
-        check.take(chunk)?;
-        each(offset, &frame, at.n, chunk)?;
-    }
-    check.finish()
 }

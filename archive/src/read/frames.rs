@@ -3,6 +3,7 @@
 //! Does not know what the chunks in them are for.
 
 use super::pack::{OpenPack, decompressor};
+use super::window::Span;
 use crate::PackSource;
 use crate::epoch::EpochKey;
 use crate::frame::members;
@@ -11,10 +12,10 @@ use crate::reference::{Member, RunId};
 use base::{Error, Kind, Result};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many decompressed frames are kept.
-const FRAMES_KEPT: usize = 8;
+/// How many frames that were asked for one by one are kept decompressed: segments of the catalog, long lists.
+const FRAMES_KEPT: usize = 4;
 /// How many packs are kept open.
 const PACKS_KEPT: usize = 8;
 
@@ -42,15 +43,28 @@ pub(crate) struct Frames {
     packs: Vec<(PackRef, SealedPack)>,
     /// Packs by run and first frame.
     spans: Vec<(RunId, u32, usize)>,
-    state: Mutex<State>,
+    open: Mutex<Open>,
+    kept: Mutex<Vec<(Place, Arc<Frame>)>>,
+    /// Decompressors that nobody uses now.
+    idle: Mutex<Vec<zstd::bulk::Decompressor<'static>>>,
 }
 
-struct State {
-    frames: Vec<(Place, Arc<Frame>)>,
-    open: Vec<(usize, OpenPack)>,
+#[derive(Default)]
+struct Open {
+    packs: Vec<(usize, Arc<OpenPack>)>,
     /// Packs that could not be opened, and why: they are not asked for again.
     lost: HashMap<usize, String>,
-    decompressor: zstd::bulk::Decompressor<'static>,
+}
+
+/// The encrypted bytes of some frames.
+#[derive(Clone)]
+pub(crate) struct Fetched {
+    pack: Arc<OpenPack>,
+    span: Span,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Frames {
@@ -58,8 +72,8 @@ impl Frames {
     pub(crate) fn new(source: Arc<dyn PackSource>, key: EpochKey, packs: Vec<(PackRef, SealedPack)>) -> Result<Self> {
         let mut spans: Vec<_> = packs.iter().enumerate().map(|(index, (_, sealed))| (sealed.run, sealed.first, index)).collect();
         spans.sort_unstable();
-        let state = State { frames: Vec::new(), open: Vec::new(), lost: HashMap::new(), decompressor: decompressor()? };
-        Ok(Self { source, key, packs, spans, state: Mutex::new(state) })
+        let idle = Mutex::new(vec![decompressor()?]);
+        Ok(Self { source, key, packs, spans, open: Mutex::default(), kept: Mutex::default(), idle })
     }
 
     /// The packs in the manifest's order, with what each holds.
@@ -79,27 +93,21 @@ impl Frames {
             .ok_or_else(|| Error::failed(format!("chunk {at} is in none of the packs that the manifest names")))
     }
 
-    /// The frame at a place. One thread at a time decodes; others wait for it.
+    /// The frame at a place, one of those that are kept or read now. Who asks meanwhile waits: nothing is decoded twice.
     pub(crate) fn get(&self, place: Place) -> Result<Arc<Frame>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *state;
-        if let Some(i) = state.frames.iter().position(|(kept, _)| *kept == place) {
+        let mut kept = lock(&self.kept);
+        if let Some(i) = kept.iter().position(|(kept, _)| *kept == place) {
             // The least recently used stands first.
-            let kept = state.frames.remove(i);
-            let frame = kept.1.clone();
-            state.frames.push(kept);
+            let found = kept.remove(i);
+            let frame = found.1.clone();
+            kept.push(found);
             return Ok(frame);
         }
-        let (index, number) = place;
-        let (pack, sealed) = self.packs.get(index).ok_or_else(|| Error::failed("a pack that the manifest does not name"))?;
-        let context = |error: Error| error.context(format!("pack {} cannot be used", pack.digest));
-        let bytes = self.decode(state, index, number - sealed.first).map_err(context)?;
-        let members = members(&bytes, sealed.run, number).map_err(context)?;
-        let frame = Arc::new(Frame { bytes, members });
-        if state.frames.len() >= FRAMES_KEPT {
-            state.frames.remove(0);
+        let frame = self.decode(place, &self.fetch(place.0, place.1..place.1.saturating_add(1))?)?;
+        if kept.len() >= FRAMES_KEPT {
+            kept.remove(0);
         }
-        state.frames.push((place, frame.clone()));
+        kept.push((place, frame.clone()));
         Ok(frame)
     }
 
@@ -108,30 +116,65 @@ impl Frames {
         self.get(self.locate(at)?)
     }
 
-    fn decode(&self, state: &mut State, index: usize, number: u32) -> Result<Vec<u8>> {
-        if let Some(why) = state.lost.get(&index) {
+    fn pack_at(&self, index: usize) -> Result<&(PackRef, SealedPack)> {
+        self.packs.get(index).ok_or_else(|| Error::failed("a pack that the manifest does not name"))
+    }
+
+    /// Reads what is needed to decode these frames of one pack.
+    pub(crate) fn fetch(&self, index: usize, frames: Range<u32>) -> Result<Fetched> {
+        let (name, sealed) = self.pack_at(index)?;
+        let place = |number: u32| usize::try_from(number - sealed.first).unwrap_or(usize::MAX);
+        let fetched = self.pack(index).and_then(|pack| {
+            let span = pack.fetch(place(frames.start)..place(frames.end))?;
+            Ok(Fetched { pack, span })
+        });
+        fetched.map_err(|error| error.context(format!("pack {} cannot be used", name.digest)))
+    }
+
+    /// How long these frames of one pack are, compressed; 0 where that cannot be told.
+    pub(crate) fn length(&self, (index, number): Place) -> u64 {
+        let Some((_, sealed)) = self.packs.get(index) else { return 0 };
+        self.pack(index).map_or(0, |pack| pack.length(usize::try_from(number - sealed.first).unwrap_or(usize::MAX)))
+    }
+
+    /// Decrypts, checks and decompresses one of the frames that were fetched.
+    pub(crate) fn decode(&self, place: Place, fetched: &Fetched) -> Result<Arc<Frame>> {
+        let (index, number) = place;
+        let (name, sealed) = self.pack_at(index)?;
+        let decoded = || {
+            let mut tool = lock(&self.idle).pop().map_or_else(decompressor, Ok)?;
+            let bytes = fetched.pack.frame((number - sealed.first) as usize, &fetched.span, &self.key, &mut tool)?;
+            lock(&self.idle).push(tool);
+            let members = members(&bytes, sealed.run, number)?;
+            Ok(Arc::new(Frame { bytes, members }))
+        };
+        decoded().map_err(|error: Error| error.context(format!("pack {} cannot be used", name.digest)))
+    }
+
+    /// A pack, opened. Who asks meanwhile waits: none is opened twice.
+    fn pack(&self, index: usize) -> Result<Arc<OpenPack>> {
+        let (name, sealed) = self.pack_at(index)?;
+        let mut open = lock(&self.open);
+        if let Some(why) = open.lost.get(&index) {
             return Err(Error::failed(why.clone()));
         }
-        let opened = state.open.iter().position(|(kept, _)| *kept == index).map(|i| state.open.remove(i).1);
-        let mut pack = match opened {
-            Some(pack) => pack,
-            None => {
-                let (name, sealed) = &self.packs[index];
-                let opened = self.source.pack(&name.digest).and_then(|source| OpenPack::open(source, name, sealed, &self.key));
-                opened.inspect_err(|error| {
-                    if error.kind() != Kind::NotNow {
-                        state.lost.insert(index, error.one_line());
-                    }
-                })?
-            }
-        };
-        // A pack that failed is dropped here, and opened again for the next frame.
-        let bytes = pack.frame(number as usize, &mut state.decompressor)?;
-        if state.open.len() >= PACKS_KEPT {
-            state.open.remove(0);
+        if let Some(i) = open.packs.iter().position(|(kept, _)| *kept == index) {
+            let found = open.packs.remove(i);
+            let pack = found.1.clone();
+            open.packs.push(found);
+            return Ok(pack);
         }
-        state.open.push((index, pack));
-        Ok(bytes)
+        let opened = self.source.pack(&name.digest).and_then(|source| OpenPack::open(source, name, sealed, &self.key));
+        let pack = Arc::new(opened.inspect_err(|error| {
+            if error.kind() != Kind::NotNow {
+                open.lost.insert(index, error.one_line());
+            }
+        })?);
+        if open.packs.len() >= PACKS_KEPT {
+            open.packs.remove(0);
+        }
+        open.packs.push((index, pack.clone()));
+        Ok(pack)
     }
 }
 

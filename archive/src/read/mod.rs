@@ -2,9 +2,11 @@
 //!
 //! Knows nothing of paths and of where packs are. Nothing is handed on that was not checked against a digest.
 
-pub(crate) mod ahead;
 pub(crate) mod content;
 pub(crate) mod frames;
 pub(crate) mod layout;
 pub(crate) mod order;
 pub(crate) mod pack;
+mod schedule;
+pub(crate) mod threads;
+mod window;

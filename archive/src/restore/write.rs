@@ -20,10 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::mpsc;
 
-/// Frames that the reading thread may be ahead.
-const BATCHES_AHEAD: usize = 2;
 /// Files that are kept open while they wait for more.
 const OPEN_FILES: usize = 64;
 
@@ -232,27 +229,17 @@ impl Writer<'_> {
             return Ok(());
         }
         let reader = self.reader;
-        // One thread decrypts, decompresses and hashes, this one makes the files: most of the time is the kernel's.
-        std::thread::scope(|scope| {
-            let (sender, batches) = mpsc::sync_channel::<Batch>(BATCHES_AHEAD);
-            let missing = &missing;
-            let reading =
-                scope.spawn(move || read_all(reader.frames(), reader.secrets(), missing, &mut |batch| sender.send(batch).is_ok()));
-            let mut begun = Begun::default();
-            let mut written = Ok(());
-            for batch in batches {
-                written = self.write_batch(batch, &files, missing, &mut begun);
-                if written.is_err() {
-                    break;
-                }
-            }
-            let read = reading.join().map_err(|_| Error::failed("the reading thread failed"))?;
-            for draft in begun.drafts.into_values() {
-                // Best effort: the next try removes what is left.
-                let _ = self.target.remove(&draft, FileType::RegularFile);
-            }
-            written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
-        })
+        // Other threads decrypt, decompress and hash, this one makes the files: most of the time is the kernel's.
+        let (mut begun, mut written) = (Begun::default(), Ok(()));
+        let read = read_all(reader.frames(), reader.secrets(), &missing, &mut |batch| {
+            written = self.write_batch(batch, &files, &missing, &mut begun);
+            written.is_ok()
+        });
+        for draft in begun.drafts.into_values() {
+            // Best effort: the next try removes what is left.
+            let _ = self.target.remove(&draft, FileType::RegularFile);
+        }
+        written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
     }
 
     fn write_batch(&mut self, batch: Batch, files: &[FileJob], wanted: &[Wanted], begun: &mut Begun) -> Result<()> {

@@ -13,7 +13,7 @@ pub use sample::{Known, Sample};
 
 use crate::entry::{Content, EntryKind};
 use crate::problems::Problems;
-use crate::read::content::{Expected, Members};
+use crate::read::content::{Expected, Items};
 use crate::read::order::{Reached, Wanted, read_all};
 use crate::reference::{Item, References};
 use crate::snapshot::SnapshotReader;
@@ -253,18 +253,12 @@ fn needs(reader: &SnapshotReader, content: &Content, bad: &HashSet<Blake3>) -> R
         return Ok(true);
     }
     if let Content::More(_) = content {
-        let mut members = Members::new(reader.frames(), content);
-        let mut last = None;
+        let mut items = Items::new(reader.frames(), content);
         loop {
-            match members.next() {
+            match items.next() {
                 Ok(None) => break,
-                Ok(Some(at)) if last == Some((at.run, at.frame)) => {}
-                Ok(Some(at)) => {
-                    last = Some((at.run, at.frame));
-                    if pack_of(reader, &Item::one(at)).is_none_or(|digest| bad.contains(&digest)) {
-                        return Ok(true);
-                    }
-                }
+                Ok(Some(item)) if pack_of(reader, &item).is_none_or(|digest| bad.contains(&digest)) => return Ok(true),
+                Ok(Some(_)) => {}
                 Err(error) if error.kind() == Kind::NotNow => return Err(error),
                 Err(_) => return Ok(true),
             }
