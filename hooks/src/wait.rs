@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_secs(600);
 /// How often it is looked at without a wake-up: notifications are lost over some file systems.
 const LOOK: Duration = Duration::from_secs(5);
+/// The same as long as there is nothing to be notified of: a client that waits for its first receipt has no repository yet.
+const LOOK_BLINDLY: Duration = Duration::from_millis(200);
 
 enum Event {
     Changed,
@@ -29,20 +31,26 @@ enum Event {
 /// With the path.
 pub fn receipts(repository: &Path, known: &str) -> Result<ExitCode> {
     let (sender, events) = channel();
-    // Kept for as long as we wait; without it the slow look finds what it would have told.
-    let _watcher = watch(repository, sender.clone());
+    let changed = sender.clone();
+    let mut watcher = None;
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock().take(1 << 20), &mut std::io::sink());
         let _ = sender.send(Event::Gone);
     });
     let deadline = Instant::now() + LONGEST;
     let found = loop {
+        let there = repository.join("refs/heads").is_dir();
+        // Before the look, so that nothing falls between the two.
+        if watcher.is_none() && there {
+            watcher = watch(repository, changed.clone());
+        }
         let tip = refs::tip(repository, "receipts")?.unwrap_or_else(|| handover::NOTHING.into());
         let left = deadline.saturating_duration_since(Instant::now());
         if tip != known || left.is_zero() {
             break tip;
         }
-        if matches!(events.recv_timeout(left.min(LOOK)), Ok(Event::Gone)) {
+        let look = if there { LOOK } else { LOOK_BLINDLY };
+        if matches!(events.recv_timeout(left.min(look)), Ok(Event::Gone)) {
             break tip;
         }
     };
@@ -59,7 +67,7 @@ fn watch(repository: &Path, sender: Sender<Event>) -> Option<notify::Recommended
     };
     let mut watcher = notify::recommended_watcher(tell).ok()?;
     for folder in [repository.join("refs/heads"), repository.to_owned()] {
-        let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
+        watcher.watch(&folder, RecursiveMode::NonRecursive).ok()?;
     }
     Some(watcher)
 }
