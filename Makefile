@@ -2,6 +2,7 @@
 # make test    everything that is tested
 # make check   formatting, lints, shell scripts, directions of imports
 # make build   the three programs, in target/release
+# make bench   us and the peers on PATH side by side (docs/benchmarks.md); TREE=, TREES=, RUNS=, ONLY=, QUICK=1; after make build
 # make big     20 GB of zeros through both ends; shows how much memory that takes
 # The first four install the Debian packages that they need, when one is missing.
 
@@ -9,7 +10,7 @@ CARGO ?= cargo
 # Tests that cross a process mostly wait for it.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: all build demo test check big
+.PHONY: all build demo test check bench big
 
 all: build
 
@@ -33,6 +34,11 @@ check:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	shellcheck deploy/*.sh docs/*.sh tests/fixtures/*.sh .ci/run
 	$(CARGO) test --locked --package tests --test it -- imports
+
+# Variables of the command line are in the environment of what it runs.
+bench:
+	@deploy/packages.sh bench
+	@python3 bench/run.py
 
 big: build
 	@deploy/packages.sh demo

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that something needs, and only those whose programs are missing.
 #
-#   deploy/packages.sh [build] [demo] [test] [check]
+#   deploy/packages.sh [build] [demo] [test] [check] [bench]
 set -euo pipefail
 
 missing=()
@@ -49,6 +49,16 @@ for purpose in "$@"; do
         want attr program getfattr
         want openssl program openssl
         want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
+        ;;
+    bench)
+        want openssh-server program sshd
+        want openssh-client program ssh
+        want git program git
+        want age program age-keygen
+        want python3 program python3
+        want zstd program zstd
+        want diffutils program diff
+        want postgresql postgres_server
         ;;
     check)
         want shellcheck program shellcheck

@@ -62,8 +62,20 @@ fn pages_name_files_that_are_there() {
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|e| e == "md")),
     );
-    let folders =
-        ["base/", "queue/", "archive/", "transport/", "modules/", "client/src", "server/src", "hooks/", "deploy/", "tests/", "docs/"];
+    let folders = [
+        "base/",
+        "queue/",
+        "archive/",
+        "transport/",
+        "modules/",
+        "client/src",
+        "server/src",
+        "hooks/",
+        "deploy/",
+        "tests/",
+        "docs/",
+        "bench/",
+    ];
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         for name in text.split('`').skip(1).step_by(2).filter(|name| folders.iter().any(|folder| name.starts_with(folder))) {

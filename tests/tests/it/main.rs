@@ -6,6 +6,8 @@
 mod harness;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod by_hand;
 #[cfg(test)]
 mod choose;
