@@ -17,7 +17,7 @@ pub(crate) enum Thing<'a> {
     /// An opened file or folder.
     Opened(BorrowedFd<'a>),
     /// What must not, or cannot, be opened: a name in an opened folder.
-    Named(BorrowedFd<'a>, &'a CStr),
+    Named(BorrowedFd<'a>, &'a [u8]),
 }
 
 /// What was found.
@@ -55,7 +55,7 @@ impl Attributes {
         let path = match thing {
             Thing::Opened(_) => CString::default(),
             Thing::Named(folder, name) => {
-                CString::new([format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes()].concat()).unwrap_or_default()
+                CString::new([format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name].concat()).unwrap_or_default()
             }
         };
         let listed = match thing {

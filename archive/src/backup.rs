@@ -3,38 +3,34 @@
 //! Does not know who asked, and sends nothing.
 
 mod names;
+mod run;
 mod streams;
 
-use crate::attributes::{self, Thing};
-use crate::catalog;
-use crate::choose::{Choice, Chooser, Why};
-use crate::content::{Reader, Stored, Trouble};
+use crate::attributes::Thing;
+use crate::cache::{self, CachePlace};
+use crate::choose::Choice;
+use crate::content::{Stored, Trouble};
 use crate::deposit::Deposit;
-use crate::entry::{Attributes, Entry, EntryKind, INLINE_XATTRS, Who, Xattrs, xattrs_text};
+use crate::entry::EntryKind;
 use crate::epoch::{Epoch, Secrets};
 use crate::index::{Index, PackInfo};
-use crate::manifest::{Counts, Manifest, PackRef, Public, Root, Sealed, SealedRef, Unreadable, VERSION};
+use crate::manifest::{self, Counts, Manifest, PackRef, Public, Sealed, SealedRef, Unreadable, VERSION};
 use crate::part::Parts;
-use crate::pipeline::{self, Lane, Target};
-use crate::walk::{self, Stat, Visitor};
+use crate::pipeline::{self, Target};
+use crate::walk::{Root, Stat};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 pub use crate::walk::Source;
-use names::Names;
+use run::Run;
 pub use streams::Streams;
 
 /// A manifest up to this long travels within the request; a longer one is put into the export folder too.
 pub const ATTACHED: usize = 32 << 10;
-/// So many things that could not be read are named, and so many bytes their names may take; all are counted.
-const LEDGER: usize = 10_000;
-const LEDGER_BYTES: usize = 4 << 20;
-/// So many things that were left out are named.
-const SKIPPED: usize = 1000;
 
 /// What to make a snapshot with.
 #[derive(Clone, Copy)]
@@ -61,6 +57,8 @@ pub struct BackupSpec<'a> {
     pub monitor: &'a dyn Monitor,
     /// Keeps the spool within its limit and brings parts to the node; without it, everything waits in the export folder.
     pub parts: Option<&'a dyn Parts>,
+    /// Where is remembered what a tree held, so that what has not changed is not read again; without it all is read.
+    pub cache: Option<CachePlace<'a>>,
 }
 
 /// A snapshot that is ready to be asked for.
@@ -102,12 +100,7 @@ pub fn backup_tree(spec: &BackupSpec<'_>, source: Source<'_>) -> Result<Prepared
 /// # Errors
 /// As [`backup_tree`].
 pub fn backup_chosen(spec: &BackupSpec<'_>, source: Source<'_>, choice: &Choice) -> Result<Prepared> {
-    prepare(spec, false, |run| {
-        let (root, stat) = walk::open(source)?;
-        let mut chooser = Chooser::new(choice, run);
-        walk::walk(root, stat, &mut chooser)?;
-        chooser.finish()
-    })
+    prepare(spec, false, |run| run.tree(b"", Root::open(source)?, choice))
 }
 
 /// Makes a snapshot of the single file `of`, whose content was copied for it: `copy` has that, and all else is the file's. It
@@ -123,9 +116,9 @@ pub fn backup_copy(spec: &BackupSpec<'_>, copy: &mut dyn Read, of: &File) -> Res
             Trouble::Archive(error) => error,
         })?;
         let attributes = run.attributes(b"", Thing::Opened(of.as_fd()), &stat)?;
-        let Stored { size, content, digest, sparse } = stored;
+        let Stored { size, content, digest, sparse, .. } = stored;
         let entry = run.entry(b"", &stat, EntryKind::File { size, content, digest, sparse }, None, attributes);
-        run.push(&entry).map(drop)
+        run.push(&entry, None).map(drop)
     })
 }
 
@@ -237,6 +230,7 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         }
         atomic::write(&spec.export.join(format!("{}.manifest", spec.id)), &bytes, 0o640)?;
     }
+    done.remembered.finish();
     Ok(Prepared {
         digest: manifest.digest,
         manifest: bytes,
@@ -252,248 +246,14 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
 
 /// What a finished reading leaves.
 struct Done {
-    root: Root,
+    root: manifest::Root,
     counts: Counts,
     ledger: Vec<Unreadable>,
     skipped: Vec<Unreadable>,
     skipped_count: u64,
     left_out: BTreeMap<String, u64>,
     referred: Vec<bool>,
-}
-
-/// Attributes where there are any.
-type Worn = Option<Box<Attributes>>;
-
-/// A thing with several names, by the first of them.
-struct Group {
-    position: u64,
-    stat: Stat,
-    kind: EntryKind,
-    attributes: Worn,
-    /// How many names are still to come, at most.
-    left: u64,
-}
-
-/// One backup on its way.
-struct Run<'a> {
-    spec: &'a BackupSpec<'a>,
-    deposit: Deposit<'a>,
-    catalog: catalog::Writer<'a>,
-    reader: Reader,
-    counts: Counts,
-    ledger: Vec<Unreadable>,
-    ledger_bytes: usize,
-    left_out: BTreeMap<String, u64>,
-    groups: HashMap<(u64, u64), Group>,
-    skipped: Vec<Unreadable>,
-    skipped_count: u64,
-    names: Names,
-    attributes: attributes::Attributes,
-}
-
-impl<'a> Run<'a> {
-    fn new(spec: &'a BackupSpec<'a>, deposit: Deposit<'a>) -> Self {
-        Self {
-            spec,
-            deposit,
-            catalog: catalog::Writer::new(spec.secrets),
-            reader: Reader::new(spec.secrets),
-            counts: Counts::default(),
-            ledger: Vec::new(),
-            ledger_bytes: 0,
-            left_out: BTreeMap::new(),
-            groups: HashMap::new(),
-            skipped: Vec::new(),
-            skipped_count: 0,
-            names: Names::default(),
-            attributes: attributes::Attributes::default(),
-        }
-    }
-
-    fn finish(mut self) -> Result<Done> {
-        let unnamed = self.counts.unreadable - self.ledger.len() as u64;
-        if unnamed > 0 {
-            self.ledger.push(Unreadable { path: Vec::new(), why: format!("{unnamed} more are not named here") });
-        }
-        let unnamed = self.skipped_count - self.skipped.len() as u64;
-        if unnamed > 0 {
-            self.skipped.push(Unreadable { path: Vec::new(), why: format!("{unnamed} more are not named here") });
-        }
-        let deposit = &mut self.deposit;
-        let root = self.catalog.finish(&mut |segment| deposit.put(Lane::Catalog, segment))?;
-        let Self { counts, ledger, skipped, skipped_count, left_out, .. } = self;
-        Ok(Done { root, counts, ledger, skipped, skipped_count, left_out, referred: self.deposit.finish()? })
-    }
-
-    /// Adds an entry to the catalog; false when that cannot be, and the ledger says why.
-    fn push(&mut self, entry: &Entry) -> Result<bool> {
-        let line = match entry.to_line() {
-            Ok(line) => line,
-            Err(error) => return self.unreadable(&entry.path, error.one_line()).map(|()| false),
-        };
-        let deposit = &mut self.deposit;
-        self.catalog.push(&entry.path, &line, &mut |segment| deposit.put(Lane::Catalog, segment))?;
-        self.counts.entries += 1;
-        if let EntryKind::File { size, sparse, .. } = &entry.kind {
-            self.counts.files += 1;
-            self.counts.bytes = self.counts.bytes.saturating_add(sparse.as_ref().map_or(*size, |sparse| sparse.data));
-        }
-        self.spec.monitor.entries(1);
-        Ok(true)
-    }
-
-    fn entry(&mut self, path: &[u8], stat: &Stat, kind: EntryKind, hard_link: Option<u64>, attributes: Worn) -> Entry {
-        let (user, group) = (self.names.user(stat.uid), self.names.group(stat.gid));
-        let (mode, uid, gid, mtime) = (stat.mode, stat.uid, stat.gid, stat.mtime);
-        Entry { path: path.to_vec(), kind, mode, uid, gid, user, group, mtime, hard_link, attributes }
-    }
-
-    /// Reads a thing's attributes; what of them cannot be read goes into the ledger.
-    fn attributes(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<Worn> {
-        let Some(found) = self.attributes.read(thing, stat.device) else { return Ok(None) };
-        for why in found.lost {
-            self.unreadable(path, why)?;
-        }
-        let mut attributes =
-            Attributes { xattrs: Xattrs::Here(found.xattrs), acl: found.acl, default_acl: found.default_acl, ..Attributes::default() };
-        for who in attributes.acl.iter().chain(&attributes.default_acl).flat_map(|list| list.0.keys()) {
-            let name = match *who {
-                Who::User(id) => self.names.user(id),
-                Who::Group(id) => self.names.group(id),
-                _ => None,
-            };
-            attributes.names.extend(name.map(|name| (*who, name)));
-        }
-        if let Xattrs::Here(map) = &attributes.xattrs
-            && map.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > INLINE_XATTRS
-        {
-            attributes.xattrs = match xattrs_text(map) {
-                Ok(text) => Xattrs::More(self.reader.text(text, &mut self.deposit)?),
-                Err(error) => {
-                    self.unreadable(path, error.one_line())?;
-                    Xattrs::default()
-                }
-            };
-        }
-        Ok((!attributes.is_empty()).then(|| Box::new(attributes)))
-    }
-
-    /// Reads a file, once more if it changes meanwhile; what was read last is stored even if it changed again.
-    fn read(&mut self, path: &[u8], file: &File, mut before: Stat) -> Result<Option<(Stat, Stored, Worn)>> {
-        for last in [false, true] {
-            let read = self.reader.file(file, before.size, &mut self.deposit, self.spec.monitor);
-            let stored = match read {
-                Ok(stored) => stored,
-                Err(Trouble::Archive(error)) => return Err(error),
-                Err(Trouble::Source(error)) => {
-                    self.unreadable(path, format!("could not read it: {error}"))?;
-                    return Ok(None);
-                }
-            };
-            let attributes = self.attributes(path, Thing::Opened(file.as_fd()), &before)?;
-            let after = match Stat::of(file) {
-                Ok(after) => after,
-                Err(error) => {
-                    self.unreadable(path, format!("could not read it: {error}"))?;
-                    return Ok(None);
-                }
-            };
-            if after.same_content(&before) {
-                return Ok(Some((after, stored, attributes)));
-            }
-            if last {
-                self.unreadable(path, "it changed while it was read; what was read is stored".into())?;
-                return Ok(Some((after, stored, attributes)));
-            }
-            before = after;
-        }
-        Ok(None)
-    }
-
-    /// What is known of a thing whose other name came before, and as which entry.
-    fn known(&mut self, stat: &Stat) -> Option<(Stat, EntryKind, Worn, u64)> {
-        let identity = (stat.device, stat.inode);
-        let group = self.groups.get_mut(&identity).filter(|group| group.stat.same_content(stat))?;
-        group.left -= 1;
-        if group.left > 0 {
-            return Some((group.stat, group.kind.clone(), group.attributes.clone(), group.position));
-        }
-        self.groups.remove(&identity).map(|group| (group.stat, group.kind, group.attributes, group.position))
-    }
-
-    /// Adds a thing that is the first of its names, or has one alone.
-    fn push_first(&mut self, path: &[u8], stat: Stat, kind: EntryKind, attributes: Worn) -> Result<()> {
-        let several = stat.links > 1;
-        let position = self.counts.entries;
-        let entry = self.entry(path, &stat, kind, several.then_some(position), attributes);
-        if self.push(&entry)? && several {
-            let Entry { kind, attributes, .. } = entry;
-            self.groups.insert((stat.device, stat.inode), Group { position, stat, kind, attributes, left: stat.links - 1 });
-        }
-        Ok(())
-    }
-
-    /// Adds a further name.
-    fn push_further(&mut self, path: &[u8], known: (Stat, EntryKind, Worn, u64)) -> Result<()> {
-        let (stat, kind, attributes, position) = known;
-        let entry = self.entry(path, &stat, kind, Some(position), attributes);
-        self.push(&entry).map(drop)
-    }
-}
-
-impl Visitor for Run<'_> {
-    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()> {
-        let attributes = self.attributes(path, thing, stat)?;
-        let entry = self.entry(path, stat, EntryKind::Dir, None, attributes);
-        self.push(&entry).map(drop)
-    }
-
-    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()> {
-        if let Some(known) = self.known(&stat).filter(|(_, before, ..)| *before == kind) {
-            return self.push_further(path, known);
-        }
-        let attributes = self.attributes(path, thing, &stat)?;
-        self.push_first(path, stat, kind, attributes)
-    }
-
-    fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()> {
-        if let Some(known) = self.known(&stat) {
-            return self.push_further(path, known);
-        }
-        let Some((stat, stored, attributes)) = self.read(path, file, stat)? else { return Ok(()) };
-        let Stored { size, content, digest, sparse } = stored;
-        self.push_first(path, stat, EntryKind::File { size, content, digest, sparse }, attributes)
-    }
-
-    fn skipped(&mut self, path: &[u8], why: &str) -> Result<()> {
-        self.skipped_count += 1;
-        let shown = base::text::printable(&String::from_utf8_lossy(path));
-        self.spec.monitor.note(&format!("{shown} is left out: {why}"));
-        if self.skipped.len() < SKIPPED {
-            self.skipped.push(Unreadable { path: path.to_vec(), why: why.into() });
-        }
-        Ok(())
-    }
-
-    fn left_out(&mut self, path: &[u8], why: Why<'_>) -> Result<()> {
-        // Who left it out by its name knows; a file that has grown is another matter.
-        if why == Why::Size {
-            self.skipped(path, &why.to_string())?;
-        }
-        *self.left_out.entry(why.to_string()).or_default() += 1;
-        Ok(())
-    }
-
-    fn unreadable(&mut self, path: &[u8], why: String) -> Result<()> {
-        self.counts.unreadable += 1;
-        let shown = base::text::printable(&String::from_utf8_lossy(path));
-        self.spec.monitor.problem(&Error::failed(format!("{shown}: {why}")));
-        self.ledger_bytes += path.len() + why.len();
-        if self.ledger.len() < LEDGER && self.ledger_bytes < LEDGER_BYTES {
-            self.ledger.push(Unreadable { path: path.to_vec(), why });
-        }
-        Ok(())
-    }
+    remembered: cache::New,
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! Does not know paths, and whether what it reads changes meanwhile.
 
+use crate::cache::Uses;
 use crate::chunk::{Chunker, Cutter, FILES, STREAMS, WHOLE};
 use crate::deposit::Deposit;
 use crate::entry::{Content, FileDigest, Hole, Holes, INLINE_HOLES, Sparse, write_hole};
-use crate::epoch::Secrets;
+use crate::epoch::{ChunkId, Secrets};
 use crate::pipeline::Lane;
-use crate::reference::{Encoder, INLINE_LIMIT, Member, References};
+use crate::reference::{Encoder, INLINE_LIMIT, Item, Member, References};
 use base::{Error, Monitor};
 use rustix::fs::SeekFrom;
 use std::fs::File;
@@ -42,6 +43,20 @@ pub(crate) struct Stored {
     pub(crate) content: Content,
     pub(crate) digest: FileDigest,
     pub(crate) sparse: Option<Sparse>,
+    /// Every chunk of it, and of its lists, or another one of the same frame.
+    pub(crate) uses: Uses,
+}
+
+impl Stored {
+    fn new(size: u64, data: u64, (content, mut chunks): (Content, References), digest: FileDigest, holes: Option<Holes>) -> Self {
+        if let Content::More(list) = &content {
+            chunks.0.extend_from_slice(&list.0);
+        }
+        if let Some(Holes::More(list)) = &holes {
+            chunks.0.extend_from_slice(&list.0);
+        }
+        Self { size, content, digest, sparse: holes.map(|holes| Sparse { data, holes }), uses: Uses { list: chunks, bytes: data } }
+    }
 }
 
 /// Buffers and tables for reading.
@@ -75,7 +90,7 @@ impl Reader {
         let (digest, content) = if start.len() > WHOLE {
             let cutter = &self.files;
             let mut hasher = self.secrets.hasher();
-            let mut list = List { encoder: Encoder::default(), long: None, cutter: &self.streams };
+            let mut list = List::new(&self.streams);
             while let Some(chunk) = self.chunker.next(&mut WithHoles { source: &mut source, holes: &mut holes }, cutter)? {
                 hasher.update(chunk);
                 data += chunk.len() as u64;
@@ -87,18 +102,12 @@ impl Reader {
             (FileDigest::of(hasher.finalize().as_bytes()), list.finish(deposit)?)
         } else {
             data = start.len() as u64;
-            // A single chunk's id is the keyed hash of the whole content already.
-            let (digest, list) = if start.is_empty() {
-                (self.secrets.chunk_id(start), References::default())
-            } else {
-                let (id, at) = deposit.put(Lane::Data, start)?;
-                (id, References::of([at]))
-            };
             monitor.bytes(data);
-            (FileDigest::of(&digest.0), Content::Chunks(list))
+            let id = self.secrets.chunk_id(start);
+            single(id, start, deposit)?
         };
-        let sparse = holes.finish(&self.streams, deposit)?.map(|holes| Sparse { data, holes });
-        Ok(Stored { size: source.offset, content, digest, sparse })
+        let holes = holes.finish(&self.streams, deposit)?;
+        Ok(Stored::new(source.offset, data, content, digest, holes))
     }
 
     /// Stores a text in chunks, and says where they are.
@@ -116,7 +125,7 @@ impl Reader {
         let cutter = &self.streams;
         let mut hasher = self.secrets.hasher();
         let mut size = 0;
-        let mut list = List { encoder: Encoder::default(), long: None, cutter };
+        let mut list = List::new(cutter);
         while let Some(chunk) = self.chunker.next(stream, cutter)? {
             hasher.update(chunk);
             size += chunk.len() as u64;
@@ -124,8 +133,21 @@ impl Reader {
             list.push(at, deposit)?;
             monitor.bytes(chunk.len() as u64);
         }
-        Ok(Stored { size, content: list.finish(deposit)?, digest: FileDigest::of(hasher.finalize().as_bytes()), sparse: None })
+        Ok(Stored::new(size, size, list.finish(deposit)?, FileDigest::of(hasher.finalize().as_bytes()), None))
     }
+}
+
+/// Stores a file without holes that is a single chunk at most, and whose bytes have this id.
+pub(crate) fn whole(id: ChunkId, bytes: &[u8], deposit: &mut Deposit<'_>) -> Result<Stored, Error> {
+    let (digest, content) = single(id, bytes, deposit)?;
+    let size = bytes.len() as u64;
+    Ok(Stored::new(size, size, content, digest, None))
+}
+
+fn single(id: ChunkId, bytes: &[u8], deposit: &mut Deposit<'_>) -> Result<(FileDigest, (Content, References)), Error> {
+    let list = if bytes.is_empty() { References::default() } else { References::of([deposit.put_as(id, Lane::Data, bytes)?]) };
+    // A single chunk's id is the keyed hash of the whole content already.
+    Ok((FileDigest::of(&id.0), (Content::Chunks(list.clone()), list)))
 }
 
 /// A file's bytes from its beginning, without its holes. The end is where it was expected, without asking for it once
@@ -247,6 +269,7 @@ impl HoleText {
 struct List<'a> {
     encoder: Encoder,
     long: Option<Long>,
+    frames: Frames,
     cutter: &'a Cutter,
 }
 
@@ -257,9 +280,14 @@ struct Long {
     places: Vec<Member>,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    fn new(cutter: &'a Cutter) -> Self {
+        Self { encoder: Encoder::default(), long: None, frames: Frames::default(), cutter }
+    }
+
     fn push(&mut self, at: Member, deposit: &mut Deposit<'_>) -> Result<(), Error> {
         self.encoder.push(at);
+        self.frames.push(at);
         if self.long.is_none() && self.encoder.text().len() > INLINE_LIMIT {
             self.long = Some(Long::default());
         }
@@ -272,17 +300,50 @@ impl List<'_> {
         Ok(())
     }
 
-    fn finish(self, deposit: &mut Deposit<'_>) -> Result<Content, Error> {
+    /// The content, and one chunk at least of each frame that it is in.
+    fn finish(self, deposit: &mut Deposit<'_>) -> Result<(Content, References), Error> {
         let rest = self.encoder.finish();
         let mut long = match self.long {
-            None if rest.len() <= INLINE_LIMIT => return Ok(Content::Chunks(rest.parse()?)),
+            None if rest.len() <= INLINE_LIMIT => {
+                let list: References = rest.parse()?;
+                return Ok((Content::Chunks(list.clone()), list));
+            }
             long => long.unwrap_or_default(),
         };
         long.text.extend_from_slice(rest.as_bytes());
         while !long.text.is_empty() {
             long.store(self.cutter, deposit)?;
         }
-        Ok(Content::More(References::of(long.places)))
+        Ok((Content::More(References::of(long.places)), self.frames.finish()))
+    }
+}
+
+/// The frames of a content that may have far more chunks.
+#[derive(Default)]
+struct Frames {
+    chunks: Vec<Member>,
+    /// When it is this long, what is there more than once is looked for.
+    full: usize,
+}
+
+impl Frames {
+    fn push(&mut self, at: Member) {
+        let of = |at: &Member| (at.run, at.frame);
+        if self.chunks.last().is_some_and(|last| of(last) == of(&at)) {
+            return;
+        }
+        if self.chunks.len() >= self.full {
+            self.chunks.sort_unstable();
+            self.chunks.dedup_by_key(|at| of(at));
+            self.full = (2 * self.chunks.len()).max(4096);
+        }
+        self.chunks.push(at);
+    }
+
+    fn finish(mut self) -> References {
+        self.chunks.sort_unstable();
+        self.chunks.dedup_by_key(|at| (at.run, at.frame));
+        References(self.chunks.into_iter().map(Item::one).collect())
     }
 }
 

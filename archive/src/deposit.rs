@@ -52,14 +52,19 @@ impl<'a> Deposit<'a> {
     /// Stores a chunk unless it is known, and tells what it is known by and where it is.
     pub(crate) fn put(&mut self, lane: Lane, chunk: &[u8]) -> Result<(ChunkId, Member)> {
         let id = self.secrets.chunk_id(chunk);
+        Ok((id, self.put_as(id, lane, chunk)?))
+    }
+
+    /// As [`Deposit::put`], of a chunk whose id is known already.
+    pub(crate) fn put_as(&mut self, id: ChunkId, lane: Lane, chunk: &[u8]) -> Result<Member> {
         let mut key = [0; 16];
         key.copy_from_slice(&id.0[..16]);
         if let Some((lane, frame, n)) = self.fresh.get(&key).copied() {
-            return Ok((id, Member { run: self.lane(lane).run, frame, n }));
+            return Ok(Member { run: self.lane(lane).run, frame, n });
         }
         if let Some((pack, at)) = self.index.find(&id) {
             self.referred[pack] = true;
-            return Ok((id, at));
+            return Ok(at);
         }
         let filling = self.lane(lane);
         let n = u32::try_from(filling.records.len()).map_err(|_| Error::failed("a frame has too many members"))?;
@@ -72,13 +77,12 @@ impl<'a> Deposit<'a> {
         if full {
             self.close(lane)?;
         }
-        Ok((id, at))
+        Ok(at)
     }
 
     /// Whether all chunks of `list`, which an earlier snapshot has put, may be referred to by this one. If so their packs are
     /// marked as referred to, and `bytes`, which is what the content of the list takes, counts as used in them. If not,
     /// nothing is marked, and what the list stands for is to be read and put again. An empty list is always kept.
-    #[expect(dead_code, reason = "the walk in step with the last catalog will ask it")]
     pub(crate) fn keep(&mut self, list: &References, bytes: u64) -> Result<bool> {
         let _ = bytes;
         let Some(packs) = list.0.iter().map(|item| self.index.pack_of(item.run, item.frame)).collect::<Option<Vec<_>>>() else {

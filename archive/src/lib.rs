@@ -4,6 +4,7 @@
 
 mod attributes;
 pub mod backup;
+pub mod cache;
 pub mod catalog;
 pub mod choose;
 pub mod chunk;

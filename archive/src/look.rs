@@ -2,13 +2,10 @@
 //!
 //! Walks as the backup does; what is behind the names it leaves alone.
 
-use crate::attributes::Thing;
 use crate::choose::{Choice, Chooser, Why};
-use crate::entry::EntryKind;
-use crate::walk::{self, Source, Stat, Visitor};
+use crate::walk::{self, Place, Root, Source, Stat, Visitor};
 use base::{Monitor, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 
 /// What becomes of a thing that was met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +42,10 @@ struct Looker<'a> {
 /// # Errors
 /// When the source itself cannot be read.
 pub fn look(source: Source<'_>, choice: &Choice, tell: &dyn Fn(&[u8], Fate<'_>), monitor: &dyn Monitor) -> Result<Looked> {
-    let (root, stat) = walk::open(source)?;
+    let root = Root::open(source)?;
     let mut looker = Looker { found: Looked::default(), tell, monitor };
     let mut chooser = Chooser::new(choice, &mut looker);
-    walk::walk(root, stat, &mut chooser)?;
+    walk::walk(root, &mut chooser)?;
     chooser.finish()?;
     Ok(looker.found)
 }
@@ -64,15 +61,18 @@ impl Looker<'_> {
 }
 
 impl Visitor for Looker<'_> {
-    fn folder(&mut self, path: &[u8], _thing: Thing<'_>, _stat: &Stat) -> Result<()> {
+    fn folder(&mut self, path: &[u8], _place: &Place, _stat: &Stat) -> Result<()> {
         self.take(path, 0)
     }
 
-    fn file(&mut self, path: &[u8], _file: &File, stat: Stat) -> Result<()> {
-        self.take(path, stat.size)
+    fn file(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()> {
+        match place.open(path) {
+            Ok(_) => self.take(path, stat.size),
+            Err(error) => self.unreadable(path, walk::why_not(error)),
+        }
     }
 
-    fn node(&mut self, path: &[u8], _thing: Thing<'_>, _stat: Stat, _kind: EntryKind) -> Result<()> {
+    fn node(&mut self, path: &[u8], _place: &Place, _stat: &Stat) -> Result<()> {
         self.take(path, 0)
     }
 

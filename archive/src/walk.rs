@@ -1,18 +1,22 @@
-//! Walking a tree by descriptors: every step is an `openat` below the folder before, and no link is ever followed.
+//! Walking a tree by descriptors: every step is an `openat` or `statat` below the folder before, and no link is ever followed.
 //!
-//! Does not read files; hands each one on, opened, in the catalog's order.
+//! Does not open files; tells of each thing, and where it is, in the catalog's order.
 
-use crate::attributes::Thing;
+pub(crate) mod ahead;
+mod place;
+
 use crate::choose::Why;
-use crate::entry::{EntryKind, Mtime};
+use crate::entry::Mtime;
 use crate::limits;
 use base::{At, Error, Result};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString};
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+
+use place::open_at;
+pub(crate) use place::{Place, node_kind, why_not};
 
 /// So many folders on the way down are held open; in deeper trees the upper ones are opened again on the way back.
 const HELD: usize = 64;
@@ -53,12 +57,13 @@ impl Stat {
         Ok(rustix::fs::fstat(file)?.into())
     }
 
-    /// Whether the content is, as far as can be told, still the one of `before`.
+    /// Whether it is, as far as can be told, the same thing with the content of `before`.
     pub(crate) fn same_content(&self, before: &Self) -> bool {
-        (self.size, self.mtime, self.ctime) == (before.size, before.mtime, before.ctime)
+        self.identity() == before.identity() && (self.size, self.mtime, self.ctime) == (before.size, before.mtime, before.ctime)
     }
 
-    fn identity(&self) -> (u64, u64) {
+    /// What no two things have at a time.
+    pub(crate) fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 }
@@ -102,34 +107,48 @@ pub(crate) trait Visitor {
         Ok(())
     }
     /// A folder; `path` ends in `/`, or is empty for the root.
-    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()>;
-    /// A regular file, opened.
-    fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()>;
+    fn folder(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()>;
+    /// A regular file.
+    fn file(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()>;
     /// A symbolic link, FIFO or device.
-    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()>;
+    fn node(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()>;
     /// Something that is left out, and nothing is lost by that.
     fn skipped(&mut self, path: &[u8], why: &str) -> Result<()>;
     /// Something that goes into the errors ledger.
     fn unreadable(&mut self, path: &[u8], why: String) -> Result<()>;
 }
 
-/// Opens the source.
-///
-/// # Errors
-/// With the path; also when it is neither a folder nor a file.
-pub(crate) fn open(source: Source<'_>) -> Result<(OwnedFd, Stat)> {
-    let (fd, name) = match source {
-        Source::Path(path) => {
-            // Looked at before it is opened: opening a device or a FIFO can do something already.
-            let stat = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW).at("read", path)?;
-            check_root(&stat.into(), path)?;
-            (open_at(rustix::fs::CWD, path, OFlags::empty()).at("open", path)?, path)
-        }
-        Source::Opened(fd) => (fd, Path::new("the opened source")),
-    };
-    let stat = Stat::of(&fd).at("read", name)?;
-    check_root(&stat, name)?;
-    Ok((fd, stat))
+/// What a walk begins with: a folder, or a file.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    stat: Stat,
+}
+
+impl Root {
+    /// Opens the source.
+    ///
+    /// # Errors
+    /// With the path; also when it is neither a folder nor a file.
+    pub(crate) fn open(source: Source<'_>) -> Result<Self> {
+        let (fd, name) = match source {
+            Source::Path(path) => {
+                // Looked at before it is opened: opening a device or a FIFO can do something already.
+                let stat = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW).at("read", path)?;
+                check_root(&stat.into(), path)?;
+                (open_at(rustix::fs::CWD, path, OFlags::empty()).at("open", path)?, path)
+            }
+            Source::Opened(fd) => (fd, Path::new("the opened source")),
+        };
+        let stat = Stat::of(&fd).at("read", name)?;
+        check_root(&stat, name)?;
+        Ok(Self { fd, stat })
+    }
+
+    /// Whether it is a folder.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.stat.kind == FileType::Directory
+    }
 }
 
 fn check_root(stat: &Stat, path: &Path) -> Result<()> {
@@ -142,49 +161,57 @@ fn check_root(stat: &Stat, path: &Path) -> Result<()> {
     }
 }
 
-/// Opens for reading without following a last link and without blocking; reading does not change the access time
-/// where this user may ask for that.
-fn open_at<P: rustix::path::Arg + Copy>(folder: impl AsFd, path: P, more: OFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | more;
-    match rustix::fs::openat(&folder, path, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::openat(&folder, path, flags, Mode::empty()),
-        other => other,
-    }
+/// The names of a folder in the order of the catalog: that of a folder ends in `/`, so that names sort as paths do.
+#[derive(Default)]
+struct Names {
+    /// All of them, one after the other: a folder may have millions.
+    text: Vec<u8>,
+    sorted: std::vec::IntoIter<Name>,
 }
 
-/// A name in a folder; that of a folder ends in `/`, so that names sort as paths do.
+/// A name by its place in [`Names::text`].
+#[derive(Clone, Copy)]
 struct Name {
-    key: Vec<u8>,
+    start: usize,
+    length: u32,
     kind: FileType,
+}
+
+impl Name {
+    fn of<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        text.get(self.start..).and_then(|text| text.get(..self.length as usize)).unwrap_or_default()
+    }
 }
 
 /// A folder on the way down.
 struct Level {
-    fd: Option<OwnedFd>,
+    fd: Option<Arc<OwnedFd>>,
     identity: (u64, u64),
-    names: std::vec::IntoIter<Name>,
+    names: Names,
     /// The length of its path.
     path: usize,
 }
 
-/// Walks what [`open`] gave. Only errors of the visitor end it; all else is told to the visitor.
-pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Result<()> {
+/// Walks what was opened. Only errors of the visitor end it; all else is told to the visitor.
+pub(crate) fn walk(root: Root, visitor: &mut dyn Visitor) -> Result<()> {
+    let (root, stat) = (Arc::new(root.fd), root.stat);
     if stat.kind != FileType::Directory {
-        return visitor.file(b"", &File::from(root), stat);
+        return visitor.file(b"", &Place::Opened(root), &stat);
     }
     let mut path = Vec::new();
     let mut levels = Vec::new();
+    let mut buffer = Vec::with_capacity(LISTING);
     if !visitor.enters(&path, root.as_fd(), &stat)? {
-        return visitor.folder(&path, Thing::Opened(root.as_fd()), &stat);
+        return visitor.folder(&path, &Place::Opened(root), &stat);
     }
-    enter(root, &stat, &path, &mut levels, visitor)?;
+    enter(root, &stat, &path, &mut levels, &mut buffer, visitor)?;
     while let Some(level) = levels.last_mut() {
         path.truncate(level.path);
-        let Some(name) = level.names.next() else {
+        let Some(name) = level.names.sorted.next() else {
             go_up(&mut levels);
             continue;
         };
-        path.extend_from_slice(&name.key);
+        path.extend_from_slice(name.of(&level.names.text));
         let Some(fd) = &level.fd else {
             visitor.unreadable(&path, "its folder was moved while it was read".into())?;
             continue;
@@ -197,27 +224,37 @@ pub(crate) fn walk(root: OwnedFd, stat: Stat, visitor: &mut dyn Visitor) -> Resu
             continue;
         }
         let device = level.identity.0;
-        let Some((folder, stat)) = step(fd.as_fd(), &name, &path, visitor)? else { continue };
+        let Some((folder, stat)) = step(fd, name.kind, &path, visitor)? else { continue };
         // What the kernel makes up is not data, and much of it never ends.
         let made_up = stat.device != device && is_made_up(&folder);
+        let folder = Arc::new(folder);
         if made_up || !visitor.enters(&path, folder.as_fd(), &stat)? {
-            visitor.folder(&path, Thing::Opened(folder.as_fd()), &stat)?;
+            visitor.folder(&path, &Place::Opened(folder), &stat)?;
         } else {
-            enter(folder, &stat, &path, &mut levels, visitor)?;
+            enter(folder, &stat, &path, &mut levels, &mut buffer, visitor)?;
         }
     }
     Ok(())
 }
 
 /// Tells the visitor of a folder, reads its names, and goes down into it.
-fn enter(fd: OwnedFd, stat: &Stat, path: &[u8], levels: &mut Vec<Level>, visitor: &mut dyn Visitor) -> Result<()> {
-    visitor.folder(path, Thing::Opened(fd.as_fd()), stat)?;
-    let names = match list(&fd) {
+fn enter(
+    fd: Arc<OwnedFd>,
+    stat: &Stat,
+    path: &[u8],
+    levels: &mut Vec<Level>,
+    buffer: &mut Vec<u8>,
+    visitor: &mut dyn Visitor,
+) -> Result<()> {
+    let place = Place::Opened(fd);
+    visitor.folder(path, &place, stat)?;
+    let Place::Opened(fd) = place else { return Ok(()) };
+    let names = match list(&fd, buffer) {
         Ok(names) => names,
         Err(error) if path.is_empty() => return Err(error).at("list the folder", Path::new(".")),
         Err(error) => return visitor.unreadable(path, format!("could not list the folder: {error}")),
     };
-    levels.push(Level { fd: Some(fd), identity: stat.identity(), names: names.into_iter(), path: path.len() });
+    levels.push(Level { fd: Some(fd), identity: stat.identity(), names, path: path.len() });
     if let Some(far) = levels.len().checked_sub(HELD + 1) {
         levels[far].fd = None;
     }
@@ -233,95 +270,61 @@ fn go_up(levels: &mut Vec<Level>) {
         && let Ok(found) = open_at(&fd, c"..", OFlags::DIRECTORY)
         && Stat::of(&found).is_ok_and(|stat| stat.identity() == parent.identity)
     {
-        parent.fd = Some(found);
+        parent.fd = Some(Arc::new(found));
     }
 }
 
 /// Tells the visitor what is behind a name, but for a folder, which is given back opened.
-fn step(folder: BorrowedFd<'_>, name: &Name, path: &[u8], visitor: &mut dyn Visitor) -> Result<Option<(OwnedFd, Stat)>> {
-    let plain = name.key.strip_suffix(b"/").unwrap_or(&name.key);
-    let Ok(plain) = CString::new(plain) else { return Ok(None) };
-    let met = match name.kind {
-        FileType::Directory => open_at(folder, plain.as_c_str(), OFlags::DIRECTORY).and_then(|fd| {
+fn step(folder: &Arc<OwnedFd>, kind: FileType, path: &[u8], visitor: &mut dyn Visitor) -> Result<Option<(OwnedFd, Stat)>> {
+    let name = place::last_part(path);
+    let met = match kind {
+        FileType::Directory => open_at(folder, name, OFlags::DIRECTORY).and_then(|fd| {
             let stat = rustix::fs::fstat(&fd)?;
             Ok((fd, Stat::from(stat)))
         }),
-        FileType::RegularFile => match open_at(folder, plain.as_c_str(), OFlags::empty())
-            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, Stat::from(stat))))
-        {
-            Ok((fd, stat)) if stat.kind == FileType::RegularFile => {
-                visitor.file(path, &File::from(fd), stat)?;
-                return Ok(None);
-            }
-            Ok(_) => Err(Errno::LOOP),
-            Err(error) => Err(error),
-        },
         FileType::Socket => {
             visitor.skipped(path, SOCKET)?;
             return Ok(None);
-        }
-        kind @ (FileType::Symlink | FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice) => {
-            // Never opened: that can do something already.
-            match rustix::fs::statat(folder, plain.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).map(Stat::from) {
-                Ok(stat) if stat.kind != kind => Err(Errno::LOOP),
-                Ok(stat) => match node(folder, &plain, &stat) {
-                    Ok(kind) => {
-                        visitor.node(path, Thing::Named(folder, &plain), stat, kind)?;
-                        return Ok(None);
-                    }
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            }
         }
         FileType::Unknown => {
             visitor.unreadable(path, "it is of a kind that this version does not know".into())?;
             return Ok(None);
         }
+        // Not opened: that can do something already, and most of it has not changed since the last time.
+        kind => match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from) {
+            Ok(stat) if stat.kind != kind => Err(Errno::LOOP),
+            Ok(stat) => {
+                let place = Place::In(folder.clone());
+                let told =
+                    if kind == FileType::RegularFile { visitor.file(path, &place, &stat) } else { visitor.node(path, &place, &stat) };
+                return told.map(|()| None);
+            }
+            Err(error) => Err(error),
+        },
     };
     match met {
         Ok(folder) => Ok(Some(folder)),
         // A folder that may not be listed is still one: it keeps its place, mode and owner.
-        Err(Errno::ACCESS) if name.kind == FileType::Directory => {
-            if let Ok(stat) = rustix::fs::statat(folder, plain.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
+        Err(Errno::ACCESS) if kind == FileType::Directory => {
+            if let Ok(stat) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
                 && stat.kind == FileType::Directory
             {
-                visitor.folder(path, Thing::Named(folder, &plain), &stat)?;
+                visitor.folder(path, &Place::In(folder.clone()), &stat)?;
             }
             visitor.unreadable(path, format!("could not list the folder: {}", std::io::Error::from(Errno::ACCESS)))?;
             Ok(None)
         }
         Err(error) => {
-            let why = match error {
-                Errno::NOENT => "it vanished while the folder was read".into(),
-                Errno::LOOP | Errno::NOTDIR | Errno::NXIO => "it was replaced while the folder was read".into(),
-                error => format!("could not open it: {}", std::io::Error::from(error)),
-            };
-            visitor.unreadable(path, why)?;
+            visitor.unreadable(path, why_not(error))?;
             Ok(None)
         }
     }
 }
 
-/// What a link, FIFO or device is.
-fn node(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> rustix::io::Result<EntryKind> {
-    let device = |block| {
-        let (major, minor) = (rustix::fs::major(stat.is_device), rustix::fs::minor(stat.is_device));
-        EntryKind::Device { block, major, minor }
-    };
-    Ok(match stat.kind {
-        FileType::Fifo => EntryKind::Fifo,
-        FileType::CharacterDevice => device(false),
-        FileType::BlockDevice => device(true),
-        _ => EntryKind::Link { target: rustix::fs::readlinkat(folder, name, Vec::new())?.into_bytes() },
-    })
-}
-
-/// The names in a folder, in the order of the catalog.
-fn list(folder: &OwnedFd) -> std::io::Result<Vec<Name>> {
-    let mut buffer = Vec::with_capacity(LISTING);
+/// The names in a folder, in the order of the catalog; `buffer` is for what the kernel gives.
+fn list(folder: &OwnedFd, buffer: &mut Vec<u8>) -> std::io::Result<Names> {
     let mut listing = RawDir::new(folder, buffer.spare_capacity_mut());
-    let mut names = Vec::new();
+    let (mut text, mut names) = (Vec::new(), Vec::new());
     while let Some(entry) = listing.next() {
         let entry = entry?;
         let name = entry.file_name();
@@ -329,19 +332,21 @@ fn list(folder: &OwnedFd) -> std::io::Result<Vec<Name>> {
             continue;
         }
         let kind = match entry.file_type() {
-            // Some file systems do not tell; what is gone by now is found missing when it is opened.
+            // Some file systems do not tell; what is gone by now is found missing when it is looked at.
             FileType::Unknown => rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_or(FileType::RegularFile, |stat| FileType::from_raw_mode(stat.st_mode)),
             known => known,
         };
-        let mut key = name.to_bytes().to_vec();
+        let start = text.len();
+        text.extend_from_slice(name.to_bytes());
         if kind == FileType::Directory {
-            key.push(b'/');
+            text.push(b'/');
         }
-        names.push(Name { key, kind });
+        // Kernels give no name that is longer than a few KiB.
+        names.push(Name { start, length: u32::try_from(text.len() - start).unwrap_or(u32::MAX), kind });
     }
-    names.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    Ok(names)
+    names.sort_unstable_by(|a, b| a.of(&text).cmp(b.of(&text)));
+    Ok(Names { text, sorted: names.into_iter() })
 }
 
 /// Types of file systems that the kernel makes up: proc, sysfs, devpts, cgroup, cgroup2, debugfs, tracefs, securityfs,

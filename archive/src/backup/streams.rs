@@ -3,15 +3,12 @@
 //! Does not know where they come from, nor when they are whole: it is told.
 
 use super::Run;
-use crate::attributes::Thing;
-use crate::choose::{Choice, Chooser, Why};
+use crate::choose::Choice;
 use crate::content::Trouble;
 use crate::entry::{Entry, EntryKind, Mtime};
-use crate::walk::{self, Source, Stat, Visitor};
+use crate::walk::{Root, Source};
 use base::{Error, Result, clock};
-use rustix::fs::FileType;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
 
 /// The longest name that every file system takes.
@@ -60,14 +57,10 @@ impl<'r, 'a> Streams<'r, 'a> {
     /// # Errors
     /// When the name is out of order, or the source itself cannot be read; there can be no snapshot after that.
     pub fn tree(&mut self, name: &str, source: Source<'_>, choice: &Choice) -> Result<()> {
-        let (root, stat) = walk::open(source)?;
-        let is_folder = stat.kind == FileType::Directory;
-        let key = if is_folder { format!("{name}/") } else { name.to_owned() };
+        let root = Root::open(source)?;
+        let key = if root.is_folder() { format!("{name}/") } else { name.to_owned() };
         self.begin(name, &key)?;
-        let mut below = Below { run: self.run, path: key.into_bytes(), name: name.len() + usize::from(is_folder) };
-        let mut chooser = Chooser::new(choice, &mut below);
-        walk::walk(root, stat, &mut chooser)?;
-        chooser.finish()
+        self.run.tree(key.as_bytes(), root, choice)
     }
 
     /// Checks a name, whose entry has the path `key`, and makes the folders above it.
@@ -93,60 +86,14 @@ impl<'r, 'a> Streams<'r, 'a> {
     /// # Errors
     /// When the ledger cannot take it.
     pub fn unreadable(&mut self, path: &str, why: String) -> Result<()> {
-        self.run.unreadable(path.as_bytes(), why)
-    }
-}
-
-/// Puts what a walk meets below a name.
-struct Below<'r, 'a> {
-    run: &'r mut Run<'a>,
-    /// Begins with the name, whose length is `name`.
-    path: Vec<u8>,
-    name: usize,
-}
-
-impl<'a> Below<'_, 'a> {
-    fn at(&mut self, path: &[u8]) -> (&mut Run<'a>, &[u8]) {
-        self.path.truncate(self.name);
-        self.path.extend_from_slice(path);
-        (self.run, &self.path)
-    }
-}
-
-impl Visitor for Below<'_, '_> {
-    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()> {
-        let (run, path) = self.at(path);
-        run.folder(path, thing, stat)
-    }
-
-    fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()> {
-        let (run, path) = self.at(path);
-        run.file(path, file, stat)
-    }
-
-    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()> {
-        let (run, path) = self.at(path);
-        run.node(path, thing, stat, kind)
-    }
-
-    fn left_out(&mut self, path: &[u8], why: Why<'_>) -> Result<()> {
-        let (run, path) = self.at(path);
-        run.left_out(path, why)
-    }
-
-    fn skipped(&mut self, path: &[u8], why: &str) -> Result<()> {
-        let (run, path) = self.at(path);
-        run.skipped(path, why)
-    }
-
-    fn unreadable(&mut self, path: &[u8], why: String) -> Result<()> {
-        let (run, path) = self.at(path);
-        run.unreadable(path, why)
+        self.run.unreadable(path.as_bytes(), why);
+        Ok(())
     }
 }
 
 fn push(run: &mut Run<'_>, path: &str, kind: EntryKind, mode: u32) -> Result<()> {
     let now = Mtime { seconds: clock::now().as_second(), nanos: 0 };
     let path = path.as_bytes().to_vec();
-    run.push(&Entry { path, kind, mode, uid: 0, gid: 0, user: None, group: None, mtime: now, hard_link: None, attributes: None }).map(drop)
+    run.push(&Entry { path, kind, mode, uid: 0, gid: 0, user: None, group: None, mtime: now, hard_link: None, attributes: None }, None)
+        .map(drop)
 }

@@ -3,10 +3,12 @@
 mod streams;
 
 mod changing;
+mod unchanged;
 
 use super::*;
-use crate::catalog::Child;
-use crate::entry::{Content, FileDigest};
+use crate::cache::GRANULARITY;
+use crate::catalog::{self, Child};
+use crate::entry::{Content, Entry, FileDigest};
 use crate::epoch::{IdentityFile, open_epoch};
 use crate::pack::{FrameTable, TAIL, find_table};
 use crate::reference::{Decoder, Member, References};
@@ -17,6 +19,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::time::Duration;
 
 struct Setup {
     dir: tempfile::TempDir,
@@ -25,6 +28,9 @@ struct Setup {
     identities: IdentityFile,
     stored: PathBuf,
     next: u32,
+    /// Whether backups remember, and how far apart changes must be to be told by their times.
+    cached: bool,
+    granularity: Duration,
 }
 
 /// A snapshot read back: entries by path, with the bytes of files.
@@ -46,7 +52,16 @@ impl Setup {
         let epoch = Epoch::current(&at("epochs/node1.toml"), &[identity.to_public().to_string()], clock::now()).unwrap();
         let identities = IdentityFile::parse(identity.to_string().expose_secret().as_bytes()).unwrap();
         // One secret, so that cuts fall at the same places in every run of the tests.
-        Self { secrets: Secrets::from_bytes([5; 32]), epoch, identities, stored: at("stored"), next: 0, dir }
+        Self {
+            secrets: Secrets::from_bytes([5; 32]),
+            epoch,
+            identities,
+            stored: at("stored"),
+            next: 0,
+            cached: true,
+            granularity: GRANULARITY,
+            dir,
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -59,7 +74,7 @@ impl Setup {
         let index = Index::load(&self.at("index"), &self.epoch.public().recipient).unwrap();
         let (client, node) = (Name::new("web1").unwrap(), Name::new("node1").unwrap());
         let dataset = "files:/tree".parse().unwrap();
-        let export = self.at("export");
+        let (export, cache) = (self.at("export"), self.at("cache"));
         let spec = BackupSpec {
             id: &id,
             client: &client,
@@ -72,6 +87,7 @@ impl Setup {
             export: &export,
             monitor: &Silent,
             parts: None,
+            cache: self.cached.then_some(CachePlace { path: &cache, granularity: self.granularity }),
         };
         let made = make(&spec);
         (id, made)

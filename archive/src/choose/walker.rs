@@ -3,14 +3,12 @@
 //! Looks at no more of the disk than whether a folder is a cache.
 
 use super::{CACHE_SIGNATURE, CACHE_TAG, Choice, Verdict, Why};
-use crate::attributes::Thing;
-use crate::entry::EntryKind;
-use crate::walk::{Stat, Visitor};
+use crate::walk::{Place, Stat, Visitor};
 use base::Result;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// A folder that was entered.
@@ -28,7 +26,7 @@ const WAITING: usize = 64;
 /// A folder that is told of when something below it is taken.
 struct Pending<'a> {
     path: Vec<u8>,
-    fd: OwnedFd,
+    place: Place,
     stat: Stat,
     why: Why<'a>,
 }
@@ -72,7 +70,7 @@ impl<'a> Chooser<'a> {
     fn take(&mut self, path: &[u8]) -> Result<()> {
         self.drop_pending(path)?;
         for folder in self.pending.drain(..) {
-            self.inner.folder(&folder.path, Thing::Opened(folder.fd.as_fd()), &folder.stat)?;
+            self.inner.folder(&folder.path, &folder.place, &folder.stat)?;
         }
         self.meet(path);
         Ok(())
@@ -133,21 +131,23 @@ impl Visitor for Chooser<'_> {
         self.leave(path, why)
     }
 
-    fn folder(&mut self, path: &[u8], thing: Thing<'_>, stat: &Stat) -> Result<()> {
+    fn folder(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()> {
         if let Verdict::Pass(why) = self.verdict {
             self.drop_pending(path)?;
             // One that could not be opened cannot be entered either.
-            let Thing::Opened(fd) = thing else { return self.inner.left_out(path, why) };
-            if let (true, Ok(fd)) = (self.pending.len() < WAITING, fd.try_clone_to_owned()) {
-                self.pending.push(Pending { path: path.to_vec(), fd, stat: *stat, why });
+            if let Place::In(_) = place {
+                return self.inner.left_out(path, why);
+            }
+            if self.pending.len() < WAITING {
+                self.pending.push(Pending { path: path.to_vec(), place: place.clone(), stat: *stat, why });
                 return Ok(());
             }
         }
         self.take(path)?;
-        self.inner.folder(path, thing, stat)
+        self.inner.folder(path, place, stat)
     }
 
-    fn file(&mut self, path: &[u8], file: &File, stat: Stat) -> Result<()> {
+    fn file(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()> {
         let alone = path.is_empty();
         if !alone && self.choice.max_file_size.is_some_and(|most| stat.size > most) {
             self.meet(path);
@@ -158,12 +158,12 @@ impl Visitor for Chooser<'_> {
             return self.inner.left_out(path, Why::OtherFileSystem);
         }
         self.take(path)?;
-        self.inner.file(path, file, stat)
+        self.inner.file(path, place, stat)
     }
 
-    fn node(&mut self, path: &[u8], thing: Thing<'_>, stat: Stat, kind: EntryKind) -> Result<()> {
+    fn node(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()> {
         self.take(path)?;
-        self.inner.node(path, thing, stat, kind)
+        self.inner.node(path, place, stat)
     }
 
     fn skipped(&mut self, path: &[u8], why: &str) -> Result<()> {

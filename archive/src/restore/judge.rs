@@ -15,7 +15,6 @@ use crate::snapshot::SnapshotReader;
 use base::{Error, Result};
 use rustix::fs::{FileType, Stat};
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
 /// What is to be done.
@@ -258,9 +257,7 @@ impl<'a> Judge<'a> {
             return Ok(false);
         }
         let attributes = &mut self.attributes;
-        let found = target.named(path, |folder, name| {
-            CString::new(name.as_bytes()).map(|name| attributes.read(Thing::Named(folder, &name), stat.st_dev)).ok().flatten()
-        })?;
+        let found = target.named(path, |folder, name| attributes.read(Thing::Named(folder, name.as_bytes()), stat.st_dev))?;
         let found = found.unwrap_or_default();
         let Some(worn) = &meta.worn else {
             return Ok(found.acl.is_none() && found.default_acl.is_none() && !found.xattrs.keys().any(|name| is_users(name)));

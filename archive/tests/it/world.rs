@@ -1,6 +1,7 @@
 //! A client, its keyholder and a node's store in one folder, and what a tree looks like to lstat.
 
 use archive::backup::{BackupSpec, Prepared, Source, backup_tree};
+use archive::cache::{CachePlace, GRANULARITY};
 use archive::epoch::{Epoch, IdentityFile, Secrets};
 use archive::index::Index;
 use archive::manifest::Manifest;
@@ -60,7 +61,7 @@ impl World {
         let (client, node): (Name, Name) = ("web1".parse().unwrap(), "node1".parse().unwrap());
         let dataset: Dataset = "files:/var/www".parse().unwrap();
         let index = Index::load(&self.at("index"), &self.epoch.public().recipient).unwrap();
-        let export = self.at("export");
+        let (export, cache) = (self.at("export"), self.at("cache"));
         let (secrets, epoch) = (&self.secrets, &self.epoch);
         let spec = BackupSpec {
             id: &id,
@@ -74,6 +75,7 @@ impl World {
             export: &export,
             monitor: &Silent,
             parts: None,
+            cache: Some(CachePlace { path: &cache, granularity: GRANULARITY }),
         };
         let made = make(&spec);
         (id, made)

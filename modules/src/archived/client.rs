@@ -5,9 +5,10 @@
 use crate::settle::index_folder;
 use crate::{ClientContext, PreparedRequest};
 use archive::backup::{ATTACHED, BackupSpec, Prepared};
+use archive::cache::{self, CachePlace};
 use archive::epoch::{Epoch, Secrets};
 use archive::index::Index;
-use base::{Dataset, Payload, Result, atomic, clock};
+use base::{Blake3, Dataset, Payload, Result, atomic, clock};
 
 /// Runs `back_up` with what it needs, and makes a request of what it prepared.
 pub(crate) fn prepare(
@@ -27,6 +28,10 @@ pub(crate) fn prepare(
     atomic::make_folder(&epochs, 0o700)?;
     let secrets = Secrets::load_or_create(&config.state.join("secret"))?;
     let epoch = Epoch::current(&epochs.join(format!("{}.toml", context.node.name)), &config.recipients, clock::now())?;
+    // Named by its digest: a dataset's path may be longer than a file's name.
+    let caches = config.state.join("cache").join(context.node.name.as_str());
+    atomic::make_folder(&caches, 0o700)?;
+    let cache = caches.join(&Blake3::of(dataset.to_string().as_bytes()).hex()[..32]);
     let index = Index::load(&folder, &epoch.public().recipient)?;
     let spec = BackupSpec {
         id: context.id,
@@ -40,6 +45,7 @@ pub(crate) fn prepare(
         export: &export,
         monitor: context.monitor,
         parts: context.parts,
+        cache: Some(CachePlace { path: &cache, granularity: cache::GRANULARITY }),
     };
     let prepared = back_up(&spec)?;
     for (why, count) in &prepared.left_out {

@@ -18,6 +18,13 @@ fn sockets_are_left_out_and_said_to_be() {
     assert_eq!(kinds, [(String::new(), "dir"), ("fifo".into(), "fifo"), ("good".into(), "file")]);
 }
 
+/// Small files are read ahead of their turn, but for those with another name.
+fn read_in_turn(setup: &Setup, names: &[&str]) {
+    for (number, name) in names.iter().enumerate() {
+        fs::hard_link(setup.at("tree").join(name), setup.at(&format!("other name {number}"))).unwrap();
+    }
+}
+
 /// Removes files as soon as something was read, and puts other things in the place of some.
 struct Remover(PathBuf);
 
@@ -47,12 +54,14 @@ fn what_vanishes_or_is_replaced_is_in_the_ledger_and_the_rest_is_kept() {
     for name in ["a", "b", "e", "f", "z"] {
         fs::write(tree.join(name), name).unwrap();
     }
+    read_in_turn(&setup, &["a", "b", "c/in", "d/in", "e", "f", "z"]);
     let remover = Remover(tree.clone());
     let (id, prepared) = setup.with(|spec| backup_tree(&BackupSpec { monitor: &remover, ..*spec }, Source::Path(&tree)));
     let (prepared, snapshot) = setup.take(&id, prepared.unwrap());
     let lost: Vec<_> = prepared.ledger.iter().map(|line| (String::from_utf8(line.path.clone()).unwrap(), line.why.clone())).collect();
     let (gone, replaced) = ("it vanished while the folder was read", "it was replaced while the folder was read");
-    let expected = [("b", gone), ("c/", gone), ("d/", replaced), ("e", replaced), ("f", replaced)];
+    // All names were listed before the first file was read, and folders opened: what is no longer in them has vanished.
+    let expected = [("b", gone), ("c/in", gone), ("d/in", gone), ("e", replaced), ("f", replaced)];
     assert_eq!(lost, expected.map(|(path, why)| (path.to_owned(), why.to_owned())));
     assert_eq!(snapshot.sealed.unreadable, prepared.ledger);
     assert_eq!(snapshot.bytes.keys().map(|path| &path[..]).collect::<Vec<_>>(), [&b"a"[..], b"z"]);
@@ -73,6 +82,7 @@ fn a_file_that_changes_is_noted_and_stored_as_read() {
     let mut setup = Setup::new();
     let tree = setup.at("tree");
     fs::write(tree.join("log"), b"line").unwrap();
+    read_in_turn(&setup, &["log"]);
     let meddler = Meddler(tree.join("log"));
     let (id, prepared) = setup.with(|spec| backup_tree(&BackupSpec { monitor: &meddler, ..*spec }, Source::Path(&tree)));
     let (prepared, snapshot) = setup.take(&id, prepared.unwrap());
