@@ -149,7 +149,11 @@ pub fn discard(export: &Path, index: &Path, id: &RequestId, kept: &[RequestId]) 
         stays.extend(Index::pending(index, part)?.iter().map(|pack| pack_name(id, pack)));
     }
     let begins = format!("{id}.");
-    for entry in std::fs::read_dir(export).at("list", export)? {
+    let entries = match std::fs::read_dir(export) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        other => Some(other.at("list", export)?),
+    };
+    for entry in entries.into_iter().flatten() {
         let entry = entry.at("list", export)?;
         let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(begins.as_bytes()) && name.to_str().is_none_or(|name| !stays.contains(name)) {

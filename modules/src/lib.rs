@@ -23,7 +23,7 @@ pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
 pub use archived::sweep_staging;
 pub use git::mirror_name;
 pub use look::{Fate, Look, LookContext, Seen};
-pub use settle::{discard, settle};
+pub use settle::{discard, discard_part, pending_parts, settle};
 pub use table::{Module, check_settings, client_module, names, restoring_module, server_module};
 
 use archive::part::Parts;

@@ -2,10 +2,11 @@
 //!
 //! Does not check the receipt; its signature was checked before.
 
+use archive::backup::pack_name;
 use archive::index::Index;
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{At, Dataset, Name, RequestId, Result, atomic};
+use base::{Dataset, Name, RequestId, Result, atomic};
 use queue::receipt::{Outcome, Receipt};
 use std::path::{Path, PathBuf};
 
@@ -23,38 +24,55 @@ pub(crate) fn index_folder(config: &ClientConfig, node: &Name) -> PathBuf {
 /// With the path.
 pub fn settle(config: &ClientConfig, node: &ClientNode, id: &RequestId, _dataset: &Dataset, receipt: &Receipt) -> Result<()> {
     // A request without packs has nothing here, and then nothing happens.
-    let folder = index_folder(config, &node.name);
-    match receipt.outcome {
-        Outcome::Stored => Index::acknowledge(&folder, id)?,
-        Outcome::Refused | Outcome::Failed => Index::discard(&folder, id)?,
-    }
+    let (folder, export) = (index_folder(config, &node.name), config.export_path(&node.name));
     if !receipt.missing.is_empty() {
         Index::forget_packs(&folder, &receipt.missing)?;
     }
-    free_exports(&config.export_path(&node.name), id)
+    let stored = receipt.outcome == Outcome::Stored;
+    if id.part().is_some() {
+        return if stored { settle_part(&folder, &export, id) } else { discard_part(config, node, id) };
+    }
+    if stored {
+        Index::acknowledge(&folder, id)?;
+        return archive::backup::discard(&export, &folder, id, &[]);
+    }
+    // Its parts have answers of their own, and may be stored yet.
+    let parts = Index::pending_parts(&folder, id)?;
+    archive::backup::discard(&export, &folder, id, &parts)
 }
 
-/// The request came to nothing and no receipt will come: what was prepared for it is removed.
+/// The node has stored a part: its packs are deduplicated against, and make room.
+fn settle_part(folder: &Path, export: &Path, part: &RequestId) -> Result<()> {
+    for pack in Index::pending(folder, part)? {
+        atomic::remove(&export.join(pack_name(part, &pack)))?;
+    }
+    atomic::remove(&export.join(format!("{part}.manifest")))?;
+    // Last, because only the index still knows which packs the part has.
+    Index::acknowledge(folder, part)
+}
+
+/// A part came to nothing. Its packs are those of the backup that is being made, or has been: what becomes of that decides.
 ///
 /// # Errors
 /// With the path.
-pub fn discard(config: &ClientConfig, node: &ClientNode, id: &RequestId) -> Result<()> {
-    Index::discard(&index_folder(config, &node.name), id)?;
-    free_exports(&config.export_path(&node.name), id)
+pub fn discard_part(config: &ClientConfig, node: &ClientNode, part: &RequestId) -> Result<()> {
+    Index::discard(&index_folder(config, &node.name), part)?;
+    atomic::remove(&config.export_path(&node.name).join(format!("{part}.manifest")))
 }
 
-/// Removes `<id>.*`, the packs and the manifest of one request.
-fn free_exports(folder: &Path, id: &RequestId) -> Result<()> {
-    let files = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.at("list", folder)?,
-    };
-    let prefix = format!("{id}.");
-    for file in files {
-        let file = file.at("list", folder)?;
-        if file.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
-            atomic::remove(&file.path())?;
-        }
-    }
-    Ok(())
+/// The request came to nothing and no receipt will come: what was prepared for it is removed, but for what the node was asked
+/// to fetch with the parts in `kept`.
+///
+/// # Errors
+/// With the path.
+pub fn discard(config: &ClientConfig, node: &ClientNode, id: &RequestId, kept: &[RequestId]) -> Result<()> {
+    archive::backup::discard(&config.export_path(&node.name), &index_folder(config, &node.name), id, kept)
+}
+
+/// The parts of the request `id` for which packs wait here. Some may never have been asked for.
+///
+/// # Errors
+/// With the path.
+pub fn pending_parts(config: &ClientConfig, node: &ClientNode, id: &RequestId) -> Result<Vec<RequestId>> {
+    Index::pending_parts(&index_folder(config, &node.name), id)
 }

@@ -5,6 +5,7 @@
 use super::outbox::BRANCH;
 use super::plan::{self, AfterRefusal, NodeTip};
 use super::run::NodeRun;
+use super::spool::Trouble;
 use crate::outcome::{Ending, OutcomeFile};
 use base::{Error, Result, clock};
 use std::time::Duration;
@@ -161,6 +162,11 @@ fn fail_first(run: &NodeRun, accepted: Option<&str>, words: &str) -> Result<()> 
         outbox.rebuild(accepted, rest, &run.signer)?;
         Ok(first.clone())
     })?;
+    if first.id.part().is_some() {
+        // The backup ends by it, where it is being made.
+        run.spool.answered(&first.id, Err(Trouble::new(Ending::Refused, Some(words), Vec::new())));
+        return modules::discard_part(&run.config, &run.node, &first.id);
+    }
     run.tell_failed(&Error::refused(format!("{} refuses {} ({}): {words}", run.node.name, first.dataset, first.id)));
     run.end_here(&OutcomeFile::new(&first.id, &first.dataset, &run.node.name, Ending::Refused).because(words))
 }

@@ -3,43 +3,26 @@
 //! notify and `receipts-wait` only wake it up; a slow sweep finds what they missed.
 
 use super::bell::Bell;
+use super::rounds::{Event, Rounds, SWEEP};
 use super::run::NodeRun;
-use super::{LANES, attempt, courier, lanes, prepare_state, push, receipts};
+use super::{LANES, lanes, prepare_state};
 use crate::{alerts, output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Error, Exit, FileLock, Result, clock};
+use base::{Error, Exit, FileLock, Result};
 use modules::Lane;
 use notify::{RecursiveMode, Watcher};
 use queue::pool::ClientPool;
-use std::io::Read;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use transport::Stream;
-
-/// How often everything is looked at, whether something woke us or not.
-const SWEEP: Duration = Duration::from_secs(60);
 
 /// How long a stop waits for what is being done. Whatever is cut off is found by the next start.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a node is asked for that another process sends to.
 const LOCKED: Duration = Duration::from_secs(1);
-
-/// A commit id for "none", as the gate expects it.
-const NOTHING: &str = "0000000000000000000000000000000000000000";
-
-/// What wakes the courier of a node.
-enum Event {
-    /// A lane has committed a request.
-    Committed,
-    /// The node says that there are receipts, or the wait for them broke off; which wait it was.
-    Receipts(u64, Result<()>),
-    /// It is time to stop.
-    Stop,
-}
 
 /// One node's threads.
 struct Worker {
@@ -128,7 +111,7 @@ fn spawn(config: &Arc<ClientConfig>, node: &ClientNode) -> Worker {
 /// Serves one node until the daemon stops.
 fn serve(config: &Arc<ClientConfig>, node: &ClientNode, bell: &Arc<Bell>, sender: &Sender<Event>, events: &Receiver<Event>) -> Result<()> {
     let run = loop {
-        match NodeRun::open(config, node, Arc::clone(bell))? {
+        match NodeRun::open(config, node, Arc::clone(bell), true)? {
             Some(run) => break Arc::new(run),
             None if bell.stopped() => return Ok(()),
             None => std::thread::sleep(LOCKED),
@@ -137,7 +120,7 @@ fn serve(config: &Arc<ClientConfig>, node: &ClientNode, bell: &Arc<Bell>, sender
     run.recover()?;
     let failure: Arc<Mutex<Option<Error>>> = Arc::default();
     let lanes: Vec<_> = LANES.into_iter().map(|lane| spawn_lane(&run, lane, sender.clone(), Arc::clone(&failure))).collect();
-    let served = Courier { run: &run, sender, listener: None, waits: 0, want_receipts: true }.work(events, &failure);
+    let served = Rounds::new(&run, sender).work(events, &failure);
     if served.is_err() {
         // The lanes hold the node's lock with us; without them the next start cannot begin.
         run.leave();
@@ -170,116 +153,4 @@ fn spawn_lane(run: &Arc<NodeRun>, lane: Lane, sender: Sender<Event>, failure: Ar
             }
         }
     })
-}
-
-/// Brings requests to the node and waits for its answers.
-struct Courier<'a> {
-    run: &'a Arc<NodeRun>,
-    sender: &'a Sender<Event>,
-    listener: Option<Stream>,
-    /// How many waits were begun; what an older one says does not count.
-    waits: u64,
-    want_receipts: bool,
-}
-
-impl Courier<'_> {
-    fn work(mut self, events: &Receiver<Event>, failure: &Mutex<Option<Error>>) -> Result<()> {
-        let run = self.run;
-        let mut swept = Instant::now();
-        loop {
-            if let Some(error) = super::bell::lock(failure).take() {
-                return Err(error);
-            }
-            if run.is_due() {
-                self.round()?;
-            } else {
-                self.listener = None;
-            }
-            let mut event = events.recv_timeout(self.pause(swept));
-            loop {
-                match event {
-                    Ok(Event::Stop) => return Ok(()),
-                    Ok(Event::Committed) => {}
-                    Ok(Event::Receipts(wait, told)) => {
-                        if wait == self.waits && self.listener.take().is_some() {
-                            self.want_receipts = true;
-                            attempt(run, told)?;
-                        }
-                    }
-                    Err(_) => break,
-                }
-                event = events.try_recv().map_err(|_| RecvTimeoutError::Timeout);
-            }
-            if swept.elapsed() >= SWEEP {
-                swept = Instant::now();
-                self.want_receipts = true;
-                run.recover()?;
-                run.bell.ring();
-            }
-        }
-    }
-
-    /// Sends what is ready, settles what was answered, and holds a wait open for what is not.
-    fn round(&mut self) -> Result<()> {
-        let run = self.run;
-        if !run.knows_queue()? {
-            if attempt(run, courier::restore_queue(run))?.is_none() {
-                return Ok(());
-            }
-            run.recover()?;
-            run.bell.ring();
-        }
-        push(run)?;
-        if !run.is_due() || !run.is_waiting()? {
-            self.listener = None;
-            return Ok(());
-        }
-        if std::mem::take(&mut self.want_receipts) {
-            if let Some(ended) = attempt(run, receipts::collect(run))?
-                && ended > 0
-            {
-                // What was in process no longer keeps back what waits for the same dataset.
-                run.bell.ring();
-            }
-            if !run.is_waiting()? {
-                self.listener = None;
-                return Ok(());
-            }
-        }
-        if self.listener.is_none() && run.is_due() {
-            self.listen()?;
-        }
-        Ok(())
-    }
-
-    /// Lets the node tell us when there is a new receipt.
-    fn listen(&mut self) -> Result<()> {
-        let tip = receipts::tip(self.run)?;
-        let verb = format!("receipts-wait {}", tip.as_deref().unwrap_or(NOTHING));
-        let Some(mut stream) = attempt(self.run, self.run.peer.stream(&verb))? else { return Ok(()) };
-        let Some(mut stdout) = stream.stdout.take() else { return Ok(()) };
-        self.waits += 1;
-        let (sender, wait) = (self.sender.clone(), self.waits);
-        let node = self.run.node.name.clone();
-        std::thread::spawn(move || {
-            let mut line = Vec::new();
-            let told = match stdout.by_ref().take(1024).read_to_end(&mut line) {
-                Ok(0) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke"))),
-                Ok(_) => Ok(()),
-                Err(error) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke")).because(error)),
-            };
-            tracing::debug!("{node}: told of receipts");
-            // Nobody listens any more when the daemon stops.
-            let _ = sender.send(Event::Receipts(wait, told));
-        });
-        self.listener = Some(stream);
-        Ok(())
-    }
-
-    /// How long there is nothing to do, unless something wakes us.
-    fn pause(&self, swept: Instant) -> Duration {
-        let sweep = SWEEP.saturating_sub(swept.elapsed());
-        let next = self.run.contact().next_try.map(|next| next.duration_since(clock::now()).unsigned_abs() + Duration::from_millis(500));
-        next.map_or(sweep, |next| next.min(sweep))
-    }
 }

@@ -3,6 +3,8 @@
 //! Two for each node, so that a long archive does not delay a mirror. Knows no module by name, and sends nothing.
 
 use super::outbox::Draft;
+use super::parts::Outgoing;
+use super::receipts::heal;
 use super::run::NodeRun;
 use crate::ledger::{KEPT, Ledger};
 use crate::outcome::{Ending, OutcomeFile};
@@ -14,18 +16,18 @@ use queue::pool::Claimed;
 ///
 /// # Errors
 /// When pool or queue cannot be used; a request that cannot be prepared is no error here.
-pub fn work(run: &NodeRun, lane: Lane, committed: &dyn Fn()) -> Result<()> {
+pub fn work(run: &NodeRun, lane: Lane, committed: &(dyn Fn() + Sync)) -> Result<()> {
     while !run.bell.stopped() {
         let Some(claimed) = run.next(lane)? else { return Ok(()) };
-        if one(run, &claimed)? {
+        if one(run, &claimed, committed)? {
             committed();
         }
     }
     Ok(())
 }
 
-/// Prepares and commits one request. True when there is something to be sent.
-fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
+/// Prepares and commits one request, and parts of it on the way. True when there is something to be sent.
+fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Result<bool> {
     let file = &claimed.file;
     let dataset = file.dataset()?;
     let ended = |ending, error: Error| {
@@ -41,6 +43,7 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         return ended(Ending::Refused, Error::refused(format!("there is no module {:?}", file.module)));
     };
     tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);
+    let parts = Outgoing::new(run, claimed, &dataset, committed)?;
     let context = ClientContext {
         config: &run.config,
         node: &run.node,
@@ -48,16 +51,24 @@ fn one(run: &NodeRun, claimed: &Claimed) -> Result<bool> {
         tags: &file.tags,
         heal: file.reason == Reason::Heal,
         monitor: run,
-        parts: None,
+        parts: Some(&parts),
     };
-    let prepared = match module.prepare(&context, &dataset) {
+    let prepared = match parts.settle_earlier().and_then(|()| module.prepare(&context, &dataset)) {
         Ok(prepared) => prepared,
         // It stays in process without a worker, and the next run prepares it anew.
         Err(error) if error.kind() == Kind::NotNow => {
+            if run.has_left() {
+                return Ok(false);
+            }
             run.hold(&dataset, Some(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name))))?;
             return Ok(false);
         }
-        Err(error) => return ended(Ending::Failed, error),
+        Err(error) => {
+            let Some(trouble) = parts.trouble() else { return ended(Ending::Failed, error) };
+            let again = heal(run, file, &trouble.missing)?;
+            let words = again.map_or_else(String::new, |again| format!("; it is sent again as {again}"));
+            return ended(trouble.ending, Error::failed(format!("a part was {}: {}{words}", trouble.ending.words(), trouble.reason)));
+        }
     };
     let kept = prepared.ledger.iter().take(KEPT).cloned().collect();
     let ledger = Ledger { lines: kept, skipped: prepared.skipped };

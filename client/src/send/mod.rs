@@ -1,16 +1,20 @@
 //! The sender: takes requests from the pool, prepares them, brings them to the nodes, and settles their receipts.
 //!
-//! A thread for each node, so that one node's trouble does not hold up another; two lanes in each. `bell`, `lanes`,
-//! `courier` and `receipts` do the work, `plan` decides, `run` is what they share, `daemon` keeps them going.
+//! A thread for each node, so that one node's trouble does not hold up another; two lanes in each. `lanes` (with `parts` of
+//! what is long), `courier` and `receipts` do the work, `rounds` has it done in turns, `plan` decides, `run` and in it `spool`
+//! and `bell` are what they share, `daemon` keeps them going.
 
 mod bell;
 mod courier;
 pub mod daemon;
 mod lanes;
 mod outbox;
+mod parts;
 mod plan;
 mod receipts;
+mod rounds;
 mod run;
+mod spool;
 
 pub use outbox::BRANCH as QUEUE_BRANCH;
 pub use receipts::BRANCH as RECEIPTS_BRANCH;
@@ -24,8 +28,9 @@ use base::{Error, Exit, FileLock, Result, atomic};
 use modules::Lane;
 use queue::pool::{ClientPool, PoolFile};
 use queue::repository::Repository;
+use rounds::{Event, Rounds};
 use run::NodeRun;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 /// The lanes of each node.
@@ -111,7 +116,7 @@ fn refuse_strays(config: &ClientConfig, pool: &ClientPool) -> Result<()> {
 }
 
 fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result<Exit> {
-    let Some(run) = NodeRun::open(config, node, Arc::default())? else { return busy(config, node) };
+    let Some(run) = NodeRun::open(config, node, Arc::default(), false)? else { return busy(config, node) };
     if now {
         run.do_not_wait();
     }
@@ -124,29 +129,34 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
     }
     run.recover()?;
     std::thread::scope(|scope| {
-        let (sender, committed) = mpsc::channel::<()>();
-        let lanes: Vec<_> = LANES
-            .into_iter()
-            .map(|lane| {
-                let (sender, run) = (sender.clone(), &run);
-                scope.spawn(move || {
-                    lanes::work(run, lane, &|| {
-                        // A courier that stopped has nothing more to be told.
-                        let _ = sender.send(());
+        let (sender, events) = mpsc::channel();
+        let (run, rounds) = (&run, sender.clone());
+        // Lanes are waited for beside the rounds, which send what is ready and hear of parts meanwhile.
+        let lanes = scope.spawn(move || {
+            let stop = StopsRounds(sender.clone());
+            let lanes: Vec<_> = LANES
+                .into_iter()
+                .map(|lane| {
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        lanes::work(run, lane, &|| {
+                            // Whoever made the rounds and stopped has nothing more to be told.
+                            let _ = sender.send(Event::Committed);
+                        })
                     })
                 })
-            })
-            .collect();
-        drop(sender);
-        // What is ready goes at once; the channel closes when both lanes are done.
-        push(&run)?;
-        while committed.recv().is_ok() {
-            push(&run)?;
+                .collect();
+            let done: Vec<Result<()>> = lanes.into_iter().map(joined).collect();
+            drop(stop);
+            done.into_iter().collect::<Result<()>>()
+        });
+        let served = Rounds::new(run, &rounds).work(&events, &Mutex::default());
+        if served.is_err() {
+            // Lanes that wait for room wait for nothing now.
+            run.leave();
         }
-        for lane in lanes {
-            lane.join().unwrap_or_else(|_| Err(Error::failed("a thread has panicked; that is a mistake in this program")))?;
-        }
-        Ok::<_, Error>(())
+        joined(lanes).and(served)?;
+        push(run)
     })?;
     if run.is_due() && run.is_waiting()? {
         attempt(&run, receipts::collect(&run))?;
@@ -156,6 +166,19 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
     }
     run.outbox(|outbox| outbox.repository().tidy())?;
     Ok(run.exit())
+}
+
+/// The lanes are done, or panicked: then nothing more can come.
+struct StopsRounds(mpsc::Sender<Event>);
+
+impl Drop for StopsRounds {
+    fn drop(&mut self) {
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+fn joined(thread: std::thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|_| Err(Error::failed("a thread has panicked; that is a mistake in this program")))
 }
 
 /// Sends what is ready, if the node may be tried.

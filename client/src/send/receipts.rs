@@ -3,9 +3,10 @@
 //! Decides nothing about what is sent.
 
 use super::run::NodeRun;
+use super::spool::Trouble;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::trust;
-use base::{Error, RequestId, Result, Sha256, clock};
+use base::{Blake3, Error, RequestId, Result, Sha256, clock};
 use queue::pool::{PoolFile, State};
 use queue::receipt::{FILE_LIMIT, Outcome, Receipt};
 use queue::repository::{CommitFiles, Repository};
@@ -141,7 +142,7 @@ fn receipt_entries(commit: &CommitFiles) -> Vec<(RequestId, String)> {
 }
 
 fn is_in_process(run: &NodeRun, id: &RequestId) -> Result<bool> {
-    Ok(matches!(run.pool.find(id)?, Some((State::Process, file, _)) if file.node == run.node.name))
+    Ok(matches!(run.pool.find(&id.whole())?, Some((State::Process, file, _)) if file.node == run.node.name))
 }
 
 /// Settles one receipt that the pinned key has signed. True when a request has ended by it.
@@ -160,6 +161,9 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
         return Ok(false);
     };
     check(run, id, &receipt, &request)?;
+    if id.part().is_some() {
+        return settle_part(run, id, &receipt).map(|()| false);
+    }
     let waiting = match run.pool.find(id)? {
         Some((State::Finished, ..)) => return Ok(false),
         Some((_, file, _)) => Some(file),
@@ -167,6 +171,7 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
         None => None,
     };
     modules::settle(&run.config, &run.node, id, &receipt.dataset, &receipt)?;
+    run.spool.ring();
     let mut outcome = OutcomeFile::new(id, &receipt.dataset, &run.node.name, Ending::from(receipt.outcome));
     outcome.reason.clone_from(&receipt.reason);
     outcome.snapshot.clone_from(&receipt.snapshot);
@@ -175,7 +180,7 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
         // Nobody waits for it, and its time is long past.
         return Ok(false);
     };
-    let again = heal(run, &file, &receipt)?;
+    let again = if receipt.outcome == Outcome::Refused { heal(run, &file, &receipt.missing)? } else { None };
     run.end(&outcome)?;
     if let Some(again) = again {
         let packs = receipt.missing.len();
@@ -209,13 +214,27 @@ fn check(run: &NodeRun, id: &RequestId, receipt: &Receipt, request: &[u8]) -> Re
     Ok(())
 }
 
+/// A part was answered: what is stored makes room, and the lane that prepares the whole hears of it.
+fn settle_part(run: &NodeRun, part: &RequestId, receipt: &Receipt) -> Result<()> {
+    modules::settle(&run.config, &run.node, part, &receipt.dataset, receipt)?;
+    let answer = match receipt.outcome {
+        Outcome::Stored => Ok(()),
+        outcome => Err(Trouble::new(outcome.into(), receipt.reason.as_deref(), receipt.missing.clone())),
+    };
+    tracing::info!("{}: part {part} of {}: {}", run.node.name, receipt.dataset, receipt.outcome);
+    run.spool.answered(part, answer);
+    Ok(())
+}
+
 /// When the node lacks packs that we believed it to have, the dataset is sent again, once.
-fn heal(run: &NodeRun, file: &PoolFile, receipt: &Receipt) -> Result<Option<RequestId>> {
-    let lacks = receipt.outcome == Outcome::Refused && !receipt.missing.is_empty();
-    if !lacks || file.reason == base::Reason::Heal {
+///
+/// # Errors
+/// When the pool cannot be written.
+pub fn heal(run: &NodeRun, file: &PoolFile, missing: &[Blake3]) -> Result<Option<RequestId>> {
+    if missing.is_empty() || file.reason == base::Reason::Heal {
         return Ok(None);
     }
-    let again = PoolFile::new(&receipt.dataset, &run.node.name, &file.tags, base::Reason::Heal)?;
+    let again = PoolFile::new(&file.dataset()?, &run.node.name, &file.tags, base::Reason::Heal)?;
     Ok(Some(run.pool.submit(&again)?.id().clone()))
 }
 

@@ -4,6 +4,7 @@
 
 use super::bell::{Bell, lock};
 use super::outbox::Outbox;
+use super::spool::Spool;
 use crate::contact::Contact;
 use crate::history::History;
 use crate::ledger::Ledger;
@@ -45,6 +46,10 @@ pub struct NodeRun {
     pub signer: Signer,
     /// The way to the node.
     pub peer: Peer,
+    /// What waits for the node.
+    pub spool: Spool,
+    /// Whether this process goes on when everything is done.
+    goes_on: bool,
     outbox: Mutex<Outbox>,
     contact: Mutex<Contact>,
     history: Mutex<History>,
@@ -57,11 +62,12 @@ pub struct NodeRun {
 }
 
 impl NodeRun {
-    /// Takes the node's lock and opens everything; `None` when another process sends to this node.
+    /// Takes the node's lock and opens everything; `None` when another process sends to this node. `goes_on` says whether
+    /// this process does so when everything is done.
     ///
     /// # Errors
     /// When something of the state cannot be opened.
-    pub fn open(config: &Arc<ClientConfig>, node: &ClientNode, bell: Arc<Bell>) -> Result<Option<Self>> {
+    pub fn open(config: &Arc<ClientConfig>, node: &ClientNode, bell: Arc<Bell>, goes_on: bool) -> Result<Option<Self>> {
         let Some(held) = FileLock::try_now(&state::lock_path(config, &node.name))? else { return Ok(None) };
         sweep_unfinished(&config.export_path(&node.name))?;
         modules::sweep_staging(config)?;
@@ -82,6 +88,8 @@ impl NodeRun {
             contact: Mutex::new(Contact::load(config, &node.name)?),
             history: Mutex::new(History::load(config, &node.name)),
             peer: Peer::new(endpoint).map_err(|e| e.context(format!("the node {} cannot be used", node.name)))?,
+            spool: Spool::new(config.export_path(&node.name)),
+            goes_on,
             config: Arc::clone(config),
             node: node.clone(),
             bell,
@@ -104,6 +112,11 @@ impl NodeRun {
     /// Whether the node may be tried now.
     pub fn is_due(&self) -> bool {
         self.impatient.load(Ordering::Relaxed) || lock(&self.contact).is_due(clock::now())
+    }
+
+    /// Whether this is the daemon, which has time.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Tells the lanes to end, though the process goes on.
@@ -213,10 +226,41 @@ impl NodeRun {
         }
         for id in ids {
             if self.pool.find(&id)?.is_none() && self.outbox(|outbox| outbox.request_bytes(&id))?.is_none() {
-                modules::discard(&self.config, &self.node, &id)?;
+                modules::discard(&self.config, &self.node, &id, &[])?;
             }
         }
         Ok(())
+    }
+
+    /// The parts of the request `id` that were asked for and have no answer.
+    ///
+    /// # Errors
+    /// When queue or index cannot be read.
+    pub fn unanswered_parts(&self, id: &RequestId) -> Result<Vec<RequestId>> {
+        let mut parts = modules::pending_parts(&self.config, &self.node, id)?;
+        let asked = |part: &RequestId| self.outbox(|outbox| outbox.request_bytes(part)).map(|bytes| bytes.is_some());
+        let mut error = None;
+        parts.retain(|part| {
+            asked(part).unwrap_or_else(|e| {
+                error.get_or_insert(e);
+                true
+            })
+        });
+        error.map_or(Ok(parts), Err)
+    }
+
+    /// The number of the next part of the request `id`: one that no bytes were ever signed under.
+    ///
+    /// # Errors
+    /// When the queue cannot be read, or there have been too many.
+    pub fn next_part(&self, id: &RequestId) -> Result<u16> {
+        self.outbox(|outbox| {
+            let mut number = 1;
+            while outbox.request_bytes(&id.with_part(number)?)?.is_some() {
+                number += 1;
+            }
+            Ok(number)
+        })
     }
 
     /// The next request for `lane` that can be worked on, those that a crash left behind first.
@@ -276,7 +320,9 @@ impl NodeRun {
     /// # Errors
     /// With the path.
     pub fn end_here(&self, outcome: &OutcomeFile) -> Result<()> {
-        modules::discard(&self.config, &self.node, &outcome.id)?;
+        // What the node was asked to fetch stays until it has answered: the next try need not send that again.
+        let parts = self.unanswered_parts(&outcome.id)?;
+        modules::discard(&self.config, &self.node, &outcome.id, &parts)?;
         self.end(outcome)
     }
 

@@ -42,6 +42,8 @@ mod mariadb;
 #[cfg(test)]
 mod modules;
 #[cfg(test)]
+mod parts;
+#[cfg(test)]
 mod postgres;
 mod postgres_access;
 mod postgres_whole;

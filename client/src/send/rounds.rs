@@ -1,0 +1,161 @@
+//! Rounds: sends what is ready, holds a wait for the node's answers open, and settles them. The daemon makes them for ever, a
+//! `send` as long as its lanes prepare.
+//!
+//! Prepares nothing, and knows nothing of what requests ask for.
+
+use super::run::NodeRun;
+use super::{attempt, courier, push, receipts};
+use base::{Error, Result, clock};
+use std::io::Read;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+use transport::Stream;
+
+/// How often everything is looked at, whether something woke us or not.
+pub const SWEEP: Duration = Duration::from_secs(60);
+
+/// A commit id for "none", as the gate expects it.
+const NOTHING: &str = "0000000000000000000000000000000000000000";
+
+/// What wakes whoever makes the rounds.
+pub enum Event {
+    /// A lane has committed a request.
+    Committed,
+    /// The node says that there are receipts, or the wait for them broke off; which wait it was.
+    Receipts(u64, Result<()>),
+    /// It is time to stop.
+    Stop,
+}
+
+/// Brings requests to the node and waits for its answers.
+pub struct Rounds<'a> {
+    run: &'a NodeRun,
+    sender: &'a Sender<Event>,
+    listener: Option<Stream>,
+    /// How many waits were begun; what an older one says does not count.
+    waits: u64,
+    want_receipts: bool,
+}
+
+impl<'a> Rounds<'a> {
+    /// For the node of `run`; waits for answers tell `sender` of them.
+    pub fn new(run: &'a NodeRun, sender: &'a Sender<Event>) -> Self {
+        Self { run, sender, listener: None, waits: 0, want_receipts: true }
+    }
+
+    /// Makes rounds until [`Event::Stop`] comes, or a lane leaves its `failure`.
+    ///
+    /// # Errors
+    /// With that failure, or when something of our own cannot be used.
+    pub fn work(mut self, events: &Receiver<Event>, failure: &Mutex<Option<Error>>) -> Result<()> {
+        let run = self.run;
+        let mut swept = Instant::now();
+        loop {
+            if let Some(error) = super::bell::lock(failure).take() {
+                return Err(error);
+            }
+            if run.is_due() {
+                self.round()?;
+            } else {
+                self.listener = None;
+            }
+            let mut event = events.recv_timeout(self.pause(swept));
+            loop {
+                match event {
+                    Ok(Event::Stop) => return Ok(()),
+                    Ok(Event::Committed) => {}
+                    Ok(Event::Receipts(wait, told)) => {
+                        if wait == self.waits && self.listener.take().is_some() {
+                            self.want_receipts = true;
+                            attempt(run, told)?;
+                        }
+                    }
+                    Err(_) => break,
+                }
+                event = events.try_recv().map_err(|_| RecvTimeoutError::Timeout);
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.want_receipts = true;
+                // A `send` tries each request once.
+                if run.goes_on() {
+                    run.recover()?;
+                    run.bell.ring();
+                }
+            }
+        }
+    }
+
+    /// Sends what is ready, settles what was answered, and holds a wait open for what is not.
+    fn round(&mut self) -> Result<()> {
+        let run = self.run;
+        if !run.knows_queue()? {
+            if !run.goes_on() {
+                return Ok(());
+            }
+            if attempt(run, courier::restore_queue(run))?.is_none() {
+                return Ok(());
+            }
+            run.recover()?;
+            run.bell.ring();
+        }
+        push(run)?;
+        if !run.is_due() || !self.expects()? {
+            self.listener = None;
+            return Ok(());
+        }
+        if std::mem::take(&mut self.want_receipts) {
+            if let Some(ended) = attempt(run, receipts::collect(run))?
+                && ended > 0
+            {
+                // What was in process no longer keeps back what waits for the same dataset.
+                run.bell.ring();
+            }
+            if !self.expects()? {
+                self.listener = None;
+                return Ok(());
+            }
+        }
+        if self.listener.is_none() && run.is_due() {
+            self.listen()?;
+        }
+        Ok(())
+    }
+
+    /// Whether an answer is worth waiting for: a `send` leaves what has nobody waiting for it to the next one.
+    fn expects(&self) -> Result<bool> {
+        if self.run.goes_on() { self.run.is_waiting() } else { Ok(self.run.spool.awaits_answers()) }
+    }
+
+    /// Lets the node tell us when there is a new receipt.
+    fn listen(&mut self) -> Result<()> {
+        let tip = receipts::tip(self.run)?;
+        let verb = format!("receipts-wait {}", tip.as_deref().unwrap_or(NOTHING));
+        let Some(mut stream) = attempt(self.run, self.run.peer.stream(&verb))? else { return Ok(()) };
+        let Some(mut stdout) = stream.stdout.take() else { return Ok(()) };
+        self.waits += 1;
+        let (sender, wait) = (self.sender.clone(), self.waits);
+        let node = self.run.node.name.clone();
+        std::thread::spawn(move || {
+            let mut line = Vec::new();
+            let told = match stdout.by_ref().take(1024).read_to_end(&mut line) {
+                Ok(0) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke"))),
+                Ok(_) => Ok(()),
+                Err(error) => Err(Error::not_now(format!("the connection to {node}, kept to hear of receipts, broke")).because(error)),
+            };
+            tracing::debug!("{node}: told of receipts");
+            // Nobody listens any more when the daemon stops.
+            let _ = sender.send(Event::Receipts(wait, told));
+        });
+        self.listener = Some(stream);
+        Ok(())
+    }
+
+    /// How long there is nothing to do, unless something wakes us.
+    fn pause(&self, swept: Instant) -> Duration {
+        let sweep = SWEEP.saturating_sub(swept.elapsed());
+        let next = self.run.contact().next_try.map(|next| next.duration_since(clock::now()).unsigned_abs() + Duration::from_millis(500));
+        next.map_or(sweep, |next| next.min(sweep))
+    }
+}
