@@ -42,20 +42,49 @@ pub fn append(frame: &mut Vec<u8>, at: Member, chunk: &[u8]) -> Result<()> {
 /// With what is wrong in it.
 pub fn members(frame: &[u8], run: RunId, number: u32) -> Result<Vec<Range<usize>>> {
     let wrong = |why: &str| Error::failed(format!("frame {run}/{number} is wrong: {why}"));
+    let mut found = Vec::new();
+    each_member(frame, &wrong, &mut |name, place| {
+        let n = u32::try_from(found.len()).map_err(|_| wrong("it has too many members"))?;
+        if name != (Member { run, frame: number, n }).to_string().as_bytes() {
+            return Err(wrong("a member has another name than its place"));
+        }
+        found.push(place);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// As [`members`], of a frame of a repair: members of any frames, in any order, under the names that they say.
+///
+/// # Errors
+/// As [`members`].
+pub fn named_members(frame: &[u8]) -> Result<Vec<(Member, Range<usize>)>> {
+    let wrong = |why: &str| Error::failed(format!("a frame of a repair is wrong: {why}"));
+    let mut found = Vec::new();
+    each_member(frame, &wrong, &mut |name, place| {
+        let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+        found.push((name.ok_or_else(|| wrong("a member's name is no place of a chunk"))?, place));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Is given a member's name and the place of its bytes.
+type Each<'a> = &'a mut dyn FnMut(&[u8], Range<usize>) -> Result<()>;
+
+fn each_member(frame: &[u8], wrong: &dyn Fn(&str) -> Error, each: Each<'_>) -> Result<()> {
     if frame.len() > limits::FRAME {
         return Err(wrong("it is longer than 8 MiB"));
     }
-    let mut found = Vec::new();
+    if frame.is_empty() {
+        return Err(wrong("it is empty"));
+    }
     let mut offset = 0;
     while offset < frame.len() {
         let block: &[u8; BLOCK] =
             frame.get(offset..offset + BLOCK).and_then(|b| b.try_into().ok()).ok_or_else(|| wrong("it is cut off"))?;
         let mut header = tar::Header::new_old();
         header.as_mut_bytes().copy_from_slice(block);
-        let n = u32::try_from(found.len()).map_err(|_| wrong("it has too many members"))?;
-        if header.path_bytes().as_ref() != (Member { run, frame: number, n }).to_string().as_bytes() {
-            return Err(wrong("a member has another name than its place"));
-        }
         let size = header.entry_size().ok().and_then(|size| usize::try_from(size).ok()).filter(|size| (1..=limits::CHUNK).contains(size));
         let size = size.ok_or_else(|| wrong("a chunk is empty or longer than 2 MiB"))?;
         if !header.entry_type().is_file() {
@@ -66,9 +95,9 @@ pub fn members(frame: &[u8], run: RunId, number: u32) -> Result<Vec<Range<usize>
         if offset > frame.len() {
             return Err(wrong("it is cut off"));
         }
-        found.push(start..start + size);
+        each(&header.path_bytes(), start..start + size)?;
     }
-    if found.is_empty() { Err(wrong("it is empty")) } else { Ok(found) }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -48,6 +48,14 @@ pub trait PackSource: Send + Sync {
         let _ = recipient;
         Ok(Vec::new())
     }
+
+    /// The public parts of manifests that claim to repair lost packs, the newest first; they are not trusted.
+    ///
+    /// # Errors
+    /// When the place cannot be reached.
+    fn repairs(&self) -> Result<Vec<manifest::Public>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What readers accept at most. Nothing is allocated by a length that somebody else chose beyond these.

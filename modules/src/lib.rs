@@ -22,6 +22,7 @@ mod testing;
 pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
 pub use archived::sweep_staging;
 pub use git::mirror_name;
+pub use git::upkeep::{check_repository, keep_mirror, mark_damaged, mark_whole, mirrored, mirrors};
 pub use look::{Fate, Look, LookContext, Seen};
 pub use settle::{discard, discard_part, pending_parts, settle};
 pub use table::{Module, check_settings, client_module, names, restoring_module, server_module};

@@ -9,14 +9,17 @@ use crate::poll::alarms::{self, Alarm};
 use crate::poll::client::{Last, read_last, read_retry};
 use crate::poll::retry::Retry;
 use crate::poll::serve_lanes;
-use base::{Result, clock};
+use crate::scrub::{self, damage};
+use base::{Name, Result, clock};
 use jiff::{SignedDuration, Timestamp};
 use mail::{Trouble, Wrong};
 use std::collections::BTreeMap;
 
-/// What the node's own things begin with, and the alarms of a client; neither can be a client's name.
+/// What the node's own things begin with, and the alarms of a client; none can be a client's name.
 const OWN: &str = "this node: ";
 const ALARMS: &str = "alarms of ";
+/// What damage of a client's data begins with.
+const DAMAGE: &str = "damage of ";
 
 /// Tells what has changed. Trouble with it is told, and stops nothing.
 pub fn tell(node: &Node) {
@@ -45,6 +48,7 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
     for (name, grant) in clients {
         let folder = node.config.client_path(name);
         of_alarms(name.as_str(), &alarms::all(&folder), &mut wrong);
+        of_damage(node, name, &mut wrong);
         let last = read_last(&folder);
         if last.received.is_none() {
             unknown.push(format!("{name}:"));
@@ -57,7 +61,7 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
         }
     }
     let known = |thing: &str| {
-        let client = thing.strip_prefix(ALARMS).unwrap_or(thing);
+        let client = thing.strip_prefix(ALARMS).or_else(|| thing.strip_prefix(DAMAGE)).unwrap_or(thing);
         let client = client.split_once(':').map_or(client, |(client, _)| client);
         thing.starts_with(OWN)
             || (clients.keys().any(|name| name.as_str() == client) && !unknown.iter().any(|start| thing.starts_with(start)))
@@ -72,6 +76,17 @@ fn of_alarms(client: &str, alarms: &[Alarm], wrong: &mut Wrong) {
     if let Some(alarm) = alarms.first() {
         let trouble = Trouble { since: alarm.first, what: "were raised".into(), why: alarm.words.clone() };
         wrong.things.insert(format!("{ALARMS}{client}"), trouble);
+    }
+}
+
+/// All damage of a client's data is one thing: one mail says that a disk goes bad.
+fn of_damage(node: &Node, client: &Name, wrong: &mut Wrong) {
+    let (damage, claims) = (damage::load(&node.config.client_path(client)).entries, scrub::claims(node, client));
+    let open: Vec<_> = damage.iter().filter(|entry| claims.of(entry).is_none()).collect();
+    if let Some(first) = open.first() {
+        let more = if open.len() > 1 { format!("; and {} more", open.len() - 1) } else { String::new() };
+        let trouble = Trouble { since: first.first, what: "was found".into(), why: format!("{}{more}", first.line(client)) };
+        wrong.things.insert(format!("{DAMAGE}{client}"), trouble);
     }
 }
 

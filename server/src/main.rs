@@ -10,6 +10,7 @@ mod logging;
 mod node;
 mod output;
 mod poll;
+mod scrub;
 mod state;
 mod verify;
 
@@ -43,6 +44,7 @@ enum Command {
     Keys(commands::keys::Args),
     Log(commands::log::Args),
     AdminRecover(commands::admin_recover::Args),
+    Scrub(commands::scrub::Args),
     Config(commands::config::Args),
 }
 
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Keys(args) => commands::keys::run(args, config),
         Command::Log(args) => commands::log::run(args, config),
         Command::AdminRecover(args) => commands::admin_recover::run(args, config),
+        Command::Scrub(args) => commands::scrub::run(args, config),
         Command::Config(args) => commands::config::run(args, config),
     };
     output::finish(result).into()

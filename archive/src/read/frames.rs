@@ -3,6 +3,7 @@
 //! Does not know what the chunks in them are for.
 
 use super::pack::{OpenPack, decompressor};
+use super::repair::Repairs;
 use super::window::Span;
 use crate::PackSource;
 use crate::epoch::EpochKey;
@@ -29,7 +30,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// The `n`-th chunk, if there is one.
     pub(crate) fn chunk(&self, n: u32) -> Option<&[u8]> {
-        self.members.get(n as usize).map(|range| &self.bytes[range.clone()])
+        self.members.get(n as usize).filter(|range| !range.is_empty()).map(|range| &self.bytes[range.clone()])
     }
 }
 
@@ -47,6 +48,7 @@ pub(crate) struct Frames {
     kept: Mutex<Vec<(Place, Arc<Frame>)>>,
     /// Decompressors that nobody uses now.
     idle: Mutex<Vec<zstd::bulk::Decompressor<'static>>>,
+    repairs: Repairs,
 }
 
 #[derive(Default)]
@@ -58,9 +60,11 @@ struct Open {
 
 /// The encrypted bytes of some frames.
 #[derive(Clone)]
-pub(crate) struct Fetched {
-    pack: Arc<OpenPack>,
-    span: Span,
+pub(crate) enum Fetched {
+    /// They are here.
+    Here { pack: Arc<OpenPack>, span: Span },
+    /// Their pack cannot be read, for this reason; but somebody claims to have brought again what was in it.
+    Lost(String),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,7 +77,8 @@ impl Frames {
         let mut spans: Vec<_> = packs.iter().enumerate().map(|(index, (_, sealed))| (sealed.run, sealed.first, index)).collect();
         spans.sort_unstable();
         let idle = Mutex::new(vec![decompressor()?]);
-        Ok(Self { source, key, packs, spans, open: Mutex::default(), kept: Mutex::default(), idle })
+        let repairs = Repairs::new(Arc::clone(&source), key.clone());
+        Ok(Self { source, key, packs, spans, open: Mutex::default(), kept: Mutex::default(), idle, repairs })
     }
 
     /// The packs in the manifest's order, with what each holds.
@@ -126,8 +131,12 @@ impl Frames {
         let place = |number: u32| usize::try_from(number - sealed.first).unwrap_or(usize::MAX);
         let fetched = self.pack(index).and_then(|pack| {
             let span = pack.fetch(place(frames.start)..place(frames.end))?;
-            Ok(Fetched { pack, span })
+            Ok(Fetched::Here { pack, span })
         });
+        let fetched = match fetched {
+            Err(error) if error.kind() != Kind::NotNow && self.repairs.claimed(&name.digest)? => Ok(Fetched::Lost(error.one_line())),
+            other => other,
+        };
         fetched.map_err(|error| error.context(format!("pack {} cannot be used", name.digest)))
     }
 
@@ -142,13 +151,32 @@ impl Frames {
         let (index, number) = place;
         let (name, sealed) = self.pack_at(index)?;
         let decoded = || {
+            let (pack, span) = match fetched {
+                Fetched::Here { pack, span } => (pack, span),
+                Fetched::Lost(why) => return Err(Error::failed(why.clone())),
+            };
             let mut tool = lock(&self.idle).pop().map_or_else(decompressor, Ok)?;
-            let bytes = fetched.pack.frame((number - sealed.first) as usize, &fetched.span, &self.key, &mut tool)?;
+            let bytes = pack.frame((number - sealed.first) as usize, span, &self.key, &mut tool)?;
             lock(&self.idle).push(tool);
             let members = members(&bytes, sealed.run, number)?;
             Ok(Arc::new(Frame { bytes, members }))
         };
-        decoded().map_err(|error: Error| error.context(format!("pack {} cannot be used", name.digest)))
+        let mended = |error: Error| match error.kind() {
+            Kind::NotNow => Err(error),
+            _ => match self.repairs.frame(&name.digest, sealed.run, number)? {
+                Some((bytes, members)) => Ok(Arc::new(Frame { bytes, members })),
+                None => Err(error),
+            },
+        };
+        decoded().or_else(mended).map_err(|error: Error| error.context(format!("pack {} cannot be used", name.digest)))
+    }
+
+    /// Whether somebody claims to have brought again what was in a pack.
+    ///
+    /// # Errors
+    /// Of kind not-now when the source cannot be reached for now.
+    pub(crate) fn repair_claimed(&self, pack: &base::Blake3) -> Result<bool> {
+        self.repairs.claimed(pack)
     }
 
     /// A pack, opened. Who asks meanwhile waits: none is opened twice.

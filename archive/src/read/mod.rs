@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod layout;
 pub(crate) mod order;
 pub(crate) mod pack;
+pub(crate) mod repair;
 mod schedule;
 pub(crate) mod threads;
 mod window;

@@ -121,7 +121,11 @@ impl Store {
             let mut fine = true;
             if let Some(digest) = name.strip_prefix("pack/").and_then(Blake3::from_hex) {
                 match look(layout, &digest, spec.monitor, &mut report.bytes) {
-                    Look::Whole => report.packs += 1,
+                    Look::Whole => {
+                        report.packs += 1;
+                        // It came back: what was set aside is of no more use.
+                        atomic::remove(&layout.damaged(&digest))?;
+                    }
                     // Pruned since it was listed, or told as missing below.
                     Look::Gone => {}
                     Look::Damaged(why) => {

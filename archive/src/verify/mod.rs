@@ -52,6 +52,8 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
     /// The files that are damaged, by their paths; at most 10,000.
     pub damaged: Vec<String>,
+    /// Packs that are lost, and of which repairs were read.
+    pub repaired: Vec<Blake3>,
 }
 
 /// Reads a whole snapshot.
@@ -113,7 +115,13 @@ pub fn verify(reader: &SnapshotReader, spec: VerifySpec<'_>) -> Result<VerifyRep
         let all: Vec<_> = reader.public().packs.iter().copied().filter(|pack| is_drawn(drawn, &pack.digest)).collect();
         monitor.task("verifying ciphertext", None);
         for (digest, why) in packs.check(&all, monitor)? {
-            problems.add(&Error::failed(format!("pack {digest} is damaged or missing: {why}")));
+            // What of it this snapshot needs was read from the repairs above, each file against its own digest.
+            if reader.frames().repair_claimed(&digest)? {
+                monitor.note(&format!("pack {digest} is lost; what could be brought again of it was read from repairs"));
+                report.repaired.push(digest);
+            } else {
+                problems.add(&Error::failed(format!("pack {digest} is damaged or missing: {why}")));
+            }
         }
     }
     report.problems = problems.finish();

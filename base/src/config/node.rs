@@ -2,7 +2,7 @@
 
 use super::MailConfig;
 use crate::error::{Error, Result};
-use crate::{ByteSize, Name, Span};
+use crate::{ByteSize, DayTime, Name, Span};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -32,10 +32,32 @@ pub struct NodeConfig {
     pub fetch_time: Span,
     /// How much room must be left where `data` lies for a fetch to begin. Default: none.
     pub keep_free: Option<ByteSize>,
+    /// Reading again what is kept, a share a day. Default: only by hand.
+    pub scrub: Option<ScrubConfig>,
     /// Mails to the node's administrators. Default: none are sent.
     pub mail: Option<MailConfig>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
     pub runtime: Option<PathBuf>,
+}
+
+/// When the node reads again what it keeps, and how much of it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubConfig {
+    /// The time of day, the node's own.
+    pub at: DayTime,
+    /// The share of each day, in percent. Default 4, so that everything is read within 25 days.
+    #[serde(default = "default_percent")]
+    pub percent: f64,
+}
+
+impl ScrubConfig {
+    /// The share that is read where nothing else is said, in percent.
+    pub const PERCENT: f64 = 4.0;
+}
+
+fn default_percent() -> f64 {
+    ScrubConfig::PERCENT
 }
 
 fn default_workers() -> u16 {
@@ -65,6 +87,9 @@ impl NodeConfig {
             }
         }
         self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
+        if self.scrub.as_ref().is_some_and(|scrub| !(scrub.percent > 0.0 && scrub.percent <= 100.0)) {
+            return Err(Error::usage("scrub.percent must be above 0 and at most 100"));
+        }
         if self.workers == 0 || self.workers > 64 {
             return Err(Error::usage("workers must be 1 to 64"));
         }

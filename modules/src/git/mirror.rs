@@ -185,11 +185,14 @@ impl Mirror {
     }
 
     /// A new repository at `path` that sees this mirror's objects, and whose fetches begin with what its branches and
-    /// tags have.
-    pub fn staging(&self, path: &Path) -> Result<()> {
+    /// tags have; or, `alone`, one that sees nothing.
+    pub fn staging(&self, path: &Path, alone: bool) -> Result<()> {
         atomic::remove_tree(path)?;
         atomic::make_folder(path.parent().unwrap_or(path), 0o750)?;
         init(path)?;
+        if alone {
+            return Ok(());
+        }
         let objects = self.path.join("objects");
         atomic::make_folder(&path.join("objects/info"), 0o750)?;
         atomic::write(&path.join("objects/info/alternates"), &[objects.as_os_str().as_encoded_bytes(), b"\n"].concat(), 0o640)?;
@@ -198,8 +201,9 @@ impl Mirror {
         process::run_ok(set, 65_536, self.time).map(|_| ())
     }
 
-    /// Moves the packs of a staging repository in, and gives their size.
-    pub fn adopt(&self, staging: &Path) -> Result<u64> {
+    /// Moves the packs of a staging repository in, and gives their size. With `replace`, also where a pack of that name is:
+    /// it may be damaged.
+    pub fn adopt(&self, staging: &Path, replace: bool) -> Result<u64> {
         let from = staging.join("objects/pack");
         let to = self.path.join("objects/pack");
         let mut names = Vec::new();
@@ -215,7 +219,7 @@ impl Mirror {
         for name in &names {
             let (from, to) = (from.join(name), to.join(name));
             // Packs are named by what they hold: one that is here is the same.
-            if !to.exists() {
+            if replace || !to.exists() {
                 size += from.metadata().at("look at", &from)?.len();
                 std::fs::rename(&from, &to).at("rename to", &to)?;
             }

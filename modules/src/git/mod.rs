@@ -12,6 +12,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod unseal;
+pub(crate) mod upkeep;
 
 pub(crate) use client::CLIENT;
 pub(crate) use mirror::mirrors_size;

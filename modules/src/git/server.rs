@@ -5,7 +5,7 @@
 use super::mirror::{Mirror, mirrors_size, packs_size};
 use super::plan::{moves, plan, plan_aside};
 use super::refs::RefList;
-use super::{LIST_LIMIT, mirror_name};
+use super::{LIST_LIMIT, mirror_name, upkeep};
 use crate::{Fetched, Lane, ServerContext, ServerModule, archived};
 use archive::store::{Content, Quota, Stats};
 use base::{Claim, Error, Kind, Payload, Result, Sha256, atomic};
@@ -106,7 +106,9 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
     let elsewhere = mirrors_size(context.mirrors)?;
     let ids = list.ids();
     let (mut fetched, mut grown) = (0, 0);
-    if mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
+    // A damaged mirror shows its source nothing that it has, so that everything comes anew.
+    let anew = upkeep::wants_all(&path);
+    if anew || mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
         let room = context
             .quota
             .map(|quota| Ok::<_, Error>(quota.saturating_sub(elsewhere.saturating_add(context.store.bytes_used()?))))
@@ -115,7 +117,7 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
             return refused("over quota: nothing more of this client is taken in");
         }
         let staging = context.store.incoming(&claim.id).join("git");
-        mirror.staging(&staging)?;
+        mirror.staging(&staging, anew)?;
         // Refs of ours alone, numbered: no name that a client chose takes part.
         let refspecs: Vec<String> = ids.iter().enumerate().map(|(n, id)| format!("{id}:refs/nightsafe/incoming/{n}")).collect();
         let options = GitFetch { time: left(), file_limit: room, fsck: true };
@@ -131,9 +133,12 @@ pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim
         if room.is_some_and(|room| fetched > room) {
             return refused(format!("over quota: the repository needs {fetched} bytes more than are left"));
         }
-        grown = mirror.adopt(&staging)?;
+        grown = mirror.adopt(&staging, anew)?;
         atomic::remove_tree(&staging)?;
         context.monitor.bytes(fetched);
+    }
+    if anew && let Err(error) = upkeep::mend(&path, context.time) {
+        context.monitor.problem(&error.context(format!("the mirror of {} is still damaged", claim.dataset)));
     }
     if let Some(reason) = unfit(&mirror, &list, &ids)? {
         return refused(reason);

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod log;
 pub mod poll;
 pub mod restorer;
+pub mod scrub;
 pub mod snapshots;
 pub mod status;
 pub mod watch;

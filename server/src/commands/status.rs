@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::output;
 use crate::poll::alarms::{self, Alarm};
 use crate::poll::client::{read_last, read_retry};
+use crate::scrub::{self, damage};
 use archive::store::Store;
 use base::{ByteSize, Exit, Monitor, Name, RequestId, Result, Silent, clock};
 use jiff::Timestamp;
@@ -46,6 +47,19 @@ struct Standing {
     trouble: Vec<Trouble>,
     retries: Vec<Retry>,
     alarms: Vec<Alarm>,
+    damage: Vec<Damage>,
+}
+
+#[derive(Debug, Serialize)]
+struct Damage {
+    what: String,
+    why: String,
+    since: Timestamp,
+    datasets: Vec<String>,
+    snapshots: usize,
+    repair_claimed: Option<String>,
+    #[serde(skip)]
+    line: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -142,7 +156,24 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
             .map(|(what, wait)| Retry { what, failures: wait.failures, since: wait.since, next: wait.next, words: wait.words })
             .collect(),
         alarms: alarms::all(&folder),
+        damage: damage_of(node, name),
     })
+}
+
+/// What the scrub found, until it is over.
+fn damage_of(node: &Node, client: &Name) -> Vec<Damage> {
+    let claims = scrub::claims(node, client);
+    let entries = damage::load(&node.config.client_path(client)).entries;
+    let shown = |entry: damage::Entry| Damage {
+        line: entry.line(client),
+        what: entry.what.to_string(),
+        since: entry.first,
+        datasets: entry.datasets.iter().map(ToString::to_string).collect(),
+        snapshots: entry.touched,
+        repair_claimed: claims.of(&entry).map(ToString::to_string),
+        why: entry.why,
+    };
+    entries.into_iter().map(shown).collect()
 }
 
 /// The newest snapshot of each dataset, by order of acceptance.
@@ -250,5 +281,9 @@ fn wrong(standing: &Standing) -> Vec<String> {
         .alarms
         .iter()
         .map(|a| format!("{name}: ALARM {} ago ({} times since {}): {}", clock::ago(a.last), a.times, a.first, a.words));
-    trouble.chain(retries).chain(alarms).collect()
+    let damage = standing.damage.iter().map(|d| match &d.repair_claimed {
+        Some(by) => format!("{}; repair claimed by {by}: nightsafe verify with a key says what is whole", d.line),
+        None => format!("{}, for {}", d.line, clock::ago(d.since)),
+    });
+    trouble.chain(retries).chain(alarms).chain(damage).collect()
 }

@@ -27,7 +27,8 @@ pub struct Job {
 }
 
 /// The jobs, in the order in which they run when several are due.
-pub const JOBS: &[Job] = &[];
+pub const JOBS: &[Job] =
+    &[Job { name: "scrub", at: |config| config.scrub.as_ref().map(|scrub| scrub.at), run: crate::scrub::by_the_clock }];
 
 /// When each job ran last. Losing it costs a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

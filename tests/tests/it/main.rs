@@ -56,6 +56,7 @@ mod recovery;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod scrub;
 mod sealed;
 #[cfg(test)]
 mod sqlite;
