@@ -10,9 +10,17 @@ pub fn now() -> Timestamp {
 
 /// How long ago `then` was, in the largest fitting unit, as in "3 h" or "2 d"; "0 s" for the future.
 pub fn ago(then: Timestamp) -> String {
-    let seconds = now().as_second().saturating_sub(then.as_second()).max(0);
-    match seconds {
-        0..=119 => format!("{seconds} s"),
+    in_words(now().as_second().saturating_sub(then.as_second()))
+}
+
+/// How long it is until `then`, in the same words; "0 s" for the past.
+pub fn until(then: Timestamp) -> String {
+    in_words(then.as_second().saturating_sub(now().as_second()))
+}
+
+fn in_words(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         7200..=172_799 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),

@@ -15,6 +15,14 @@ use std::fmt;
 pub struct DayTime(Time);
 
 impl DayTime {
+    /// A time that the program itself names: hours 0 to 23, minutes 0 to 59.
+    ///
+    /// # Panics
+    /// Where they are not, when it is compiled.
+    pub const fn at(hours: i8, minutes: i8) -> Self {
+        Self(Time::constant(hours, minutes, 0, 0))
+    }
+
     /// The last moment up to and with `now` at which it was this time of day in `zone`. A time that a clock change
     /// leaves out is as much later as the clock was moved; one that comes twice counts the first time.
     pub fn last(&self, now: Timestamp, zone: &TimeZone) -> Timestamp {

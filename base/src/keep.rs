@@ -245,8 +245,9 @@ impl FromStr for Keep {
                     continue;
                 }
                 _ => {
-                    return Err(Error::usage(format!("{word:?} is no rule, or stands there twice"))
-                        .hint("The rules are last, hourly, daily, weekly, monthly, yearly and within."));
+                    return Err(Error::usage(format!(
+                        "{word:?} is none of last, hourly, daily, weekly, monthly, yearly and within, or stands there twice"
+                    )));
                 }
             };
             let count = value.parse().map_err(|_| Error::usage(format!("{word} must be a number from 1 to {MOST}, not {value:?}")))?;

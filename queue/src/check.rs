@@ -286,6 +286,15 @@ fn prove_commit<'a>(commit: &'a CommitFiles, signer: &Name, keys: &[PublicKey]) 
     Ok(proven)
 }
 
+/// Whether a commit is what its id says, fit to be shown, and signed by one of `signer`'s `keys`; what it holds is not
+/// looked at.
+///
+/// # Errors
+/// Of kind refused when it is not.
+pub fn check_signed(commit: &CommitFiles, signer: &Name, keys: &[PublicKey]) -> Result<()> {
+    prove_commit(commit, signer, keys).map(drop)
+}
+
 /// The receipts of one commit of a receipts branch, signed by one of the node's `keys`. Notices (`NT<id>.toml`), which
 /// a later release carries, are passed over.
 ///

@@ -20,7 +20,7 @@ pub fn of_requests(requests: &[Request]) -> String {
             requests.iter().map(|r| format!("{} ({}, by {}), request {}", what(r), reason_word(r.reason), r.by, r.id)).collect(),
         ),
     };
-    message(&subject, &body)
+    text(&subject, &body)
 }
 
 /// What is to be backed up, in words.
@@ -51,7 +51,7 @@ pub fn of_notice(notice: &Notice) -> String {
     let mut lines = vec![format!("notice {}", notice.id), notice.reason.clone()];
     lines.extend(datasets.iter().map(|dataset| format!("dataset {dataset}")));
     lines.extend(packs.iter().map(|pack| format!("lost {pack}")));
-    message(&format!("{node} asks {client} to mend damage of {} datasets", datasets.len()), &lines)
+    text(&format!("{node} asks {client} to mend damage of {} datasets", datasets.len()), &lines)
 }
 
 /// The message of a commit that carries `receipts` of one node for one client.
@@ -64,7 +64,7 @@ pub fn of_receipts(receipts: &[Receipt]) -> String {
             receipts.iter().map(|r| format!("{}, request {}", receipt_line(r), r.id)).collect(),
         ),
     };
-    message(&subject, &body)
+    text(&subject, &body)
 }
 
 fn receipt_line(receipt: &Receipt) -> String {
@@ -101,7 +101,7 @@ fn receipt_lines(receipt: &Receipt) -> Vec<String> {
 }
 
 /// Subject and body with every line printable; a message that grows too long is cut, as it says nothing of its own.
-fn message(subject: &str, body: &[String]) -> String {
+pub fn text(subject: &str, body: &[String]) -> String {
     const LIMIT: usize = 16 * 1024;
     let mut out = base::text::printable(subject);
     out.push('\n');

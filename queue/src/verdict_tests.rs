@@ -17,6 +17,9 @@ fn client(paused: bool) -> ClientGrant {
         quota: None,
         default_quota: true,
         part_ttl: None,
+        keep: None,
+        expect: None,
+        keep_for: Vec::new(),
         paused,
     }
 }

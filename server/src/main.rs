@@ -4,12 +4,14 @@
 
 mod access;
 mod alerts;
+mod audit;
 mod commands;
 mod keys;
 mod logging;
 mod node;
 mod output;
 mod poll;
+mod prune;
 mod scrub;
 mod state;
 mod verify;
@@ -41,6 +43,10 @@ enum Command {
     Watch(commands::watch::Args),
     Status(commands::status::Args),
     Snapshots(commands::snapshots::Args),
+    Prune(commands::prune::Args),
+    Hold(commands::hold::Hold),
+    Unhold(commands::hold::Unhold),
+    Forget(commands::forget::Args),
     Keys(commands::keys::Args),
     Log(commands::log::Args),
     AdminRecover(commands::admin_recover::Args),
@@ -64,6 +70,10 @@ fn main() -> ExitCode {
         Command::Watch(args) => commands::watch::run(args, config),
         Command::Status(args) => commands::status::run(args, config),
         Command::Snapshots(args) => commands::snapshots::run(args, config),
+        Command::Prune(args) => commands::prune::run(args, config),
+        Command::Hold(args) => commands::hold::hold(args, config),
+        Command::Unhold(args) => commands::hold::unhold(args, config),
+        Command::Forget(args) => commands::forget::run(args, config),
         Command::Keys(args) => commands::keys::run(args, config),
         Command::Log(args) => commands::log::run(args, config),
         Command::AdminRecover(args) => commands::admin_recover::run(args, config),

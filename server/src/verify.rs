@@ -1,4 +1,4 @@
-//! Proving the signed history that this node keeps: access list, requests, receipts, from the first commit to the last.
+//! Proving the signed history that this node keeps: access list, its own log, requests, receipts, from the first commit to the last.
 //!
 //! Says what does not hold; changes nothing. Contents of archives are no part of it.
 
@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::poll::{LOG_BRANCH, RECEIPTS_BRANCH, signers_path};
 use crate::{access, output};
 use base::{Kind, Name, Result};
-use queue::check::{Verdict, check_receipts, judge_commit};
+use queue::check::{Verdict, check_receipts, check_signed, judge_commit};
 use queue::{AllowedSigners, Repository, Signer};
 
 /// What was looked at, and what does not hold.
@@ -18,7 +18,7 @@ pub struct Findings {
     pub problems: Vec<String>,
 }
 
-/// Looks at the access list and at all of `clients`.
+/// Looks at the access list, at the node's own log and at all of `clients`.
 ///
 /// # Errors
 /// When something cannot be read at all.
@@ -28,6 +28,7 @@ pub fn verify(node: &Node, clients: &[Name]) -> Result<Findings> {
         Ok(commits) => findings.good += commits,
         Err(error) => findings.problems.push(format!("access list: {}", error.one_line())),
     }
+    audit(node, &mut findings)?;
     for client in clients {
         requests(node, client, &mut findings)?;
         receipts(node, client, &mut findings)?;
@@ -61,6 +62,15 @@ fn requests(node: &Node, client: &Name, findings: &mut Findings) -> Result<()> {
             Err(error) => return Err(error),
         };
         findings.note(bad.map(|words| format!("requests of {client}: {words}")));
+        Ok(())
+    })
+}
+
+fn audit(node: &Node, findings: &mut Findings) -> Result<()> {
+    let keys = [Signer::from_file(&node.config.receipts_key)?.public().clone()];
+    each(&node.config.audit_path(), crate::audit::BRANCH, &mut |repository, commit| {
+        let proven = repository.load(commit).and_then(|files| check_signed(&files, &node.config.name, &keys));
+        findings.note(proven.err().map(|error| format!("the node's own log, commit {commit}: {}", error.one_line())));
         Ok(())
     })
 }

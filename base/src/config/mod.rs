@@ -8,7 +8,7 @@ pub mod node;
 
 pub use client::ClientConfig;
 pub use mail::{MailConfig, SmtpConfig, Tls};
-pub use node::{NodeConfig, ScrubConfig};
+pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
 
 use crate::error::{At, Error, Result};
 use serde::de::DeserializeOwned;

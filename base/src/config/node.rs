@@ -2,7 +2,7 @@
 
 use super::MailConfig;
 use crate::error::{Error, Result};
-use crate::{ByteSize, DayTime, Name, Span};
+use crate::{ByteSize, DayTime, Keep, KeepWords, Name, Span};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,11 @@ pub struct NodeConfig {
     pub keep_free: Option<ByteSize>,
     /// Reading again what is kept, a share a day. Default: only by hand.
     pub scrub: Option<ScrubConfig>,
+    /// What is kept whatever the access list says. Default: nothing but what always is.
+    pub floor: Option<Floor>,
+    /// When snapshots that the access list does not keep are taken away. Default: at 04:00, 3 days after they were condemned.
+    #[serde(default)]
+    pub prune: PruneTimes,
     /// Mails to the node's administrators. Default: none are sent.
     pub mail: Option<MailConfig>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
@@ -58,6 +63,57 @@ impl ScrubConfig {
 
 fn default_percent() -> f64 {
     ScrubConfig::PERCENT
+}
+
+/// What no administrator and no command takes away: rules as in `keep`, and the shortest grace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "RawFloor")]
+pub struct Floor {
+    /// What is kept, in addition to what the access list says.
+    pub keep: Option<Keep>,
+    /// How long a snapshot stays condemned at least.
+    pub grace: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFloor {
+    last: Option<u32>,
+    hourly: Option<u32>,
+    daily: Option<u32>,
+    weekly: Option<u32>,
+    monthly: Option<u32>,
+    yearly: Option<u32>,
+    within: Option<Span>,
+    grace: Option<Span>,
+}
+
+impl TryFrom<RawFloor> for Floor {
+    type Error = Error;
+    fn try_from(raw: RawFloor) -> Result<Self> {
+        let RawFloor { last, hourly, daily, weekly, monthly, yearly, within, grace } = raw;
+        let words = KeepWords { last, hourly, daily, weekly, monthly, yearly, within };
+        if words.is_empty() && grace.is_none() {
+            return Err(Error::usage("it says nothing; write as in { daily = 7, grace = \"3d\" }, or leave it out"));
+        }
+        Ok(Self { keep: if words.is_empty() { None } else { Some(words.try_into()?) }, grace })
+    }
+}
+
+/// When the node prunes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PruneTimes {
+    /// The node's local time.
+    pub at: DayTime,
+    /// How long a snapshot stays condemned before it goes.
+    pub grace: Span,
+}
+
+impl Default for PruneTimes {
+    fn default() -> Self {
+        Self { at: DayTime::at(4, 0), grace: Span(std::time::Duration::from_secs(3 * 86_400)) }
+    }
 }
 
 fn default_workers() -> u16 {
@@ -90,10 +146,24 @@ impl NodeConfig {
         if self.scrub.as_ref().is_some_and(|scrub| !(scrub.percent > 0.0 && scrub.percent <= 100.0)) {
             return Err(Error::usage("scrub.percent must be above 0 and at most 100"));
         }
+        if self.prune.grace < self.least_grace() {
+            let (grace, least) = (String::from(self.prune.grace), String::from(self.least_grace()));
+            return Err(Error::usage(format!("grace in prune is {grace}, and floor allows no less than {least}")));
+        }
         if self.workers == 0 || self.workers > 64 {
             return Err(Error::usage("workers must be 1 to 64"));
         }
         Ok(())
+    }
+
+    /// The shortest grace that anybody may ask for.
+    pub fn least_grace(&self) -> Span {
+        self.floor.as_ref().and_then(|floor| floor.grace).unwrap_or(Span(std::time::Duration::ZERO))
+    }
+
+    /// The node's own log of what it pruned, held and forgot.
+    pub fn audit_path(&self) -> PathBuf {
+        self.data.join("audit.git")
     }
 
     /// The folder of one client: its store, pool, mirrors and receipts.
@@ -139,5 +209,46 @@ impl NodeConfig {
     /// The folder for control sockets.
     pub fn runtime_path(&self) -> PathBuf {
         self.runtime.clone().unwrap_or_else(|| super::runtime_folder(&self.data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(more: &str) -> Result<NodeConfig> {
+        let text =
+            format!("version = 1\nname = \"node1\"\ndata = \"/d\"\ngate = \"/g\"\npull_key = \"/p\"\nreceipts_key = \"/r\"\n{more}\n");
+        let config: NodeConfig = crate::config::parse("node.toml", text.as_bytes())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn floors_and_the_time_of_pruning() {
+        let plain = read("").unwrap();
+        assert_eq!(
+            (plain.prune.at.to_string(), String::from(plain.prune.grace), plain.least_grace().0.as_secs()),
+            ("04:00".into(), "3d".into(), 0)
+        );
+        let full = read("floor = { daily = 7, within = \"2d\", grace = \"1d\" }\nprune = { at = \"23:15\", grace = \"1d\" }").unwrap();
+        assert_eq!(
+            full.floor.clone().and_then(|floor| floor.keep).map(|keep| keep.to_string()).as_deref(),
+            Some("{ daily = 7, within = \"2d\" }")
+        );
+        assert_eq!((full.prune.at.to_string(), full.least_grace().0.as_secs()), ("23:15".into(), 86_400));
+        assert_eq!(read("floor = { grace = \"2d\" }").unwrap().floor.unwrap().keep, None);
+        for (bad, words) in [
+            ("floor = {}", "line 7: it says nothing"),
+            ("floor = { dayly = 7 }", "line 7: unknown field `dayly`"),
+            ("floor = { daily = 0 }", "line 7: daily must be 1 to"),
+            ("floor = { grace = \"4d\" }", "grace in prune is 3d, and floor allows no less than 4d"),
+            ("prune = { at = \"4:00\" }", "line 7: \"4:00\" is no time of day"),
+            ("prune = { grace = \"3 days\" }", "line 7: \"3 days\" is no span"),
+            ("prune = { when = \"04:00\" }", "line 7: unknown field `when`"),
+        ] {
+            let error = read(bad).unwrap_err().one_line();
+            assert!(error.contains(words), "{bad}: {error}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{AccessList, ClientGrant, RestorerGrant, parse};
 use base::config::client::SshAddress;
-use base::{ByteSize, DatasetPattern, Error, Name, Result};
+use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeSet;
 
@@ -90,6 +90,9 @@ impl AccessList {
             quota: new.quota.or(self.default_quota),
             default_quota: new.quota.is_none(),
             part_ttl: None,
+            keep: None,
+            expect: None,
+            keep_for: Vec::new(),
             paused: false,
         };
         self.clients.insert(name.clone(), grant);
@@ -110,6 +113,22 @@ impl AccessList {
     /// Of kind usage when there is none.
     pub fn pause_client(&mut self, name: &Name, paused: bool) -> Result<()> {
         self.clients.get_mut(name).ok_or_else(|| unknown(name))?.paused = paused;
+        Ok(())
+    }
+
+    /// Says what is kept of a client, and how often a snapshot is expected. `None` leaves it as it is, `Some(None)` to
+    /// `[defaults]`.
+    ///
+    /// # Errors
+    /// Of kind usage when there is none.
+    pub fn set_client(&mut self, name: &Name, keep: Option<Option<Keep>>, expect: Option<Option<Span>>) -> Result<()> {
+        let grant = self.clients.get_mut(name).ok_or_else(|| unknown(name))?;
+        if let Some(keep) = keep {
+            grant.keep = keep;
+        }
+        if let Some(expect) = expect {
+            grant.expect = expect;
+        }
         Ok(())
     }
 

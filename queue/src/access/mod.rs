@@ -12,7 +12,8 @@ pub use serialise::authorized_line;
 
 use crate::verdict::Role;
 use base::config::client::SshAddress;
-use base::{At, ByteSize, Dataset, DatasetPattern, Error, Name, Result, Span, untrusted};
+use base::{At, ByteSize, Dataset, DatasetPattern, Error, Keep, Name, Result, Span, untrusted};
+use serde::Deserialize;
 use ssh_key::PublicKey;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,6 +49,12 @@ pub struct ClientGrant {
     pub default_quota: bool,
     /// How long its parts wait for their whole, where the list says so for it.
     pub part_ttl: Option<Span>,
+    /// What is kept of its datasets, where no [`KeepFor`] says otherwise: else what `[defaults]` says.
+    pub keep: Option<Keep>,
+    /// How often a snapshot is expected of each dataset, in the same way.
+    pub expect: Option<Span>,
+    /// What is kept of some of its datasets: the first that names one counts.
+    pub keep_for: Vec<KeepFor>,
     /// Whether nothing is taken from it for now.
     pub paused: bool,
 }
@@ -60,6 +67,18 @@ impl ClientGrant {
     pub fn allows(&self, dataset: &Dataset) -> bool {
         self.allow.iter().any(|pattern| pattern.matches(dataset))
     }
+}
+
+/// What is kept of some datasets of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepFor {
+    /// Which.
+    pub datasets: DatasetPattern,
+    /// The rules; else the client's.
+    pub keep: Option<Keep>,
+    /// How often a snapshot is expected; else as the client says.
+    pub expect: Option<Span>,
 }
 
 /// What a restorer may read.
@@ -99,6 +118,10 @@ pub struct AccessList {
     pub default_quota: Option<ByteSize>,
     /// How long parts of clients without a setting of their own wait for their whole.
     pub default_part_ttl: Option<Span>,
+    /// What is kept of clients that do not say; without it everything is.
+    pub default_keep: Option<Keep>,
+    /// How often a snapshot is expected of them.
+    pub default_expect: Option<Span>,
     /// Who may change the list.
     pub admins: BTreeMap<Name, Vec<PublicKey>>,
     /// Where the administrators' keys come from, in the same order.
@@ -140,6 +163,16 @@ impl AccessList {
         grant.part_ttl.or(self.default_part_ttl).map_or(PART_TTL, |span| span.0)
     }
 
+    /// What is to be kept of a client's dataset, and how often a snapshot of it is expected (at any time, if nobody says).
+    /// Without rules everything is kept, also of clients that are not in the list any more.
+    pub fn keeping(&self, client: &Name, dataset: &Dataset) -> (Option<&Keep>, Duration) {
+        let Some(grant) = self.clients.get(client) else { return (None, Duration::ZERO) };
+        let own = grant.keep_for.iter().find(|own| own.datasets.matches(dataset));
+        let keep = own.and_then(|own| own.keep.as_ref()).or(grant.keep.as_ref()).or(self.default_keep.as_ref());
+        let expect = own.and_then(|own| own.expect).or(grant.expect).or(self.default_expect);
+        (keep, expect.map_or(Duration::ZERO, |span| span.0))
+    }
+
     /// The keys of a client, none if there is no such client.
     pub fn client_keys(&self, client: &Name) -> Vec<PublicKey> {
         self.clients.get(client).map(|grant| grant.keys.clone()).unwrap_or_default()
@@ -157,7 +190,7 @@ pub enum Entry {
     /// There is no such entry.
     Absent,
     /// A client.
-    Client(ClientGrant),
+    Client(Box<ClientGrant>),
     /// An administrator.
     Admin,
     /// A restorer.

@@ -2,10 +2,10 @@
 //!
 //! Does not open files: keys come from a function of the caller's.
 
-use super::{AccessList, ClientGrant, Entry, LIST, RestorerGrant, is_key_file_name, wrong};
+use super::{AccessList, ClientGrant, Entry, KeepFor, LIST, RestorerGrant, is_key_file_name, wrong};
 use crate::verdict::Role;
 use base::config::client::SshAddress;
-use base::{ByteSize, DatasetPattern, Error, Name, Result, Span};
+use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use serde::Deserialize;
 use ssh_key::{Algorithm, PublicKey};
 use std::collections::BTreeMap;
@@ -13,9 +13,6 @@ use toml::Spanned;
 
 /// Gives the bytes of a key file, or `None` when there is no such file.
 pub(super) type KeyReader<'a> = dyn FnMut(&str) -> Result<Option<Vec<u8>>> + 'a;
-
-/// A setting of a later release: known, so that it can be refused in words.
-type Later = Option<Spanned<toml::Value>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,8 +33,8 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct Defaults {
     quota: Option<ByteSize>,
-    keep: Later,
-    expect: Later,
+    keep: Option<Keep>,
+    expect: Option<Span>,
     part_ttl: Option<Span>,
 }
 
@@ -60,8 +57,10 @@ struct RawClient {
     quota: Option<ByteSize>,
     #[serde(default)]
     paused: bool,
-    keep: Later,
-    expect: Later,
+    keep: Option<Keep>,
+    expect: Option<Span>,
+    #[serde(default)]
+    keep_for: Vec<KeepFor>,
     part_ttl: Option<Span>,
 }
 
@@ -80,21 +79,15 @@ impl Lines<'_> {
         let start = value.span().start.min(self.0.len());
         self.0.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1
     }
-
-    fn refuse_later(&self, field: &str, value: &Later) -> Result<()> {
-        match value {
-            None => Ok(()),
-            Some(value) => Err(wrong(self.of(value), format!("{field} is not carried out by this version"))
-                .hint("Leave it out until a release carries it out; nothing is set up by halves.")),
-        }
-    }
 }
 
 pub(super) fn whole(list: &[u8], keys: &mut KeyReader<'_>) -> Result<AccessList> {
     let (text, raw) = read(list)?;
     let lines = Lines(text);
     let (default_quota, default_part_ttl) = (raw.defaults.quota, raw.defaults.part_ttl);
-    let mut access = AccessList { header: header(text), default_quota, default_part_ttl, ..AccessList::default() };
+    let (default_keep, default_expect) = (raw.defaults.keep.clone(), raw.defaults.expect);
+    let header = header(text);
+    let mut access = AccessList { header, default_quota, default_part_ttl, default_keep, default_expect, ..AccessList::default() };
     let mut owners = BTreeMap::new();
     for (name, admin) in raw.admin {
         let (found, files) = read_keys(&lines, &Role::Admin(name.clone()), &admin.keys, keys, &mut owners)?;
@@ -122,7 +115,7 @@ pub(super) fn one(list: &[u8], role: &Role, keys: &mut KeyReader<'_>) -> Result<
     let (lines, mut owners) = (Lines(text), BTreeMap::new());
     Ok(match role {
         Role::Client(name) => match raw.client.remove(name) {
-            Some(client) => Entry::Client(client_grant(&lines, role, client, raw.defaults.quota, keys, &mut owners)?),
+            Some(client) => Entry::Client(Box::new(client_grant(&lines, role, client, raw.defaults.quota, keys, &mut owners)?)),
             None => Entry::Absent,
         },
         Role::Admin(name) if raw.admin.contains_key(name) => Entry::Admin,
@@ -137,9 +130,6 @@ pub(super) fn one(list: &[u8], role: &Role, keys: &mut KeyReader<'_>) -> Result<
 fn read(list: &[u8]) -> Result<(&str, Raw)> {
     let raw: Raw = base::config::parse(LIST, list)?;
     let text = std::str::from_utf8(list).map_err(|e| Error::usage(format!("{LIST} is not UTF-8 text")).because(e))?;
-    let lines = Lines(text);
-    lines.refuse_later("keep", &raw.defaults.keep)?;
-    lines.refuse_later("expect", &raw.defaults.expect)?;
     Ok((text, raw))
 }
 
@@ -156,8 +146,6 @@ fn client_grant(
     keys: &mut KeyReader<'_>,
     owners: &mut BTreeMap<Vec<u8>, Role>,
 ) -> Result<ClientGrant> {
-    lines.refuse_later("keep", &raw.keep)?;
-    lines.refuse_later("expect", &raw.expect)?;
     if let Some(reach) = &raw.reach
         && reach.get_ref() != "ssh"
     {
@@ -188,6 +176,9 @@ fn client_grant(
         quota: raw.quota.or(default),
         default_quota: raw.quota.is_none(),
         part_ttl: raw.part_ttl,
+        keep: raw.keep,
+        expect: raw.expect,
+        keep_for: raw.keep_for,
         paused: raw.paused,
     })
 }

@@ -4,7 +4,7 @@
 
 use super::{AccessList, KEYS, LIST, parse};
 use crate::verdict::Role;
-use base::{Error, Result};
+use base::{Error, Keep, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,14 +34,17 @@ impl AccessList {
             text.push('\n');
         }
         text.push_str("version = 1\n");
-        if self.default_quota.is_some() || self.default_part_ttl.is_some() {
-            text.push_str("\n[defaults]\n");
-        }
+        let mut defaults = String::new();
         if let Some(quota) = self.default_quota {
-            field(&mut text, "quota", &quoted(&String::from(quota)));
+            field(&mut defaults, "quota", &quoted(&String::from(quota)));
         }
         if let Some(ttl) = self.default_part_ttl {
-            field(&mut text, "part_ttl", &quoted(&String::from(ttl)));
+            field(&mut defaults, "part_ttl", &quoted(&String::from(ttl)));
+        }
+        keeping(&mut defaults, self.default_keep.as_ref(), self.default_expect);
+        if !defaults.is_empty() {
+            text.push_str("\n[defaults]\n");
+            text.push_str(&defaults);
         }
         for (name, files) in &self.admin_key_files {
             table(&mut text, "admin", name.as_str());
@@ -67,6 +70,12 @@ impl AccessList {
             }
             if let Some(ttl) = grant.part_ttl {
                 field(&mut text, "part_ttl", &quoted(&String::from(ttl)));
+            }
+            keeping(&mut text, grant.keep.as_ref(), grant.expect);
+            for own in &grant.keep_for {
+                let _ = write!(text, "\n[[client.{}.keep_for]]\n", key(name.as_str()));
+                field(&mut text, "datasets", &quoted(own.datasets.as_str()));
+                keeping(&mut text, own.keep.as_ref(), own.expect);
             }
         }
         for (name, grant) in &self.restorers {
@@ -126,10 +135,22 @@ fn plain(path: &Path) -> Result<&str> {
 }
 
 fn table(text: &mut String, kind: &str, name: &str) {
-    // A name may hold a dot, which would begin another table.
-    let name = if name.contains('.') { quoted(name) } else { name.to_owned() };
     // Writing to a string cannot fail.
-    let _ = write!(text, "\n[{kind}.{name}]\n");
+    let _ = write!(text, "\n[{kind}.{}]\n", key(name));
+}
+
+/// A name may hold a dot, which would begin another table.
+fn key(name: &str) -> String {
+    if name.contains('.') { quoted(name) } else { name.to_owned() }
+}
+
+fn keeping(text: &mut String, keep: Option<&Keep>, expect: Option<Span>) {
+    if let Some(keep) = keep {
+        field(text, "keep", &keep.to_string());
+    }
+    if let Some(expect) = expect {
+        field(text, "expect", &quoted(&String::from(expect)));
+    }
 }
 
 fn field(text: &mut String, name: &str, value: &str) {

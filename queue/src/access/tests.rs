@@ -79,7 +79,7 @@ fn the_list_of_the_handbook() {
         std::fs::write(dir.path().join(path), bytes).unwrap();
     }
     assert_eq!(AccessList::load(dir.path()).unwrap(), list);
-    assert_eq!(entry(dir.path(), &Role::Client(client("web1"))).unwrap(), Entry::Client(web1.clone()));
+    assert_eq!(entry(dir.path(), &Role::Client(client("web1"))).unwrap(), Entry::Client(Box::new(web1.clone())));
     assert_eq!(entry(dir.path(), &Role::Restorer(client("carol"))).unwrap(), Entry::Restorer(carol.clone()));
     assert_eq!(entry(dir.path(), &Role::Admin(client("alice"))).unwrap(), Entry::Admin);
     for absent in [Role::Client(client("alice")), Role::Admin(client("web1")), Role::Restorer(client("web1")), Role::Export(client("web1"))]
@@ -103,11 +103,16 @@ fn what_is_wrong_is_named_with_its_line() {
         ("\"web1.pub\"", "\"web1.pub\", \"web1.pub\"", "line 12"),
         ("\"carol.pub\"", "\"alice2.pub\"", "same key"),
         ("reach = \"ssh\"", "reach = \"dial\"", "line 13: reach = \"dial\""),
-        ("reach = \"ssh\"", "keep = { daily = 7 }", "line 13: keep is not carried out"),
-        ("reach = \"ssh\"", "expect = \"1d\"", "line 13: expect is not carried out"),
+        ("reach = \"ssh\"", "keep = { dayly = 7 }", "line 13"),
+        ("reach = \"ssh\"", "keep = { daily = 0 }", "line 13: daily must be 1 to"),
+        ("reach = \"ssh\"", "keep = {}", "line 13: it holds no rule"),
+        ("reach = \"ssh\"", "keep = \"1W:1D,4W\"", "line 13: \"4W\" is no step"),
+        ("reach = \"ssh\"", "expect = \"1 day\"", "line 13"),
+        ("reach = \"ssh\"", "keep_for = [{ datasets = \"postgres\", keep = \"U:U\" }]", "line 13: \"postgres\" is no pattern"),
+        ("reach = \"ssh\"", "keep_for = [{ keep = \"U:U\" }]", "line 13: missing field `datasets`"),
         ("reach = \"ssh\"", "part_ttl = \"1 day\"", "line 13"),
         ("reach = \"ssh\"", "raech = \"ssh\"", "line 13"),
-        ("quota = \"200 GiB\"", "keep = { daily = 7 }", "line 6: keep"),
+        ("quota = \"200 GiB\"", "keep = { daily = 7, weakly = 1 }", "line 6"),
         ("quota = \"200 GiB\"", "quota = 200", "line 6"),
         ("quota = \"1 TiB\"", "quota = \"1 TB\"", "line 21"),
         ("\"nightsafe@web1.example.org\"", "\"-oProxyCommand=x@h\"", "line 14"),
@@ -212,6 +217,38 @@ fn any_pattern() -> impl Strategy<Value = DatasetPattern> {
     ]
 }
 
+fn any_keep() -> impl Strategy<Value = Keep> {
+    prop::sample::select(vec!["daily=7,weekly=4", "last=3,hourly=1,monthly=2,yearly=1,within=30d", "U:U", "1W:1D,4W:1W,12M:1M"])
+        .prop_map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn the_first_that_names_a_dataset_says_what_is_kept() {
+    let (text, files) = sample();
+    let text = text.replace("quota = \"200 GiB\"", "quota = \"200 GiB\"\nkeep = { daily = 7 }\nexpect = \"1d\"");
+    let text = text.replace(
+        "[client.\"db.example\"]",
+        "keep = \"4W:1D\"\n\n[[client.web1.keep_for]]\ndatasets = \"postgres:*\"\nexpect = \"1h\"\n\n\
+         [[client.web1.keep_for]]\ndatasets = \"postgres:shop\"\nkeep = { last = 1 }\n\n[[client.web1.keep_for]]\ndatasets = \"git:*\"\nkeep = \"U:U\"\n\n\
+         [client.\"db.example\"]",
+    );
+    let list = AccessList::parse(text.as_bytes(), &files).map_err(|e| e.render()).unwrap();
+    for (client, dataset, keep, hours) in [
+        ("web1", "files:/var/www", Some("\"4W:1D\""), 24),
+        ("web1", "postgres:shop", Some("\"4W:1D\""), 1),
+        ("web1", "git:/srv/git/a.git", Some("\"U:U\""), 24),
+        ("db.example", "postgres:shop", Some("{ daily = 7 }"), 24),
+        ("nobody", "postgres:shop", None, 0),
+    ] {
+        let (found, expect) = list.keeping(&Name::new(client).unwrap(), &dataset.parse().unwrap());
+        assert_eq!((found.map(ToString::to_string).as_deref(), expect), (keep, Duration::from_secs(hours * 3600)), "{client} {dataset}");
+    }
+    assert_eq!(AccessList::parse(list.to_toml().as_bytes(), &files).unwrap(), list);
+    let (text, files) = sample();
+    let list = AccessList::parse(text.as_bytes(), &files).unwrap();
+    assert_eq!(list.keeping(&Name::new("web1").unwrap(), &"files:/var/www".parse().unwrap()), (None, Duration::ZERO));
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(
@@ -221,11 +258,15 @@ proptest! {
         quota in prop::option::of(any::<u64>()),
         ttl in prop::option::of(0u64..1_000_000_000),
         header in prop::collection::vec("# ?[a-zä]{0,10}", 0..3),
+        keeps in prop::collection::vec(prop::option::of(any_keep()), 3),
+        patterns in prop::collection::vec(any_pattern(), 0..3),
     ) {
         let mut next = 0u8;
         let mut fresh = || { next += 1; key(next) };
         let default_part_ttl = ttl.map(|seconds| base::Span(std::time::Duration::from_secs(seconds)));
         let mut list = AccessList { header, default_quota: quota.map(ByteSize), default_part_ttl, ..AccessList::default() };
+        list.default_keep = keeps[0].clone();
+        list.default_expect = default_part_ttl;
         for (name, count) in &admins {
             for _ in 0..*count {
                 list.add_admin(name, &fresh()).unwrap();
@@ -237,7 +278,10 @@ proptest! {
             let new = NewClient { key: fresh(), address: address.clone(), git_address: address, host_key, allow, quota: quota.map(ByteSize) };
             list.add_client(&name, new).unwrap();
             list.pause_client(&name, paused).unwrap();
-            list.clients.get_mut(&name).unwrap().part_ttl = default_part_ttl.filter(|_| paused);
+            list.set_client(&name, Some(keeps[1].clone()), Some(default_part_ttl.filter(|_| !paused))).unwrap();
+            let grant = list.clients.get_mut(&name).unwrap();
+            grant.part_ttl = default_part_ttl.filter(|_| paused);
+            grant.keep_for = patterns.iter().map(|datasets| KeepFor { datasets: datasets.clone(), keep: keeps[2].clone(), expect: default_part_ttl }).collect();
         }
         for (name, read) in restorers {
             list.add_restorer(&name, &fresh(), read).unwrap();

@@ -7,11 +7,12 @@ use crate::access::{edit, scan};
 use crate::node::Node;
 use crate::{keys, output};
 use base::config::client::SshAddress;
-use base::{ByteSize, DatasetPattern, Exit, Name, Result};
+use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span};
 use clap::Subcommand;
 use queue::access::NewClient;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Say which machines may send, and what is taken from them.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,19 @@ enum What {
         /// Print an array of objects.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what is kept of a machine, and how often a snapshot is expected.
+    Set {
+        /// The machine.
+        name: Name,
+        /// What is kept of each dataset: "daily=7,weekly=4" or "1W:1D,4W:1W"; "default" as [defaults] says.
+        #[arg(long, value_name = "RULES", value_parser = or_default::<Keep>, required_unless_present = "expect")]
+        keep: Option<OrDefault<Keep>>,
+        /// How often a snapshot is expected, as in 1d; "default" as [defaults] says.
+        #[arg(long, value_name = "TIME", value_parser = or_default::<Span>)]
+        expect: Option<OrDefault<Span>>,
+        #[command(flatten)]
+        admin: AdminKey,
     },
     /// Take a machine out of the list; what it stored is kept.
     Remove {
@@ -74,8 +88,22 @@ struct Add {
     /// How much may be kept, as in "200 GiB".
     #[arg(long, value_name = "SIZE")]
     quota: Option<ByteSize>,
+    /// What is kept of each dataset: "daily=7,weekly=4" or "1W:1D,4W:1W". Default: as [defaults] says, or else everything.
+    #[arg(long, value_name = "RULES")]
+    keep: Option<Keep>,
+    /// How often a snapshot is expected, as in 1d: those that come sooner do not count for "last".
+    #[arg(long, value_name = "TIME")]
+    expect: Option<Span>,
     #[command(flatten)]
     admin: AdminKey,
+}
+
+/// A setting, or that it is taken out.
+#[derive(Debug, Clone)]
+struct OrDefault<T>(Option<T>);
+
+fn or_default<T: FromStr<Err = Error>>(text: &str) -> Result<OrDefault<T>> {
+    if text == "default" { Ok(OrDefault(None)) } else { text.parse().map(|value| OrDefault(Some(value))) }
 }
 
 fn pattern(text: &str) -> Result<DatasetPattern> {
@@ -88,6 +116,18 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     match &args.what {
         What::Add(add) => self::add(&node, add)?,
         What::List { json } => list(&node, *json)?,
+        What::Set { name, keep, expect, admin } => {
+            let mut words: Vec<String> = Vec::new();
+            if let Some(OrDefault(keep)) = keep {
+                words.push(keep.as_ref().map_or("keep as by default".into(), |keep| format!("keep = {keep}")));
+            }
+            if let Some(OrDefault(expect)) = expect {
+                words.push(expect.map_or("expect as by default".into(), |expect| format!("expect = {}", String::from(expect))));
+            }
+            let (keep, expect) = (keep.clone().map(|keep| keep.0), expect.clone().map(|expect| expect.0));
+            let message = format!("Change what is kept of {name}\n\n{}\n", words.join("\n"));
+            edit::change(&node, &admin.signer()?, &message, |list| list.set_client(name, keep, expect))?;
+        }
         What::Remove { name, admin } => {
             edit::change(&node, &admin.signer()?, &format!("Take nothing from {name} any more\n\nWhat it stored is kept.\n"), |list| {
                 list.remove_client(name)
@@ -119,7 +159,10 @@ fn add(node: &Node, add: &Add) -> Result<()> {
         allow: add.allow.clone(),
         quota: add.quota,
     };
-    edit::change(node, &signer, &message, |list| list.add_client(&add.name, new))?;
+    edit::change(node, &signer, &message, |list| {
+        list.add_client(&add.name, new)?;
+        list.set_client(&add.name, Some(add.keep.clone()), Some(add.expect))
+    })?;
     if add.allow.is_empty() {
         output::warning(&format!("{} may log in, and nothing is taken from it until --allow names it", add.name));
     }
@@ -146,6 +189,11 @@ struct Row {
     keys: Vec<String>,
     allow: Vec<String>,
     quota: Option<u64>,
+    /// As it is written in the list.
+    keep: Option<String>,
+    expect_seconds: Option<u64>,
+    /// Datasets with rules of their own: pattern and rules.
+    keep_for: Vec<(String, Option<String>)>,
     paused: bool,
 }
 
@@ -163,6 +211,13 @@ fn list(node: &Node, json: bool) -> Result<()> {
             keys: grant.keys.iter().map(|key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string()).collect(),
             allow: grant.allow.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
             quota: grant.quota.map(|quota| quota.0),
+            keep: grant.keep.as_ref().or(access.list.default_keep.as_ref()).map(ToString::to_string),
+            expect_seconds: grant.expect.or(access.list.default_expect).map(|span| span.0.as_secs()),
+            keep_for: grant
+                .keep_for
+                .iter()
+                .map(|own| (own.datasets.as_str().to_owned(), own.keep.as_ref().map(ToString::to_string)))
+                .collect(),
             paused: grant.paused,
         })
         .collect();
@@ -176,10 +231,11 @@ fn list(node: &Node, json: bool) -> Result<()> {
                 row.name,
                 row.address.unwrap_or_else(|| "-".into()),
                 row.quota.map_or_else(|| "none".into(), |quota| ByteSize(quota).to_string()),
+                row.keep.unwrap_or_else(|| "all".into()),
                 if row.paused { "paused".into() } else { String::new() },
                 row.allow.join(" "),
             ]
         })
         .collect();
-    output::table(&["CLIENT", "ADDRESS", "QUOTA", "", "ALLOWED"], &cells)
+    output::table(&["CLIENT", "ADDRESS", "QUOTA", "KEEP", "", "ALLOWED"], &cells)
 }

@@ -5,10 +5,13 @@
 pub mod admin_recover;
 pub mod client;
 pub mod config;
+pub mod forget;
+pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod log;
 pub mod poll;
+pub mod prune;
 pub mod restorer;
 pub mod scrub;
 pub mod snapshots;

@@ -4,8 +4,9 @@
 
 use crate::node::Node;
 use crate::output;
-use archive::store::{Store, StoredSnapshot};
-use base::{ByteSize, Error, Exit, Monitor, Name, Result, clock};
+use archive::store::{Marks, Store, StoredSnapshot};
+use base::{ByteSize, Error, Exit, Monitor, Name, Result, Span, clock};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::path::Path;
 
@@ -32,6 +33,12 @@ struct Row {
     bytes_stored: u64,
     packs: u64,
     unreadable: u64,
+    held: bool,
+    held_reason: Option<String>,
+    /// By which smaller one.
+    pinned: Option<String>,
+    condemned_since: Option<String>,
+    goes: Option<String>,
 }
 
 struct Problems;
@@ -49,13 +56,18 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     for client in clients(&node, args.client.as_ref())? {
         let store = Store::open(&node.config.client_path(&client))?;
         for snapshot in store.readable_snapshots(&Problems)? {
-            rows.push((client.clone(), snapshot));
+            let marks = store.marks(&snapshot.id).unwrap_or_else(|error| {
+                Problems.problem(&error);
+                Marks::default()
+            });
+            rows.push((client.clone(), snapshot, marks));
         }
     }
+    let grace = node.config.prune.grace;
     if args.json {
-        output::json(&rows.iter().map(row).collect::<Vec<_>>())?;
+        output::json(&rows.iter().map(|(client, snapshot, marks)| row(client, snapshot, marks, grace)).collect::<Vec<_>>())?;
     } else {
-        let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        let cells: Vec<Vec<String>> = rows.iter().map(|(client, snapshot, marks)| cells(client, snapshot, marks, grace)).collect();
         output::table(&["CLIENT", "DATASET", "SNAPSHOT", "RECEIVED", "AGE", "SIZE", ""], &cells)?;
     }
     Ok(Exit::Done)
@@ -83,7 +95,13 @@ pub fn clients(node: &Node, only: Option<&Name>) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-fn row((client, snapshot): &(Name, StoredSnapshot)) -> Row {
+/// When a snapshot goes that is condemned now, if nothing changes.
+pub fn goes(marks: &Marks, grace: Span) -> Option<Timestamp> {
+    let since = marks.condemned.as_ref()?.since;
+    Some(SignedDuration::try_from(grace.0).ok().and_then(|grace| since.checked_add(grace).ok()).unwrap_or(Timestamp::MAX))
+}
+
+fn row(client: &Name, snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> Row {
     Row {
         client: client.to_string(),
         dataset: snapshot.dataset.to_string(),
@@ -96,10 +114,33 @@ fn row((client, snapshot): &(Name, StoredSnapshot)) -> Row {
         bytes_stored: snapshot.bytes_stored,
         packs: snapshot.packs,
         unreadable: snapshot.unreadable,
+        held: marks.held.is_some(),
+        held_reason: marks.held.as_ref().and_then(|held| held.reason.clone()),
+        pinned: marks.pinned.as_ref().filter(|pinned| !pinned.cleared).map(|pinned| pinned.by.to_string()),
+        condemned_since: marks.condemned.as_ref().map(|condemned| condemned.since.to_string()),
+        goes: goes(marks, grace).map(|time| time.to_string()),
     }
 }
 
-fn cells((client, snapshot): &(Name, StoredSnapshot)) -> Vec<String> {
+/// What a person should know of a snapshot, beside what it is.
+fn notes(snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> String {
+    let mut notes = Vec::new();
+    if snapshot.unreadable > 0 {
+        notes.push(format!("{} unreadable", snapshot.unreadable));
+    }
+    if let Some(held) = &marks.held {
+        notes.push(held.reason.as_ref().map_or_else(|| "held".to_owned(), |reason| format!("held: {reason}")));
+    }
+    if marks.is_pinned() {
+        notes.push("pinned: the next one is much smaller".to_owned());
+    }
+    if let Some(time) = goes(marks, grace) {
+        notes.push(format!("condemned, goes in {}", clock::until(time)));
+    }
+    notes.join(", ")
+}
+
+fn cells(client: &Name, snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> Vec<String> {
     vec![
         client.to_string(),
         snapshot.dataset.to_string(),
@@ -107,6 +148,6 @@ fn cells((client, snapshot): &(Name, StoredSnapshot)) -> Vec<String> {
         snapshot.received.to_string(),
         clock::ago(snapshot.received),
         if snapshot.packs == 0 { ByteSize(snapshot.bytes_stored).to_string() } else { ByteSize(snapshot.bytes).to_string() },
-        if snapshot.unreadable == 0 { String::new() } else { format!("{} unreadable", snapshot.unreadable) },
+        notes(snapshot, marks, grace),
     ]
 }

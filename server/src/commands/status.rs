@@ -2,7 +2,7 @@
 //!
 //! Reads files that the poller keeps; asks nobody and changes nothing, unless alarms are to be forgotten.
 
-use super::snapshots::clients;
+use super::snapshots::{clients, goes};
 use crate::node::Node;
 use crate::output;
 use crate::poll::alarms::{self, Alarm};
@@ -69,6 +69,11 @@ struct Stored {
     received: Timestamp,
     age_seconds: i64,
     snapshots: usize,
+    held: usize,
+    pinned: usize,
+    condemned: usize,
+    /// When the first of the condemned goes.
+    goes: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,7 +142,7 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
         being_fetched,
         bytes_used: store.bytes_used()?.saturating_add(size_of(&folder.join("mirrors"))),
         quota: grant.and_then(|grant| grant.quota).map(|quota| quota.0),
-        datasets: datasets(&store, &Silent)?,
+        datasets: datasets(node, &store, &Silent)?,
         trouble: last
             .trouble
             .into_iter()
@@ -176,20 +181,45 @@ fn damage_of(node: &Node, client: &Name) -> Vec<Damage> {
     entries.into_iter().map(shown).collect()
 }
 
-/// The newest snapshot of each dataset, by order of acceptance.
-fn datasets(store: &Store, monitor: &dyn Monitor) -> Result<Vec<Stored>> {
+/// The newest snapshot of each dataset, by order of acceptance, and how many are kept, held and condemned.
+fn datasets(node: &Node, store: &Store, monitor: &dyn Monitor) -> Result<Vec<Stored>> {
     let now = clock::now();
     let mut newest: BTreeMap<String, Stored> = BTreeMap::new();
     for snapshot in store.readable_snapshots(monitor)? {
+        let marks = store.marks(&snapshot.id).unwrap_or_default();
+        let goes = goes(&marks, node.config.prune.grace);
         let dataset = snapshot.dataset.to_string();
-        let before = newest.get(&dataset).map_or(0, |stored| stored.snapshots);
-        let age_seconds = now.duration_since(snapshot.received).as_secs();
-        newest.insert(
-            dataset.clone(),
-            Stored { dataset, snapshot: snapshot.id.to_string(), received: snapshot.received, age_seconds, snapshots: before + 1 },
-        );
+        let stored = newest.entry(dataset.clone()).or_insert_with(|| Stored {
+            dataset,
+            snapshot: String::new(),
+            received: snapshot.received,
+            age_seconds: 0,
+            snapshots: 0,
+            held: 0,
+            pinned: 0,
+            condemned: 0,
+            goes: None,
+        });
+        stored.snapshot = snapshot.id.to_string();
+        stored.received = snapshot.received;
+        stored.age_seconds = now.duration_since(snapshot.received).as_secs();
+        stored.snapshots += 1;
+        stored.held += usize::from(marks.held.is_some());
+        stored.pinned += usize::from(marks.is_pinned());
+        stored.condemned += usize::from(goes.is_some());
+        stored.goes = stored.goes.into_iter().chain(goes).min();
     }
     Ok(newest.into_values().collect())
+}
+
+impl Stored {
+    /// What a person should know beside the numbers.
+    fn notes(&self) -> String {
+        let count = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let goes = self.goes.map(|time| format!("the first goes in {}", clock::until(time)));
+        let notes = [count(self.held, "held"), count(self.pinned, "pinned"), count(self.condemned, "condemned"), goes];
+        notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The bytes of all files below `folder`; what cannot be looked at counts nothing.
@@ -219,13 +249,14 @@ fn show(standings: &[Standing]) -> Result<()> {
                 format!("{} ago", clock::ago(dataset.received)),
                 dataset.snapshots.to_string(),
                 dataset.snapshot.clone(),
+                dataset.notes(),
             ]);
         }
     }
     if !stored.is_empty() {
         output::line("")?;
     }
-    output::table(&["CLIENT", "DATASET", "LAST STORED", "SNAPSHOTS", "NEWEST"], &stored)?;
+    output::table(&["CLIENT", "DATASET", "LAST STORED", "SNAPSHOTS", "NEWEST", ""], &stored)?;
     let wrong: Vec<String> = standings.iter().flat_map(wrong).collect();
     if !wrong.is_empty() {
         output::line("")?;

@@ -27,8 +27,10 @@ pub struct Job {
 }
 
 /// The jobs, in the order in which they run when several are due.
-pub const JOBS: &[Job] =
-    &[Job { name: "scrub", at: |config| config.scrub.as_ref().map(|scrub| scrub.at), run: crate::scrub::by_the_clock }];
+pub const JOBS: &[Job] = &[
+    Job { name: "prune", at: |config| Some(config.prune.at), run: crate::prune::daily },
+    Job { name: "scrub", at: |config| config.scrub.as_ref().map(|scrub| scrub.at), run: crate::scrub::by_the_clock },
+];
 
 /// When each job ran last. Losing it costs a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,6 +50,8 @@ mod postgres_whole;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]
+mod prune;
+#[cfg(test)]
 mod reader;
 #[cfg(test)]
 mod recovery;
