@@ -15,6 +15,7 @@ use crate::entry::EntryKind;
 use crate::epoch::{Epoch, Secrets};
 use crate::index::{Index, PackInfo};
 use crate::manifest::{self, Counts, Manifest, PackRef, Public, Sealed, SealedRef, Unreadable, VERSION};
+use crate::mend::{Lost, Mended, Mender};
 use crate::part::Parts;
 use crate::pipeline::{self, Target};
 use crate::walk::{Root, Stat};
@@ -53,6 +54,8 @@ pub struct BackupSpec<'a> {
     pub index: &'a Index,
     /// The node's export folder.
     pub export: &'a Path,
+    /// What was in packs that the node has lost: what of it is still in the source is brought again. Everything is read then.
+    pub lost: Option<&'a Lost>,
     /// Is told of progress.
     pub monitor: &'a dyn Monitor,
     /// Keeps the spool within its limit and brings parts to the node; without it, everything waits in the export folder.
@@ -194,12 +197,13 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
     }
     let target = Target { spec, recipient: spec.epoch.recipient() };
     let (done, fresh) = pipeline::run(&target, |pipeline| {
-        let mut run = Run::new(spec, Deposit::new(spec.secrets, spec.index, pipeline)?);
+        let mut run = Run::new(spec, Deposit::new(spec.secrets, spec.index, pipeline)?.mending(Mender::new(spec)));
         read(&mut run)?;
         run.finish()
     })?;
-    let packs: Vec<&PackInfo> =
-        spec.index.packs().iter().zip(&done.referred).filter(|(_, used)| **used).map(|(pack, _)| pack).chain(&fresh).collect();
+    let (repairs, mends) = done.mended.map_or_else(Default::default, |(repairs, packs)| (Some(repairs), packs));
+    let known = spec.index.packs().iter().zip(&done.referred).filter(|(_, used)| **used).map(|(pack, _)| pack);
+    let packs: Vec<&PackInfo> = known.chain(&fresh).chain(&mends).collect();
     let public = Public {
         version: VERSION,
         id: spec.id.clone(),
@@ -209,7 +213,7 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
         dataset: spec.dataset.clone(),
         epoch: spec.epoch.public().clone(),
         packs: packs.iter().map(|pack| (*pack).into()).collect(),
-        repairs: None,
+        repairs: repairs.clone(),
         counts: done.counts,
         sealed: SealedRef { digest: Blake3([0; 32]), size: 0 },
     };
@@ -238,8 +242,8 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
     Ok(Prepared {
         digest: manifest.digest,
         manifest: bytes,
-        packs: fresh.iter().map(Into::into).collect(),
-        repairs: Vec::new(),
+        packs: fresh.iter().chain(&mends).map(Into::into).collect(),
+        repairs: repairs.map(|repairs| repairs.of).unwrap_or_default(),
         counts: done.counts,
         unreadable: done.counts.unreadable,
         ledger: done.ledger,
@@ -257,6 +261,7 @@ struct Done {
     skipped_count: u64,
     left_out: BTreeMap<String, u64>,
     referred: Vec<bool>,
+    mended: Option<Mended>,
     remembered: cache::New,
 }
 

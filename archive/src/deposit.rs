@@ -5,6 +5,7 @@
 use crate::epoch::{ChunkId, Secrets};
 use crate::frame;
 use crate::index::{Index, Record};
+use crate::mend::{Mended, Mender};
 use crate::pipeline::{Frame, Lane, Pipeline};
 use crate::reference::{Member, References, RunId};
 use base::{Error, Result};
@@ -32,6 +33,8 @@ pub(crate) struct Deposit<'a> {
     data: Filling,
     catalog: Filling,
     pipeline: Pipeline,
+    /// Is offered every chunk, where the node has lost packs.
+    mender: Option<Mender<'a>>,
 }
 
 impl<'a> Deposit<'a> {
@@ -46,7 +49,14 @@ impl<'a> Deposit<'a> {
             data: filling(Lane::Data)?,
             catalog: filling(Lane::Catalog)?,
             pipeline,
+            mender: None,
         })
+    }
+
+    /// Brings again what was in packs that the node has lost.
+    pub(crate) fn mending(mut self, mender: Option<Mender<'a>>) -> Self {
+        self.mender = mender;
+        self
     }
 
     /// Stores a chunk unless it is known, and tells what it is known by and where it is.
@@ -57,6 +67,9 @@ impl<'a> Deposit<'a> {
 
     /// As [`Deposit::put`], of a chunk whose id is known already.
     pub(crate) fn put_as(&mut self, id: ChunkId, lane: Lane, chunk: &[u8]) -> Result<Member> {
+        if let Some(mender) = &mut self.mender {
+            mender.offer(&id, chunk)?;
+        }
         let mut key = [0; 16];
         key.copy_from_slice(&id.0[..16]);
         if let Some((lane, frame, n)) = self.fresh.get(&key).copied() {
@@ -85,6 +98,10 @@ impl<'a> Deposit<'a> {
     /// nothing is marked, and what the list stands for is to be read and put again. An empty list is always kept.
     pub(crate) fn keep(&mut self, list: &References, bytes: u64) -> Result<bool> {
         let _ = bytes;
+        // What is not read cannot be offered.
+        if self.mender.is_some() {
+            return Ok(false);
+        }
         let Some(packs) = list.0.iter().map(|item| self.index.pack_of(item.run, item.frame)).collect::<Option<Vec<_>>>() else {
             return Ok(false);
         };
@@ -94,11 +111,12 @@ impl<'a> Deposit<'a> {
         Ok(true)
     }
 
-    /// Hands on what is left, and tells which packs of the index are referred to.
-    pub(crate) fn finish(mut self) -> Result<Vec<bool>> {
+    /// Hands on what is left, and tells which packs of the index are referred to, and what was mended.
+    pub(crate) fn finish(mut self) -> Result<(Vec<bool>, Option<Mended>)> {
         self.close(Lane::Data)?;
         self.close(Lane::Catalog)?;
-        Ok(self.referred)
+        let mended = self.mender.map_or(Ok(None), Mender::finish)?;
+        Ok((self.referred, mended))
     }
 
     fn lane(&mut self, lane: Lane) -> &mut Filling {

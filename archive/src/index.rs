@@ -13,6 +13,7 @@ use base::{At, Blake3, Error, RequestId, Result, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{BufRead, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files of version 1 did not tell how many bytes a pack's chunks have.
@@ -23,6 +24,8 @@ const RECORD: usize = 40;
 const HEADER: u64 = 4096;
 /// The name of the folder of what is not acknowledged.
 const PENDING: &str = "pending";
+/// The name of the folder of what was in packs that the node has lost.
+const LOST: &str = "lost";
 
 /// What is known of a pack without opening it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,9 @@ struct Header {
     table: Blake3,
     plain: u64,
 }
+
+/// A lost pack: the recipient that it was sealed to, what it was, and its chunks by the half of their ids, frame and number.
+pub(crate) type LostPack = (String, PackInfo, Vec<([u8; 16], u32, u32)>);
 
 /// A chunk of a pack: its id, its frame, its number in the frame.
 pub type Record = (ChunkId, u32, u32);
@@ -234,6 +240,59 @@ impl Index {
         let names = names(&folder.join(PENDING))?;
         let ids = names.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<RequestId>().ok());
         Ok(ids.filter(|part| part.part().is_some() && part.whole() == *id).collect())
+    }
+
+    /// The node has lost these packs: what is in them will be sent again, and what they held is remembered for [`Index::lost`].
+    /// Gives how many of them were known here.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn lose_packs(folder: &Path, packs: &[Blake3]) -> Result<usize> {
+        let lost = folder.join(LOST);
+        let mut known = 0;
+        for epoch in names(folder)?.into_iter().filter(|epoch| !epoch.ends_with(PENDING) && !epoch.ends_with(LOST)) {
+            for pack in packs {
+                let from = epoch.join(pack.hex());
+                if from.exists() {
+                    atomic::make_folder(&lost, 0o700)?;
+                    atomic::rename(&from, &lost.join(pack.hex()))?;
+                    known += 1;
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// What the packs held that were lost at the node, `most` of them: the recipient that each was sealed to, the pack, and its
+    /// chunks. One that cannot be read is passed over.
+    pub(crate) fn lost(folder: &Path, most: usize) -> Result<Vec<LostPack>> {
+        let mut packs = Vec::new();
+        for path in files(&folder.join(LOST))?.into_iter().take(most) {
+            match read(&path) {
+                Ok((header, records)) => {
+                    let chunks = records.iter().map(|(id, frame, n)| (key(id), *frame, *n)).collect();
+                    packs.push((header.epoch.clone(), header.info(), chunks));
+                }
+                Err(error) => tracing::warn!("what was in a lost pack is not known: {}", error.one_line()),
+            }
+        }
+        Ok(packs)
+    }
+
+    /// Forgets what was in packs that were lost longer than `age` ago.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn sweep_lost(folder: &Path, age: std::time::Duration) -> Result<()> {
+        for path in files(&folder.join(LOST))? {
+            // A rename changes this time, and not that of the content.
+            let changed = path.metadata().at("look at", &path)?.ctime();
+            let passed = base::clock::now().as_second().saturating_sub(changed);
+            if u64::try_from(passed).is_ok_and(|passed| passed > age.as_secs()) {
+                atomic::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// The node lacks these packs: what is in them will be sent again.

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod index;
 pub mod look;
 pub mod manifest;
+pub mod mend;
 pub mod pack;
 pub mod part;
 mod pipeline;

@@ -4,7 +4,7 @@
 
 use crate::state;
 use base::config::ClientConfig;
-use base::{Error, Name, Result, atomic, backoff};
+use base::{Dataset, Error, Name, Result, atomic, backoff};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,12 @@ pub struct Contact {
     /// Why the node's receipts are not believed. Until a person has looked, nothing is freed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+    /// When the node was last given something again because it had asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heal_asked: Option<Timestamp>,
+    /// Datasets whose next backup brings again what was in packs that the node has lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heal: Vec<Dataset>,
     /// What a person should know, the newest last.
     #[serde(default)]
     pub warnings: Vec<Warning>,

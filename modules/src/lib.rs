@@ -24,7 +24,7 @@ pub use archived::sweep_staging;
 pub use git::mirror_name;
 pub use git::upkeep::{check_repository, keep_mirror, mark_damaged, mark_whole, mirrored, mirrors};
 pub use look::{Fate, Look, LookContext, Seen};
-pub use settle::{discard, discard_part, pending_parts, settle};
+pub use settle::{discard, discard_part, lose_packs, pending_parts, settle};
 pub use table::{Module, check_settings, client_module, names, restoring_module, server_module};
 
 use archive::part::Parts;

@@ -6,9 +6,13 @@ use archive::backup::pack_name;
 use archive::index::Index;
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Dataset, Name, RequestId, Result, atomic};
+use base::{Blake3, Dataset, Name, RequestId, Result, atomic};
 use queue::receipt::{Outcome, Receipt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long it is remembered what was in packs that a node has lost.
+const LOST_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 /// The folder of the indexes, below the state folder.
 pub(crate) const INDEX: &str = "index";
@@ -26,7 +30,7 @@ pub fn settle(config: &ClientConfig, node: &ClientNode, id: &RequestId, _dataset
     // A request without packs has nothing here, and then nothing happens.
     let (folder, export) = (index_folder(config, &node.name), config.export_path(&node.name));
     if !receipt.missing.is_empty() {
-        Index::forget_packs(&folder, &receipt.missing)?;
+        Index::lose_packs(&folder, &receipt.missing)?;
     }
     let stored = receipt.outcome == Outcome::Stored;
     if id.part().is_some() {
@@ -39,6 +43,17 @@ pub fn settle(config: &ClientConfig, node: &ClientNode, id: &RequestId, _dataset
     // Its parts have answers of their own, and may be stored yet.
     let parts = Index::pending_parts(&folder, id)?;
     archive::backup::discard(&export, &folder, id, &parts)
+}
+
+/// The node has lost these packs. What was in them is sent again with the next backup, and brought again under its old names
+/// by one that is to heal. Gives how many of them were known to be there.
+///
+/// # Errors
+/// With the path.
+pub fn lose_packs(config: &ClientConfig, node: &ClientNode, packs: &[Blake3]) -> Result<usize> {
+    let folder = index_folder(config, &node.name);
+    Index::sweep_lost(&folder, LOST_KEPT)?;
+    Index::lose_packs(&folder, packs)
 }
 
 /// The node has stored a part: its packs are deduplicated against, and make room.

@@ -317,6 +317,15 @@ impl Repository {
         tidy::tidy(&self.path)
     }
 
+    /// Has git read and hash every object; its words where something is damaged, nothing where all is whole. Takes no lock:
+    /// what is written meanwhile is only added.
+    ///
+    /// # Errors
+    /// When git cannot be run, or takes too long.
+    pub fn damage(&self) -> Result<Vec<String>> {
+        tidy::damage(&self.path)
+    }
+
     /// The lock is held. One commit in 64 looks whether there is something to tidy.
     fn tidy_now_and_then(&self, tip: Oid) {
         if tip.as_bytes().first().is_some_and(|byte| byte % 64 == 0)

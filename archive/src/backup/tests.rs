@@ -85,6 +85,7 @@ impl Setup {
             epoch: &self.epoch,
             index: &index,
             export: &export,
+            lost: None,
             monitor: &Silent,
             parts: None,
             cache: self.cached.then_some(CachePlace { path: &cache, granularity: self.granularity }),

@@ -257,6 +257,7 @@ impl Store {
                 damaged: facts(snapshot).is_some_and(|(_, whole)| !whole),
                 held: marks.held.is_some(),
                 pinned: marks.is_pinned() || pins.iter().any(|(pinned, _)| *pinned == snapshot.id),
+                mends: snapshot.repairs.iter().any(|lost| uses.packs.contains_key(lost) && !uses.present.contains_key(lost)),
                 forgotten: by(marks) == Some(By::Forget),
                 given_up: by(marks) == Some(By::Command) && rules.by != By::Command,
             })

@@ -29,6 +29,8 @@ pub struct Candidate {
     pub held: bool,
     /// The one after it is much smaller, and nobody has said that this is right.
     pub pinned: bool,
+    /// It claims to bring again what was in a pack that is lost and that a root still names.
+    pub mends: bool,
     /// A person has given up the whole dataset.
     pub forgotten: bool,
     /// A person has given it up by a command with rules of its own; the policy does not bring it back.
@@ -59,6 +61,8 @@ pub enum Reason {
     Held,
     /// The next one is much smaller.
     Pinned,
+    /// What others have lost can be read from it alone.
+    Mends,
     /// A rule of the policy.
     Rule(KeepRule),
     /// A rule of the node's floor.
@@ -73,6 +77,7 @@ impl fmt::Display for Reason {
             Self::NewestUndamaged => f.write_str("newest undamaged"),
             Self::Held => f.write_str("held"),
             Self::Pinned => f.write_str("pinned: the next one is much smaller"),
+            Self::Mends => f.write_str("mends: it brings again what another one has lost"),
             Self::Rule(rule) => rule.fmt(f),
             Self::Floor(rule) => write!(f, "floor: {rule}"),
         }
@@ -95,6 +100,9 @@ pub fn retain(snapshots: &[Candidate], policy: &Policy, now: Timestamp, zone: &T
         }
         if snapshot.pinned && !snapshot.forgotten {
             kept.push(Reason::Pinned);
+        }
+        if snapshot.mends && !snapshot.forgotten {
+            kept.push(Reason::Mends);
         }
     }
     let mut under = |keep: &Keep, counts: &dyn Fn(&Candidate) -> bool, reason: &dyn Fn(KeepRule) -> Reason| {

@@ -12,7 +12,7 @@ fn id(n: usize) -> RequestId {
 }
 
 fn candidate(n: usize, received: Timestamp) -> Candidate {
-    Candidate { id: id(n), received, damaged: false, held: false, pinned: false, forgotten: false, given_up: false }
+    Candidate { id: id(n), received, damaged: false, held: false, pinned: false, mends: false, forgotten: false, given_up: false }
 }
 
 fn candidates(times: &[&str]) -> Vec<Candidate> {
@@ -298,4 +298,15 @@ proptest! {
         let left: Vec<Candidate> = all.iter().zip(&reasons).filter(|(_, reasons)| !reasons.is_empty()).map(|(one, _)| one.clone()).collect();
         prop_assert!(retain(&left, &policy, now(), &zone).iter().all(|reasons| !reasons.is_empty()));
     }
+}
+
+#[test]
+fn what_others_need_of_a_repair_is_kept() {
+    let mut all = candidates(&["2026-01-01T03:00:00Z", "2026-02-01T03:00:00Z", "2026-11-20T03:00:00Z"]);
+    let reasons = |all: &[Candidate]| retain(all, &policy("1W:1D"), at("2026-11-20T12:00:00Z"), &berlin())[1].clone();
+    assert!(reasons(&all).is_empty());
+    all[1].mends = true;
+    assert_eq!(reasons(&all), [Reason::Mends]);
+    all[1].forgotten = true;
+    assert!(reasons(&all).is_empty());
 }

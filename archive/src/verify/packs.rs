@@ -225,6 +225,10 @@ impl PackSource for ProvenPacks {
         Ok(Box::new(Whole { shared: Arc::clone(&self.shared), digest: *digest, size }))
     }
 
+    fn repairs(&self) -> Result<Vec<crate::manifest::Public>> {
+        self.shared.source.repairs()
+    }
+
     fn key_files(&self, recipient: &str) -> Result<Vec<KeyFile>> {
         self.shared.source.key_files(recipient)
     }

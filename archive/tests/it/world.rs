@@ -73,6 +73,7 @@ impl World {
             epoch,
             index: &index,
             export: &export,
+            lost: None,
             monitor: &Silent,
             parts: None,
             cache: Some(CachePlace { path: &cache, granularity: GRANULARITY }),

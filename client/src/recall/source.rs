@@ -6,6 +6,7 @@ use super::choose::Offered;
 use archive::PackSource;
 use archive::epoch::{KEY_FILE_BYTES, KEY_FILES, KeyFile};
 use archive::limits;
+use archive::manifest::{Manifest, Public};
 use archive::store::{Store, StoredContent, key_file_name};
 use base::config::ClientConfig;
 use base::{Blake3, Dataset, Error, Monitor, Name, Payload, Proof, ReadAt, RequestId, Result};
@@ -20,6 +21,9 @@ const LISTING_LIMIT: usize = 64 << 20;
 
 /// How long a node may take to list.
 const LISTING_TIME: Duration = Duration::from_secs(300);
+
+/// How many snapshots that claim to repair something are looked at, the newest first.
+const CLAIMS: usize = 100;
 
 /// The largest commit or tree that is read.
 const OBJECT_LIMIT: usize = 1 << 20;
@@ -106,11 +110,9 @@ impl Source {
         let mut offered: Vec<Offered> = match self {
             Self::Local { store } => store.readable_snapshots(monitor)?.into_iter().map(|one| Offered::from(one.accepted)).collect(),
             Self::Remote { node, peer, .. } => {
-                let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME).map_err(|error| {
+                listing(peer).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
-                })?;
-                serde_json::from_slice(&bytes)
-                    .map_err(|e| Error::failed(format!("{node} gave a listing that cannot be read")).because(e))?
+                })?
             }
         };
         offered.sort_by(|a, b| (&a.client, a.order, &a.snapshot).cmp(&(&b.client, b.order, &b.snapshot)));
@@ -159,7 +161,7 @@ impl Source {
     pub fn packs(&self, client: &Name) -> Result<Arc<dyn PackSource>> {
         match self {
             Self::Local { store } => Ok(store.packs()),
-            Self::Remote { peer, .. } => Ok(Arc::new(RemotePacks { sftp: peer.sftp()?, client: client.clone() })),
+            Self::Remote { peer, .. } => Ok(Arc::new(RemotePacks { peer: Arc::clone(peer), sftp: peer.sftp()?, client: client.clone() })),
         }
     }
 
@@ -171,6 +173,12 @@ impl Source {
             Self::Remote { peer, .. } => MirrorFrom::Remote { peer: Arc::clone(peer), name: format!("{client}/mirrors/{name}") },
         }
     }
+}
+
+/// What a node lists for a restorer.
+fn listing(peer: &Peer) -> Result<Vec<Offered>> {
+    let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME)?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::failed("the node gave a listing that cannot be read").because(e))
 }
 
 /// The session for small files, opened when it is first needed.
@@ -204,6 +212,7 @@ fn runtime(config: &ClientConfig) -> PathBuf {
 
 /// Packs of a client at a node.
 struct RemotePacks {
+    peer: Arc<Peer>,
     sftp: Sftp,
     client: Name,
 }
@@ -211,6 +220,23 @@ struct RemotePacks {
 impl PackSource for RemotePacks {
     fn pack(&self, digest: &Blake3) -> Result<Box<dyn ReadAt>> {
         Ok(Box::new(self.sftp.open(&format!("{}/packs/{}", self.client, digest.hex()))?))
+    }
+
+    fn repairs(&self) -> Result<Vec<Public>> {
+        let mut claims = Vec::new();
+        let listed = listing(&self.peer)?;
+        let ours = listed.iter().filter(|one| one.client == self.client && !one.repairs.is_empty());
+        let mut ours: Vec<_> = ours.collect();
+        ours.sort_by_key(|one| std::cmp::Reverse(one.order));
+        for one in ours.into_iter().take(CLAIMS) {
+            let name = format!("{}/snapshots/{}/manifest", self.client, one.snapshot);
+            match self.sftp.read(&name, limits::MANIFEST).and_then(|bytes| Manifest::parse(&bytes)) {
+                Ok(manifest) => claims.push(manifest.public),
+                Err(error) if error.kind() == base::Kind::NotNow => return Err(error),
+                Err(error) => tracing::warn!("{name} is passed over: {}", error.one_line()),
+            }
+        }
+        Ok(claims)
     }
 
     fn key_files(&self, recipient: &str) -> Result<Vec<KeyFile>> {

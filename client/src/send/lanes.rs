@@ -49,7 +49,7 @@ fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Resul
         node: &run.node,
         id: &file.id,
         tags: &file.tags,
-        heal: file.reason == Reason::Heal,
+        heal: file.reason == Reason::Heal || run.contact().heal.contains(&dataset),
         monitor: run,
         parts: Some(&parts),
     };

@@ -8,6 +8,7 @@ mod bell;
 mod courier;
 pub mod daemon;
 mod lanes;
+mod notices;
 mod outbox;
 mod parts;
 mod plan;

@@ -83,6 +83,14 @@ impl Outbox {
         Ok(self.repository.find_file(&request_name(id)).map_err(|error| self.or_move_away(error))?.map(|found| found.bytes))
     }
 
+    /// Whether the node was ever asked to keep this dataset.
+    ///
+    /// # Errors
+    /// When the repository is damaged.
+    pub fn was_asked(&self, dataset: &Dataset) -> Result<bool> {
+        Ok(self.repository.last_request(dataset)?.is_some())
+    }
+
     /// Signs a request with the next number and adds it to the queue.
     ///
     /// # Errors

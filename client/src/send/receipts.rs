@@ -86,7 +86,7 @@ fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
         let commit = receipts.load(&oid)?;
         let signed_by = read_commit(&commit.raw).map(|signed| signed.key);
         let trusted = signed_by.as_ref().is_ok_and(|by| by.key_data() == key.key_data());
-        for (id, entry) in receipt_entries(&commit) {
+        for (id, entry) in entries(&commit, "RC") {
             if !trusted {
                 if is_in_process(run, &id)? {
                     held.get_or_insert_with(|| stranger(run, signed_by.as_ref().ok()));
@@ -104,6 +104,15 @@ fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
                     })?;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+        // What is not trusted asks for nothing.
+        for (id, entry) in entries(&commit, "NT").into_iter().filter(|_| trusted) {
+            match receipts.blob(&entry, queue::notice::FILE_LIMIT).and_then(|bytes| super::notices::take(run, &id, &bytes)) {
+                Err(error) if error.kind() == base::Kind::Refused => run.note(|contact| {
+                    contact.warn(clock::now(), format!("A notice of {} is not believed: {}", run.node.name, error.one_line()));
+                })?,
+                other => other?,
             }
         }
         if held.is_none() {
@@ -135,9 +144,9 @@ fn stranger(run: &NodeRun, by: Option<&PublicKey>) -> String {
     )
 }
 
-/// The receipts in a commit: ids and blobs. Other files are for later releases.
-fn receipt_entries(commit: &CommitFiles) -> Vec<(RequestId, String)> {
-    let id = |name: &[u8]| std::str::from_utf8(name).ok()?.strip_prefix("RC")?.strip_suffix(".toml")?.parse().ok();
+/// The receipts (`RC`) or notices (`NT`) in a commit: ids and blobs. Other files are for later releases.
+fn entries(commit: &CommitFiles, kind: &str) -> Vec<(RequestId, String)> {
+    let id = |name: &[u8]| std::str::from_utf8(name).ok()?.strip_prefix(kind)?.strip_suffix(".toml")?.parse().ok();
     commit.entries.iter().filter_map(|entry| Some((id(&entry.name)?, entry.oid.clone()))).collect()
 }
 
@@ -191,6 +200,7 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
         return Ok(true);
     }
     if receipt.outcome == Outcome::Stored {
+        run.note(|contact| contact.heal.retain(|dataset| *dataset != receipt.dataset))?;
         tracing::info!("{}: {} is stored ({id})", run.node.name, receipt.dataset);
     } else {
         let reason = receipt.reason.as_deref().unwrap_or("no reason was given");

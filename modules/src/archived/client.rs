@@ -8,6 +8,7 @@ use archive::backup::{ATTACHED, BackupSpec, Prepared};
 use archive::cache::{self, CachePlace};
 use archive::epoch::{Epoch, Secrets};
 use archive::index::Index;
+use archive::mend::Lost;
 use base::{Blake3, Dataset, Payload, Result, atomic, clock};
 
 /// Runs `back_up` with what it needs, and makes a request of what it prepared.
@@ -33,6 +34,7 @@ pub(crate) fn prepare(
     atomic::make_folder(&caches, 0o700)?;
     let cache = caches.join(&Blake3::of(dataset.to_string().as_bytes()).hex()[..32]);
     let index = Index::load(&folder, &epoch.public().recipient)?;
+    let lost = if context.heal { Lost::load(&folder)? } else { Lost::default() };
     let spec = BackupSpec {
         id: context.id,
         client,
@@ -43,6 +45,7 @@ pub(crate) fn prepare(
         epoch: &epoch,
         index: &index,
         export: &export,
+        lost: Some(&lost),
         monitor: context.monitor,
         parts: context.parts,
         cache: Some(CachePlace { path: &cache, granularity: cache::GRANULARITY }),

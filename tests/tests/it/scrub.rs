@@ -16,8 +16,22 @@ fn packs(safe: &Loopback) -> Vec<String> {
     safe.sh("ls -S node/data/web1/packs").lines().map(str::to_owned).collect()
 }
 
-fn flip(safe: &Loopback, file: &str, at: u64) {
-    safe.sh(&format!("chmod u+w '{file}' && printf X | dd of='{file}' bs=1 seek={at} conv=notrunc status=none"));
+/// Changes one bit of a file below the folder.
+fn flip(safe: &Loopback, file: &str, at: usize) {
+    safe.sh(&format!("chmod u+w '{file}'"));
+    let path = safe.at(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+/// Carries everything through, whatever it comes to on the way: a notice makes `send` say that something is left to do.
+fn rounds(safe: &Loopback, times: usize) {
+    for _ in 0..times {
+        let _ = safe.client(&["send"]);
+        safe.node(&["poll"]).exits(0);
+    }
+    let _ = safe.client(&["send"]);
 }
 
 fn scrub(safe: &Loopback, args: &[&str], code: i32) -> Value {
@@ -172,14 +186,84 @@ fn a_damaged_mirror_is_fetched_anew() {
     assert_eq!(notices(&safe), 1);
     // The client hears of it with its next request, and sends the repository again by itself.
     safe.sh("cd w && git commit -q --allow-empty -m more && git push -q ../source/r.git HEAD:refs/heads/main");
-    safe.back_up("git", &path);
-    safe.round();
+    safe.client(&["submit", "git", &path]).exits(0);
+    rounds(&safe, 3);
     safe.node(&["scrub", "--all"]).silent();
     safe.client(&["verify", &dataset]).says(&["whole"]).exits(0);
     // One that is gone altogether.
     safe.sh(&format!("rm -rf {mirror}"));
     safe.node(&["scrub", "--percent", "4"]).says(&[&dataset, "it is not there"]).exits(1);
     safe.sh("cd w && git commit -q --allow-empty -m more && git push -q ../source/r.git HEAD:refs/heads/main");
-    safe.back_up("git", &path);
+    safe.client(&["submit", "git", &path]).exits(0);
+    rounds(&safe, 2);
     safe.node(&["scrub", "--all"]).silent();
+}
+
+#[test]
+fn a_client_heals_what_the_node_has_lost() {
+    let safe = Loopback::start();
+    let (path, dataset) = dataset(&safe);
+    safe.sh(&format!("head -c 3000000 /dev/urandom >'{path}/stays'; echo old >'{path}/goes'"));
+    safe.back_up("files", &path);
+    let old = safe.names("node/data/web1/snapshots").remove(0);
+    // What comes later is in packs of its own.
+    safe.sh(&format!("head -c 500000 /dev/urandom >'{path}/later'"));
+    safe.back_up("files", &path);
+    let before = packs(&safe);
+    let other = safe.text("source/other");
+    safe.sh(&format!("mkdir '{other}'; head -c 200000 /dev/urandom >'{other}/f'"));
+    safe.back_up("files", &other);
+    let catalog = packs(&safe).into_iter().rfind(|pack| !before.contains(pack)).unwrap();
+    let lost = [before[0].clone(), before[1].clone(), catalog];
+    // One goes bad, one is cut off, and one, the catalog of something that does not change, is gone.
+    flip(&safe, &format!("node/data/web1/packs/{}", lost[0]), 5000);
+    safe.sh(&format!("truncate -s 70000 node/data/web1/packs/{}", lost[1]));
+    safe.sh(&format!("rm node/data/web1/packs/{}", lost[2]));
+    safe.node(&["scrub", "--all"]).says(&[&dataset, &format!("files:{other}"), &lost[0], &lost[1], &lost[2]]).exits(1);
+    safe.client(&["verify", "--all-snapshots"]).says(&["DAMAGED"]).exits(3);
+
+    // The next backup hears of it; those after that heal.
+    safe.sh(&format!("echo more >'{path}/more'"));
+    safe.client(&["submit", "files", &path]).exits(0);
+    rounds(&safe, 4);
+    let requests = safe.sh("git -C client/queues/node1.git log -p requests | grep -E '^[+](reason|repairs)'");
+    assert!(lost.iter().all(|pack| requests.contains(pack.as_str())), "{requests}");
+    assert_eq!(requests.matches("reason = \"heal\"").count(), 2, "{requests}");
+    assert_eq!(notices(&safe), 1);
+    // That was all of it.
+    for _ in 0..2 {
+        safe.client(&["send"]).silent();
+    }
+    safe.node(&["scrub", "--all"]).says(&["repair claimed by"]).exits(0);
+    safe.node(&["status"]).says(&["repair claimed by"]);
+    let healed = scrub(&safe, &[], 0);
+    assert!(healed["damage"].as_array().unwrap().iter().all(|entry| entry["repair_claimed"].is_string()), "{healed}");
+
+    // Only a keyholder can say that everything is whole: over ssh, and where the store lies.
+    safe.client(&["verify", "--all-snapshots"]).says(&["whole"]).exits(0);
+    let store = safe.text("node/data/web1");
+    safe.client(&["verify", "--all-snapshots", "--store", &store]).exits(0);
+    let back = safe.text("back/tree");
+    safe.client(&["restore", &dataset, "--at", &old, "--target", &back]).exits(0);
+    safe.sh(&format!("cmp '{path}/stays' {back}/stays; cmp '{path}/random' {back}/random; test $(cat {back}/goes) = old"));
+}
+
+#[test]
+fn what_is_no_more_cannot_be_healed_and_is_named() {
+    let safe = Loopback::start();
+    let (path, dataset) = dataset(&safe);
+    safe.sh(&format!("head -c 300000 /dev/urandom >'{path}/goes'; head -c 300000 /dev/urandom >'{path}/stays'"));
+    safe.back_up("files", &path);
+    let old = safe.names("node/data/web1/snapshots").remove(0);
+    let pack = packs(&safe).remove(0);
+    safe.sh(&format!("rm node/data/web1/packs/{pack} '{path}/goes'"));
+    safe.node(&["scrub", "--percent", "1"]).says(&[&pack]).exits(1);
+    safe.client(&["submit", "files", &path]).exits(0);
+    rounds(&safe, 4);
+    safe.client(&["verify", &dataset]).says(&["whole"]).exits(0);
+    let run = safe.client(&["verify", &dataset, "--at", &old]).exits(3);
+    run.says(&["goes is damaged"]);
+    let back = safe.text("back/tree");
+    safe.client(&["restore", &dataset, "--at", &old, "--target", &back]).says(&["goes"]).exits(3);
+    safe.sh(&format!("cmp '{path}/stays' {back}/stays; test ! -e {back}/goes"));
 }
