@@ -56,6 +56,19 @@ pub struct CachePlace<'a> {
     pub granularity: Duration,
 }
 
+/// A cache that was not written for so long is that of a dataset which is backed up no more.
+const FORGOTTEN: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Removes the caches in `folder` that nobody uses any more. Best effort: one that is missed costs reading once.
+pub fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = || entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|age| age > FORGOTTEN));
+        if age() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// What a cache belongs to; that of anything else counts as absent.
 pub(crate) struct Owner<'a> {
     pub(crate) secrets: &'a Secrets,

@@ -48,7 +48,8 @@ fn check_one(choosing: &Choosing) -> Result<()> {
 /// Of kind usage when a pattern is wrong or the dataset lies in the export folder; failed when the list of names cannot
 /// be read.
 pub(crate) fn choice(config: &ClientConfig, dataset: &Dataset, path: &Path) -> Result<Choice> {
-    let own = [config.export_root(), config.staging_path(), config.state.join(crate::settle::INDEX)];
+    let own =
+        [config.export_root(), config.staging_path(), config.state.join(crate::settle::INDEX), config.state.join(crate::settle::CACHE)];
     if let Some(own) = own.iter().find(|own| path.starts_with(own)) {
         return Err(Error::usage(format!("{dataset} lies in {}, where every backup writes itself", own.display()))
             .hint("Back up another folder; what this one holds is made anew by every backup."));

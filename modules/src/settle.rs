@@ -16,6 +16,8 @@ const LOST_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 /// The folder of the indexes, below the state folder.
 pub(crate) const INDEX: &str = "index";
+/// The folder of what trees held when they were read last, below the state folder.
+pub(crate) const CACHE: &str = "cache";
 
 /// The folder of the index for one node.
 pub(crate) fn index_folder(config: &ClientConfig, node: &Name) -> PathBuf {

@@ -234,6 +234,18 @@ fn what_cut_off_runs_have_written_is_used() {
 }
 
 #[test]
+fn caches_that_nobody_writes_any_more_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, days) in [("old", 91), ("young", 89)] {
+        let file = fs::File::create(dir.path().join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(days * 24 * 3600)).unwrap();
+    }
+    sweep(dir.path());
+    sweep(&dir.path().join("absent"));
+    assert!(!dir.path().join("old").exists() && dir.path().join("young").exists());
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_is_done_without() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("absent/cache");

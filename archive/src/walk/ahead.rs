@@ -20,8 +20,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const THINGS: usize = 512;
 /// when so many bytes of files are to be read for it,
 const BYTES: u64 = 2 << 20;
-/// or when it holds so many folders open.
+/// when it holds so many folders open,
 const FOLDERS: usize = 32;
+/// or when its paths are so long.
+const PATHS: usize = 1 << 20;
 /// More threads that read are of no use to one thread that takes.
 const MOST_READERS: usize = 4;
 
@@ -186,8 +188,9 @@ impl Queue {
     fn push(&mut self, path: &[u8], met: Met) -> Result<()> {
         self.batch.paths.extend_from_slice(path);
         self.batch.things.push((self.batch.paths.len(), met));
-        let Batch { things, wanted, folders, .. } = &self.batch;
-        if things.len() >= THINGS || *wanted >= BYTES || *folders >= FOLDERS { self.send() } else { Ok(()) }
+        let Batch { things, wanted, folders, paths, .. } = &self.batch;
+        let full = things.len() >= THINGS || *wanted >= BYTES || *folders >= FOLDERS || paths.len() >= PATHS;
+        if full { self.send() } else { Ok(()) }
     }
 
     fn thing(&mut self, path: &[u8], place: &Place, stat: &Stat) -> Result<()> {
@@ -223,7 +226,7 @@ fn is_wanted(stat: &Stat, known_before: Option<Mtime>) -> bool {
     stat.kind == FileType::RegularFile
         && stat.links == 1
         && (1..=WHOLE as u64).contains(&stat.size)
-        && known_before.is_none_or(|before| stat.ctime.max(stat.mtime) >= before)
+        && known_before.is_none_or(|before| stat.ctime >= before)
 }
 
 impl Visitor for Queue {

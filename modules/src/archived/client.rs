@@ -2,7 +2,7 @@
 //!
 //! Reads nothing of the source itself.
 
-use crate::settle::index_folder;
+use crate::settle::{CACHE, index_folder};
 use crate::{ClientContext, PreparedRequest};
 use archive::backup::{ATTACHED, BackupSpec, Prepared};
 use archive::cache::{self, CachePlace};
@@ -30,8 +30,9 @@ pub(crate) fn prepare(
     let secrets = Secrets::load_or_create(&config.state.join("secret"))?;
     let epoch = Epoch::current(&epochs.join(format!("{}.toml", context.node.name)), &config.recipients, clock::now())?;
     // Named by its digest: a dataset's path may be longer than a file's name.
-    let caches = config.state.join("cache").join(context.node.name.as_str());
+    let caches = config.state.join(CACHE).join(context.node.name.as_str());
     atomic::make_folder(&caches, 0o700)?;
+    cache::sweep(&caches);
     let cache = caches.join(&Blake3::of(dataset.to_string().as_bytes()).hex()[..32]);
     let index = Index::load(&folder, &epoch.public().recipient)?;
     let lost = if context.heal { Lost::load(&folder)? } else { Lost::default() };

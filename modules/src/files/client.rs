@@ -79,9 +79,12 @@ impl ClientModule for Client {
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
         let root = open(context.config, dataset)?;
-        let choice = choosing::choice(context.config, dataset, Path::new(dataset.path()))?;
         context.monitor.task(&format!("reading {}", dataset.path()), None);
-        archived::client::prepare(context, dataset, |spec| archive::backup::backup_chosen(spec, Source::Opened(root), &choice))
+        archived::client::prepare(context, dataset, |spec| {
+            // Once all folders are there that a backup itself writes to: these are left out by what they are.
+            let choice = choosing::choice(context.config, dataset, Path::new(dataset.path()))?;
+            archive::backup::backup_chosen(spec, Source::Opened(root), &choice)
+        })
     }
 
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
