@@ -51,6 +51,43 @@ fn a_second_backup_sends_what_changed_and_both_states_are_there() {
     assert_eq!(safe.client(&["snapshots", &dataset, "--json"]).json().as_array().unwrap().len(), 2);
 }
 
+#[test]
+fn what_is_remembered_of_a_tree_may_be_damaged_or_old() {
+    let safe = Loopback::start();
+    let (path, dataset) = dataset(&safe);
+    // What is younger than two seconds is read again in any case.
+    safe.sh(&format!("until [ -z \"$(find '{path}' -newerct '3 seconds ago' -print -quit)\" ]; do sleep 0.2; done"));
+    safe.back_up("files", &path);
+    let folder = "client/cache/node1";
+    let name = match &safe.names(folder)[..] {
+        [name] => format!("{folder}/{name}"),
+        other => panic!("{other:?}"),
+    };
+    safe.sh(&format!("cp '{name}' first"));
+    let damages = [
+        "true".to_owned(),
+        format!("truncate -s -1000 '{name}'"),
+        format!("printf x | dd of='{name}' bs=1 seek=3000 conv=notrunc status=none"),
+        format!("cp first '{name}'"),
+        format!("mv '{name}' '{name}.new'"),
+        format!("rm '{name}'"),
+        format!("head -c 100000 /dev/urandom >'{name}'"),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        safe.sh(damage);
+        // Another content of the same length with the old time, another mode, another name, a file that was there before.
+        safe.sh(&format!(
+            "cd '{path}'; touch -r a/hello ../time; head -c \"$(stat -c %s a/hello)\" /dev/urandom >a/hello; touch -r ../time a/hello; \
+             chmod 06{number}4 random; ln a/hello again-{number}; echo {number} >new-{number}"
+        ));
+        safe.back_up("files", &path);
+        let back = format!("back/{number}");
+        safe.client(&["restore", &dataset, "--target", &safe.text(&back)]).exits(0);
+        same_trees(Path::new(&path), &safe.at(&back));
+    }
+    assert_eq!(safe.names(folder).len(), 1);
+}
+
 fn stored(safe: &Loopback) -> u64 {
     safe.sh("du -sb node/data/web1 | cut -f1").trim().parse().unwrap()
 }
