@@ -21,6 +21,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+/// After this long an unfinished mark was left by a killed process.
+const ABANDONED: Duration = Duration::from_secs(86_400);
+
 /// What pruning goes by.
 #[derive(Clone)]
 pub struct PruneRules<'a> {
@@ -317,6 +320,7 @@ impl Store {
         for step in &moves {
             self.carry_out(step)?;
         }
+        self.sweep_marks()?;
         pruned.snapshots = self.trashed()?;
         Ok(pruned)
     }
@@ -396,6 +400,15 @@ impl Store {
                 Usage::new(counted.bytes, counted.order.max(*order)).keep(layout)
             }
         }
+    }
+
+    /// Removes marks that were left half written by a process that was killed long ago.
+    fn sweep_marks(&self) -> Result<()> {
+        let folder = self.layout.snapshots();
+        for entry in fs::read_dir(&folder).at("list", &folder)? {
+            atomic::sweep_drafts(&entry.at("list", &folder)?.path(), ABANDONED);
+        }
+        Ok(())
     }
 
     /// What lies in the trash.

@@ -43,6 +43,27 @@ fn the_page_on_verifying_runs() {
 }
 
 #[test]
+fn the_page_on_retention_runs() {
+    let safe = Loopback::start();
+    safe.sh("mkdir home/papers && echo text >home/papers/a");
+    safe.back_up("files", &safe.text("home/papers"));
+    let text = std::fs::read_to_string(source_root().join("docs/retention.md")).unwrap();
+    let settings = blocks(&text, "toml");
+    assert_eq!(settings.len(), 2);
+    // What it shows of the access list is pushed as an administrator does it, with the keys that it leaves out.
+    let list = settings[0].replace("[client.web1]\n", "[client.web1]\nkeys = [\"web1.pub\"]\n");
+    safe.write("admin/access.toml", &format!("version = 1\n[admin.alice]\nkeys = [\"alice.pub\"]\n{list}"));
+    safe.loopback("start").exits(0);
+    safe.node(&["client", "list"]).says(&["\"1W:1D,4W:1W,12M:1M\""]).exits(0);
+    let script = blocks(&text, "sh").concat().replace("~/safe", safe.dir.to_str().unwrap());
+    let run = crate::harness::run(safe.command("bash").args(["-euxc", &script])).exits(0);
+    run.says(&["{ daily = 7, weekly = 4, monthly = 12 }", "court case 17", "kept again", "forgotten", " 0 do not"]);
+    safe.edit("node.toml", "version = 1\n", &format!("version = 1\n{}", settings[1]));
+    safe.node(&["config", "check"]).exits(0);
+    safe.node(&["prune", "--dry-run", "--grace", "0s"]).says(&["the floor of this node allows no grace under 1d"]).exits(4);
+}
+
+#[test]
 fn the_page_on_restores_runs() {
     let safe = Loopback::start();
     safe.sh("mkdir -p home/papers/drafts home/papers/old; echo 1 >home/papers/drafts/one.txt; echo 2 >home/papers/old/notes");
