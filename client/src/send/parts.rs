@@ -41,6 +41,8 @@ struct State {
     asking: bool,
     /// Parts without an answer.
     in_flight: BTreeSet<RequestId>,
+    /// The last part's number; 0 before the first of this run.
+    number: u16,
     /// Bytes that the parts brought.
     sent: u64,
     /// Bytes that are set aside in the spool.
@@ -142,7 +144,8 @@ impl<'a> Outgoing<'a> {
 
     /// Asks for a part of these packs.
     fn ask(&self, spec: &BackupSpec<'_>, packs: &[PackInfo]) -> Result<()> {
-        let made = self.run.next_part(spec.id).and_then(|number| part::prepare(spec, number, packs));
+        let last = self.lock().number;
+        let made = self.run.next_part(spec.id, last).and_then(|number| part::prepare(spec, number, packs));
         let committed = made.and_then(|prepared| {
             let file = &self.claimed.file;
             let draft = Draft {
@@ -163,6 +166,7 @@ impl<'a> Outgoing<'a> {
         let mut state = self.lock();
         state.asking = false;
         let part = committed?;
+        state.number = part.part().unwrap_or(state.number);
         let bytes = packs.iter().map(|pack| pack.size).sum::<u64>();
         tracing::info!("{}: committed {part} of {}, {}", self.run.node.name, self.dataset, base::ByteSize(bytes));
         state.in_flight.insert(part);
@@ -209,15 +213,21 @@ impl Parts for Outgoing<'_> {
     }
 
     fn reserve(&self, spec: &BackupSpec<'_>, bytes: u64) -> Result<()> {
-        let (mut begun, mut heard, mut flying, mut told) = (Instant::now(), 0, 0, false);
+        let (mut begun, mut heard, mut told) = (Instant::now(), 0, false);
+        let mut wants = None;
         loop {
             match self.next(bytes)? {
                 (PartStep::Go, _) => return Ok(()),
-                (PartStep::Send, packs) => self.ask(spec, &packs)?,
+                (PartStep::Send, packs) => {
+                    // The one before was answered, or there was none: patience begins anew.
+                    begun = Instant::now();
+                    self.ask(spec, &packs)?;
+                }
                 (PartStep::Wait, _) => {
-                    let now = self.lock().in_flight.len();
-                    if now != std::mem::replace(&mut flying, now) {
-                        begun = Instant::now();
+                    if wants.is_none() {
+                        wants = Some(self.run.spool.want_room());
+                        // Whoever makes the rounds asks for answers from now on.
+                        (self.committed)();
                     }
                     self.out_of_patience(begun.elapsed(), &mut told)?;
                     self.run.spool.wait(&mut heard, LOOK);

@@ -249,13 +249,13 @@ impl NodeRun {
         error.map_or(Ok(parts), Err)
     }
 
-    /// The number of the next part of the request `id`: one that no bytes were ever signed under.
+    /// The number of the next part of the request `id` after `last`: one that nothing in the queue has.
     ///
     /// # Errors
     /// When the queue cannot be read, or there have been too many.
-    pub fn next_part(&self, id: &RequestId) -> Result<u16> {
+    pub fn next_part(&self, id: &RequestId, last: u16) -> Result<u16> {
         self.outbox(|outbox| {
-            let mut number = 1;
+            let mut number = last.saturating_add(1);
             while outbox.request_bytes(&id.with_part(number)?)?.is_some() {
                 number += 1;
             }

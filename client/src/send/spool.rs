@@ -36,6 +36,8 @@ pub struct Spool {
 struct Inner {
     /// Bytes that are set aside for files being written.
     reserved: u64,
+    /// How many wait for room.
+    wanting: usize,
     /// Parts that somebody here waits for, with the answers that came.
     parts: BTreeMap<RequestId, Option<Answer>>,
 }
@@ -112,9 +114,16 @@ impl Spool {
         lock(&self.inner).parts.remove(part);
     }
 
-    /// Whether the answer to some part has not come yet.
+    /// Room is wanted as long as the value lives, and whatever is answered may make it.
+    pub fn want_room(&self) -> WantsRoom<'_> {
+        lock(&self.inner).wanting += 1;
+        WantsRoom(self)
+    }
+
+    /// Whether somebody waits for answers: to a part, or to whatever takes room.
     pub fn awaits_answers(&self) -> bool {
-        lock(&self.inner).parts.values().any(Option::is_none)
+        let inner = lock(&self.inner);
+        inner.wanting > 0 || inner.parts.values().any(Option::is_none)
     }
 
     /// Something may have become free: whoever waits looks again.
@@ -125,6 +134,15 @@ impl Spool {
     /// Waits until something may have changed since `heard`, at most `time`.
     pub fn wait(&self, heard: &mut u64, time: Duration) {
         self.bell.wait(heard, time);
+    }
+}
+
+/// Somebody waits for room.
+pub struct WantsRoom<'a>(&'a Spool);
+
+impl Drop for WantsRoom<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.inner).wanting -= 1;
     }
 }
 
@@ -163,6 +181,10 @@ mod tests {
         assert_eq!((spool.take_answer(&one), spool.take_answer(&one)), (Some(Err(trouble)), None));
         spool.expect(&two);
         spool.forget(&two);
+        assert!(!spool.awaits_answers());
+        let wants = spool.want_room();
+        assert!(spool.awaits_answers());
+        drop(wants);
         assert!(!spool.awaits_answers());
     }
 }

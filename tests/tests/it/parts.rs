@@ -52,7 +52,7 @@ fn size(folder: &Path) -> u64 {
 /// An installation with the smallest spool, and a folder with `mib` MiB of noise in several files.
 fn installation(mib: u64) -> (Loopback, String) {
     let safe = Loopback::start();
-    safe.edit("client.toml", "name = \"web1\"\n", "name = \"web1\"\nspool = { limit = \"64 MiB\" }\nstream_wait = \"2s\"\n");
+    safe.edit("client.toml", "name = \"web1\"\n", "name = \"web1\"\nspool = { limit = \"64 MiB\" }\n");
     let path = safe.text("source/long");
     safe.sh(&format!(
         "mkdir '{path}'; cd '{path}'; head -c {}M /dev/urandom >large; i=0; while [ $i -lt 20 ]; do head -c 1000000 /dev/urandom >small-$i; i=$((i + 1)); done",
@@ -162,8 +162,9 @@ fn send_and_poll_that_are_killed_go_on_where_the_last_receipt_stands() {
         }
         poll.wait().unwrap();
     };
-    assert_eq!(status.code(), Some(0));
-    for _ in 0..3 {
+    // 75 where a `poll` was killed that a push had to wait for: it was tried again.
+    assert!(matches!(status.code(), Some(0 | 75)), "{status:?}");
+    for _ in 0..10 {
         if !stored(&safe) {
             let _ = safe.node(&["poll"]);
             let _ = safe.client(&["send", "--now"]);
@@ -180,7 +181,7 @@ fn a_dump_waits_for_room_no_longer_than_it_is_told_to() {
     let (safe, path) = installation(100);
     let config = safe.read("client.toml");
     let module = "\n[module.noise]\nstream = [\"cat\", \"{path}/large\"]\n\n[[allow]]\nmodule = \"noise\"\nunder = \"/\"\n";
-    safe.write("client.toml", &format!("{config}{module}"));
+    safe.write("client.toml", &format!("stream_wait = \"1s\"\n{config}{module}"));
     safe.client(&["submit", "noise", &path]).exits(0);
     // Nobody fetches.
     safe.client(&["send"]).exits(75).says(&["full"]);
@@ -188,10 +189,33 @@ fn a_dump_waits_for_room_no_longer_than_it_is_told_to() {
     let waiting = size(&safe.at("client/export/node1"));
     assert!(waiting > 0 && waiting <= LIMIT, "what was asked for waits, {waiting}");
     // What the node fetches in the end is not sent again.
+    safe.edit("client.toml", "stream_wait = \"1s\"", "stream_wait = \"1h\"");
     safe.loopback("watch").exits(0);
     until("it is stored", || stored(&safe));
     assert!(fetched(&safe) < 84 << 20, "{:#?}", log(&safe));
     assert!(safe.names("client/export/node1").is_empty() && safe.names("node/data/web1/parts").is_empty());
+}
+
+/// The second one gets its room when the node has answered for the first, which has no parts.
+#[test]
+fn backups_share_the_spool() {
+    let (safe, path) = installation(80);
+    let spool = Watermark::of(safe.at("client/export/node1"));
+    let other = safe.text("source/other");
+    safe.sh(&format!("mkdir '{other}'; head -c 15M /dev/urandom >'{other}/x'"));
+    safe.client(&["submit", "files", &other]).ok();
+    safe.client(&["send"]).silent();
+    assert!(size(&safe.at("client/export/node1")) > 14 << 20 && !log(&safe).iter().any(|line| line["id"].as_str().unwrap().len() > 25));
+    safe.client(&["submit", "files", &path]).ok();
+    let mut send = safe.command("nightsafe").arg("send").spawn().unwrap();
+    while send.try_wait().unwrap().is_none() {
+        let _ = safe.node(&["poll"]);
+    }
+    safe.round();
+    assert_eq!(safe.names("node/data/web1/snapshots").len(), 2, "{:#?}", log(&safe));
+    assert!(spool.highest() <= LIMIT, "{} of {LIMIT} bytes", spool.highest());
+    safe.client(&["restore", &format!("files:{path}"), "--target", &safe.text("back/long")]).exits(0);
+    safe.sh(&format!("diff -r '{path}' back/long"));
 }
 
 #[test]
@@ -250,6 +274,24 @@ fn abandoned_parts_go_after_their_time() {
 fn day_from_now(days: i64) -> String {
     let output = std::process::Command::new("date").args(["-u", "-d", &format!("{days} days"), "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_page_on_the_spool_is_what_the_configuration_takes() {
+    let safe = Loopback::start();
+    let page = std::fs::read_to_string(crate::harness::source_root().join("docs/spool.md")).unwrap();
+    let tables = crate::harness::blocks(&page, "toml");
+    let config = safe.read("client.toml");
+    safe.write("client.toml", &config.replacen("name = \"web1\"\n", &format!("name = \"web1\"\n{}", tables[0]), 1));
+    safe.client(&["config", "check"]).exits(0);
+    safe.client(&["submit", "dummy", "x"]).ok();
+    // The list gets the page's tables, and the client's own settings in them.
+    let list = safe.read("admin/access.toml");
+    let (before, web1) = list.split_once("[client.web1]\n").unwrap();
+    safe.write("admin/access.toml", &format!("{before}{}{web1}", tables[1]));
+    safe.loopback("start").exits(0);
+    safe.round();
+    assert!(safe.read("node/data/access/access.toml").contains("part_ttl = \"90d\""));
 }
 
 #[test]
