@@ -56,11 +56,19 @@ done
 tail -n +2 "$snapshot/manifest" | age -d -i "$work/epoch" >"$work/sealed"
 [ "$(jq -c '[.version, .id, .dataset]' "$work/sealed")" = "$(public '[1, .id, .dataset] | tojson')" ] || die "a newer format, or parts of two manifests"
 # The packs, as chunks in all/run/frame/n. What tar lists tells how long each is.
+lost=
 for digest in $(public '.packs[].digest'); do
     if ! blake "$store/packs/${digest#blake3:}" "$digest" || ! age -d -i "$work/epoch" "$store/packs/${digest#blake3:}" | zstd -dcq |
-        tar -xvvif - -C "$work/all" --no-same-owner >"$work/listing" 2>"$work/why"; then bad "DAMAGED or missing: pack $digest"
+        tar -xvvif - -C "$work/all" --no-same-owner >"$work/listing" 2>"$work/why"; then bad "DAMAGED or missing: pack $digest"; lost+=" $digest"
     else cat "$work/listing" >>"$work/lengths"; fi
 done
+# What a later backup brought again of lost packs has the old names; the files' own digests say whether it is right.
+for other in ${lost:+"$store"/snapshots/*/manifest}; do
+    for digest in $(head -n1 "$other" | jq -r --arg l "$lost" '.repairs // empty | select(any(.of[]; inside($l))) | .packs[]'); do
+        age -d -i "$work/epoch" "$store/packs/${digest#blake3:}" | zstd -dcq | tar -xvvif - -C "$work/all" --no-same-owner >"$work/listing" 2>"$work/why" &&
+            cat "$work/listing" >>"$work/lengths" && say "a repair was read: pack $digest"
+    done
+done || true
 jq -Rn '[inputs | select(startswith("d") | not) | capture("^-rw------- [^ ]+ +(?<value>[0-9]+) .* (?<key>[0-9a-f]{16}/[0-9]+/[0-9]+)$") // error("no chunk: \(.)") | .value |= tonumber]
     | from_entries' "$work/lengths" >"$work/sizes" || die "packs hold something else than chunks, or none is left"
 # The catalog, from the root's segment to the lines. Lists that are too long for a line are put into it.

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Packs {
     pub(crate) packs: Mutex<HashMap<Blake3, Vec<u8>>>,
     pub(crate) reads: Arc<Mutex<Vec<(Blake3, u64, usize)>>>,
+    /// What is offered for packs that are lost.
+    pub(crate) repairs: Mutex<Vec<Public>>,
 }
 
 struct Memory {
@@ -47,6 +49,10 @@ impl PackSource for Packs {
         let packs = self.packs.lock().unwrap();
         let bytes = packs.get(digest).ok_or_else(|| base::Error::failed(format!("pack {digest} is not in the store")))?.clone();
         Ok(Box::new(Memory { name: *digest, bytes, reads: self.reads.clone() }))
+    }
+
+    fn repairs(&self) -> Result<Vec<Public>> {
+        Ok(self.repairs.lock().unwrap().clone())
     }
 }
 

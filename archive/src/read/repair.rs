@@ -187,3 +187,7 @@ impl Repairs {
         state.pack.as_ref().map(|(.., table)| table).ok_or_else(|| Error::failed("a repair was closed"))
     }
 }
+
+#[cfg(test)]
+#[path = "repair_tests.rs"]
+mod tests;
