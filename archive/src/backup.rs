@@ -18,6 +18,7 @@ use crate::manifest::{self, Counts, Manifest, PackRef, Public, Sealed, SealedRef
 use crate::mend::{Lost, Mended, Mender};
 use crate::part::Parts;
 use crate::pipeline::{self, Target};
+use crate::usage::Outcome;
 use crate::walk::{Root, Stat};
 use base::{At, Blake3, Dataset, Error, Monitor, Name, RequestId, Result, atomic, clock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,12 +198,16 @@ fn write(spec: &BackupSpec<'_>, stream: bool, read: impl FnOnce(&mut Run<'_>) ->
     }
     let target = Target { spec, recipient: spec.epoch.recipient() };
     let (done, fresh) = pipeline::run(&target, |pipeline| {
-        let mut run = Run::new(spec, Deposit::new(spec.secrets, spec.index, pipeline)?.mending(Mender::new(spec)));
+        let mut run = Run::new(spec, Deposit::new(spec.secrets, spec.index, spec.id, spec.dataset, pipeline)?.mending(Mender::new(spec)));
         read(&mut run)?;
         run.finish()
     })?;
     let (repairs, mends) = done.mended.map_or_else(Default::default, |(repairs, packs)| (Some(repairs), packs));
-    let known = spec.index.packs().iter().zip(&done.referred).filter(|(_, used)| **used).map(|(pack, _)| pack);
+    let known = spec.index.packs().iter().enumerate().filter(|(number, _)| done.used.refers(*number)).map(|(_, pack)| pack);
+    done.used.note(spec.index, spec.id, spec.dataset, &fresh)?;
+    if let Some(trouble) = spec.index.trouble() {
+        spec.monitor.note(&trouble);
+    }
     let packs: Vec<&PackInfo> = known.chain(&fresh).chain(&mends).collect();
     let public = Public {
         version: VERSION,
@@ -260,7 +265,7 @@ struct Done {
     skipped: Vec<Unreadable>,
     skipped_count: u64,
     left_out: BTreeMap<String, u64>,
-    referred: Vec<bool>,
+    used: Outcome,
     mended: Option<Mended>,
     remembered: cache::New,
 }

@@ -3,29 +3,41 @@
 //! Knows nothing of receipts: callers say which request was stored. A lost or damaged index costs sending again, never data.
 //!
 //! `<folder>/<first 16 hex of BLAKE3(epoch recipient)>/<pack hex>` are acknowledged, `<folder>/pending/<request
-//! id>/<pack hex>` not yet. A file is one line of JSON ([`Header`]) and, for each chunk of the pack, 40 bytes: id (32),
-//! frame (u32 LE), number in the frame (u32 LE).
+//! id>/<pack hex>` not yet: one record file for each pack (`index/record.rs`), which is the truth. Where many have gathered, they are
+//! folded (`index/fold.rs`) into tables (`index/table.rs`) beside them, `table-…`, of which little is in memory; a pack counts as long as it
+//! has its record file, whatever tables say. So opening takes some milliseconds and 3 MB at most, 100 bytes a pack, and
+//! for each chunk 10 bits as soon as one is looked up.
+
+mod filter;
+mod fold;
+mod record;
+mod table;
 
 use crate::epoch::ChunkId;
-use crate::limits;
 use crate::reference::{Member, RunId};
-use base::{At, Blake3, Error, RequestId, Result, atomic};
-use serde::{Deserialize, Serialize};
+use crate::usage;
+use base::{At, Blake3, RequestId, Result, atomic};
 use std::fs;
-use std::io::{BufRead, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// Files of version 1 did not tell how many bytes a pack's chunks have.
-const VERSION: u64 = 2;
-/// What one chunk takes in a file.
-const RECORD: usize = 40;
-/// The longest header.
-const HEADER: u64 = 4096;
+pub(crate) use record::{MEMBERS, key};
+pub(crate) use table::{Table, Writer as TableWriter};
+
 /// The name of the folder of what is not acknowledged.
 const PENDING: &str = "pending";
 /// The name of the folder of what was in packs that the node has lost.
 const LOST: &str = "lost";
+/// The name of the folder of what was in packs that no newest snapshot uses, and for how long that is remembered.
+const RETIRED: &str = "retired";
+const REMEMBERED: Duration = Duration::from_secs(90 * 86_400);
+/// See [`Index::rewriting_below`].
+const REWRITE_BELOW: f64 = 0.5;
+/// More chunks than this are not taken into memory when they could not be folded into a table.
+const MOST_RECENT: usize = 1 << 20;
 
 /// What is known of a pack without opening it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,91 +58,163 @@ pub struct PackInfo {
     pub plain: u64,
 }
 
-/// The first line of a file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    version: u64,
-    epoch: String,
-    pack: Blake3,
-    size: u64,
-    run: RunId,
-    first: u32,
-    frames: u32,
-    table: Blake3,
-    plain: u64,
-}
-
 /// A lost pack: the recipient that it was sealed to, what it was, and its chunks by the half of their ids, frame and number.
-pub(crate) type LostPack = (String, PackInfo, Vec<([u8; 16], u32, u32)>);
+pub(crate) type LostPack = (String, PackInfo, Vec<(Key, u32, u32)>);
 
 /// A chunk of a pack: its id, its frame, its number in the frame.
 pub type Record = (ChunkId, u32, u32);
 
-/// Half of a chunk's id is looked up: 128 bits of a keyed hash do not meet by chance, and memory is what an index costs.
-type Key = [u8; 16];
+/// What a chunk is looked up by: see [`key`].
+pub(crate) type Key = [u8; 16];
 
-fn key(id: &ChunkId) -> Key {
-    let mut key = [0; 16];
-    key.copy_from_slice(&id.0[..16]);
-    key
+/// Where a chunk is. The order is that of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) key: Key,
+    /// A number in whatever list of packs is at hand.
+    pub(crate) pack: u32,
+    /// Counted from the pack's first frame.
+    pub(crate) frame: u16,
+    pub(crate) n: u16,
 }
 
-/// The acknowledged chunks of one node and epoch, in memory: 28 bytes each.
-#[derive(Debug)]
+/// A table, and which pack of the index each of its rows is; none where the pack is forgotten.
+struct Layer {
+    table: Table,
+    packs: Vec<Option<u32>>,
+    /// It was found to be damaged, and is not asked again.
+    lost: AtomicBool,
+}
+
+/// The acknowledged chunks of one node and epoch.
 pub struct Index {
     folder: PathBuf,
     recipient: String,
     packs: Vec<PackInfo>,
     /// Sorted: run, first frame, pack.
-    spans: Vec<(RunId, u32, usize)>,
-    /// Sorted by key: key, pack, frame, n.
-    places: Vec<(Key, u32, u32, u32)>,
+    spans: Vec<(RunId, u32, u32)>,
+    layers: Vec<Layer>,
+    /// What is in no table, sorted.
+    recent: Vec<Place>,
+    trouble: Mutex<Option<String>>,
+    rewrite_below: f64,
 }
 
 impl Index {
-    /// Reads the acknowledged packs of the epoch with this recipient; `folder` is that of one node, and may be absent.
+    /// Opens the index of the epoch with this recipient; `folder` is that of one node, and may be absent. Folds what is due.
     /// A file that is damaged counts as absent.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn load(folder: &Path, recipient: &str) -> Result<Self> {
-        let mut index =
-            Self { folder: folder.to_owned(), recipient: recipient.to_owned(), packs: Vec::new(), spans: Vec::new(), places: Vec::new() };
-        for path in files(&folder.join(epoch_name(recipient)))? {
-            match read(&path) {
-                Ok((header, records)) if header.epoch == recipient => {
-                    let pack = u32::try_from(index.packs.len()).map_err(|_| Error::failed("the index has too many packs"))?;
-                    index.packs.push(header.info());
-                    index.places.extend(records.iter().map(|(id, frame, n)| (key(id), pack, *frame, *n)));
+        let mut index = Self {
+            folder: folder.to_owned(),
+            recipient: recipient.to_owned(),
+            packs: Vec::new(),
+            spans: Vec::new(),
+            layers: Vec::new(),
+            recent: Vec::new(),
+            trouble: Mutex::default(),
+            rewrite_below: REWRITE_BELOW,
+        };
+        let epoch = index.epoch_folder();
+        let (stock, _lock) = fold::stock(&epoch, recipient)?;
+        let mut known = std::collections::HashSet::new();
+        for (table, rows) in stock.tables {
+            // A pack that a crash has left in two tables is taken from the first.
+            let mut take = |row: &table::Row| fold::holds(&stock.packs, &row.info.digest) && known.insert(row.info.digest);
+            let packs = rows.into_iter().map(|row| take(&row).then(|| index.add(row.info))).collect();
+            index.layers.push(Layer { table, packs, lost: AtomicBool::new(false) });
+        }
+        for path in stock.recent.iter().map(|pack| epoch.join(pack.hex())) {
+            if index.recent.len() > MOST_RECENT {
+                index.tell("the index could not be put in order, and part of it is not used; what is there is sent again".into());
+                break;
+            }
+            let number = u32::try_from(index.packs.len()).unwrap_or(u32::MAX);
+            match record::read(&path, number) {
+                Ok((header, places)) if header.epoch == recipient => {
+                    index.add(header.info());
+                    index.recent.extend(places);
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!("left out of the index: {}", error.one_line()),
             }
         }
-        index.places.sort_unstable();
-        // The same chunk in two packs: the first of them is used by every snapshot.
-        index.places.dedup_by(|later, kept| later.0 == kept.0);
-        index.places.shrink_to_fit();
-        index.spans = index.packs.iter().enumerate().map(|(number, pack)| (pack.run, pack.first, number)).collect();
+        index.recent.sort_unstable();
+        index.spans = (0u32..).zip(&index.packs).map(|(number, pack)| (pack.run, pack.first, number)).collect();
         index.spans.sort_unstable();
         Ok(index)
     }
 
-    /// Where this chunk is: the pack's number in [`Index::packs`], and the place.
+    /// A pack of which a dataset uses a smaller share than this is not referred to any more by it (`usage.rs`); 0 for never, and without
+    /// this 0.5.
+    #[must_use]
+    pub fn rewriting_below(mut self, share: f64) -> Self {
+        self.rewrite_below = share;
+        self
+    }
+
+    pub(crate) fn rewrite_below(&self) -> f64 {
+        self.rewrite_below
+    }
+
+    fn add(&mut self, pack: PackInfo) -> u32 {
+        self.packs.push(pack);
+        u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Where this chunk is: the pack's number in [`Index::packs`], and the place. Where several packs have it, one of those.
     pub fn find(&self, id: &ChunkId) -> Option<(usize, Member)> {
-        let found = self.places.binary_search_by(|place| place.0.cmp(&key(id))).ok()?;
-        let (_, pack, frame, n) = self.places[found];
-        let pack = pack as usize;
-        Some((pack, Member { run: self.packs[pack].run, frame, n }))
+        let mut first = None;
+        self.find_all(&key(id), &mut |pack, at| {
+            first.get_or_insert((pack, at));
+        });
+        first
+    }
+
+    /// Tells every place of a chunk. What cannot be read for damage is not known, which is remembered for [`Index::trouble`].
+    pub(crate) fn find_all(&self, key: &Key, found: &mut dyn FnMut(usize, Member)) {
+        let mut tell = |pack: u32, place: &Place| {
+            let pack = pack as usize;
+            let PackInfo { run, first, frames, .. } = self.packs[pack];
+            // Checked when it was written; no reference is ever made of what cannot be.
+            if u32::from(place.frame) < frames {
+                found(pack, Member { run, frame: first + u32::from(place.frame), n: place.n.into() });
+            }
+        };
+        let begin = self.recent.partition_point(|place| place.key < *key);
+        self.recent[begin..].iter().take_while(|place| place.key == *key).for_each(|place| tell(place.pack, place));
+        for layer in self.layers.iter().filter(|layer| !layer.lost.load(Ordering::Relaxed)) {
+            let mut known = |place: Place| {
+                if let Some(Some(pack)) = layer.packs.get(place.pack as usize) {
+                    tell(*pack, &place);
+                }
+            };
+            if let Err(error) = layer.table.find(key, &mut known) {
+                layer.lost.store(true, Ordering::Relaxed);
+                self.tell(format!("the index for deduplication is not whole, so more than is new may be sent: {}", error.one_line()));
+                // It is made anew from the record files when the index is opened next; if it stays, so is this error.
+                let _ = fold::lost(layer.table.path(), &error);
+            }
+        }
+    }
+
+    fn tell(&self, text: String) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+    }
+
+    /// Why chunks may have counted as new that are not, if anything was noticed.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Which pack of [`Index::packs`] has this frame.
     pub fn pack_of(&self, run: RunId, frame: u32) -> Option<usize> {
         let after = self.spans.partition_point(|span| (span.0, span.1) <= (run, frame));
         let (found, _, number) = *self.spans.get(after.checked_sub(1)?)?;
-        let pack = &self.packs[number];
-        (found == run && frame - pack.first < pack.frames).then_some(number)
+        let pack = &self.packs[number as usize];
+        (found == run && frame - pack.first < pack.frames).then_some(number as usize)
     }
 
     /// The acknowledged packs.
@@ -138,14 +222,14 @@ impl Index {
         &self.packs
     }
 
-    /// How many chunks are known.
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    /// A pack of the epoch in `folder` is not deduplicated against any more.
+    pub(crate) fn retire(folder: &Path, pack: &Blake3) -> Result<()> {
+        let (from, to) = (folder.join(pack.hex()), folder.with_file_name(RETIRED));
+        if from.exists() {
+            atomic::make_folder(&to, 0o700)?;
+            atomic::rename(&from, &to.join(pack.hex()))?;
+        }
+        Ok(())
     }
 
     /// Where the index of this node is.
@@ -153,30 +237,24 @@ impl Index {
         &self.folder
     }
 
+    pub(crate) fn recipient(&self) -> &str {
+        &self.recipient
+    }
+
+    pub(crate) fn epoch_folder(&self) -> PathBuf {
+        self.folder.join(epoch_name(&self.recipient))
+    }
+
+    /// Where what is not acknowledged of a request is.
+    pub(crate) fn pending_folder(&self, id: &RequestId) -> PathBuf {
+        self.folder.join(PENDING).join(id.as_str())
+    }
+
     /// Notes a pack that was written for a request, until the request's receipt comes.
     pub(crate) fn note(&self, id: &RequestId, info: &PackInfo, records: &[Record]) -> Result<()> {
-        let folder = self.folder.join(PENDING).join(id.as_str());
+        let folder = self.pending_folder(id);
         atomic::make_folder(&folder, 0o700)?;
-        let header = Header {
-            version: VERSION,
-            epoch: self.recipient.clone(),
-            pack: info.digest,
-            size: info.size,
-            run: info.run,
-            first: info.first,
-            frames: info.frames,
-            table: info.table,
-            plain: info.plain,
-        };
-        let mut bytes = serde_json::to_vec(&header).map_err(|e| Error::failed("could not write the index").because(e))?;
-        bytes.push(b'\n');
-        bytes.reserve(records.len() * RECORD);
-        for (chunk, frame, n) in records {
-            bytes.extend_from_slice(&chunk.0);
-            bytes.extend_from_slice(&frame.to_le_bytes());
-            bytes.extend_from_slice(&n.to_le_bytes());
-        }
-        atomic::write(&folder.join(info.digest.hex()), &bytes, 0o600)
+        record::write(&folder.join(info.digest.hex()), &self.recipient, info, records)
     }
 
     /// The node has stored request `id`: its packs are deduplicated against from now on. Done twice it does nothing.
@@ -185,9 +263,10 @@ impl Index {
     /// With the path; then it can be done again.
     pub fn acknowledge(folder: &Path, id: &RequestId) -> Result<()> {
         let pending = folder.join(PENDING).join(id.as_str());
+        let mut epochs = std::collections::BTreeSet::new();
         for path in files(&pending)? {
-            let header = match read(&path) {
-                Ok((header, _)) => header,
+            let header = match record::read_header(&path) {
+                Ok(header) => header,
                 Err(error) => {
                     tracing::warn!("left out of the index: {}", error.one_line());
                     continue;
@@ -196,8 +275,13 @@ impl Index {
             let to = folder.join(epoch_name(&header.epoch));
             atomic::make_folder(&to, 0o700)?;
             atomic::rename(&path, &to.join(header.pack.hex()))?;
+            epochs.insert(header.epoch);
         }
-        atomic::remove_tree(&pending)
+        usage::settle(&pending, |recipient| folder.join(epoch_name(recipient)))?;
+        atomic::remove_tree(&pending)?;
+        sweep(&folder.join(RETIRED), REMEMBERED)?;
+        // Now, when nobody waits for it, rather than when the next backup begins.
+        epochs.iter().try_for_each(|recipient| fold::stock(&folder.join(epoch_name(recipient)), recipient).map(drop))
     }
 
     /// Request `id` came to nothing: its packs are not remembered.
@@ -268,10 +352,11 @@ impl Index {
     pub(crate) fn lost(folder: &Path, most: usize) -> Result<Vec<LostPack>> {
         let mut packs = Vec::new();
         for path in files(&folder.join(LOST))?.into_iter().take(most) {
-            match read(&path) {
-                Ok((header, records)) => {
-                    let chunks = records.iter().map(|(id, frame, n)| (key(id), *frame, *n)).collect();
-                    packs.push((header.epoch.clone(), header.info(), chunks));
+            match record::read(&path, 0) {
+                Ok((header, places)) => {
+                    let info = header.info();
+                    let chunks = places.iter().map(|at| (at.key, info.first + u32::from(at.frame), at.n.into())).collect();
+                    packs.push((header.epoch.clone(), info, chunks));
                 }
                 Err(error) => tracing::warn!("what was in a lost pack is not known: {}", error.one_line()),
             }
@@ -283,16 +368,8 @@ impl Index {
     ///
     /// # Errors
     /// With the path.
-    pub fn sweep_lost(folder: &Path, age: std::time::Duration) -> Result<()> {
-        for path in files(&folder.join(LOST))? {
-            // A rename changes this time, and not that of the content.
-            let changed = path.metadata().at("look at", &path)?.ctime();
-            let passed = base::clock::now().as_second().saturating_sub(changed);
-            if u64::try_from(passed).is_ok_and(|passed| passed > age.as_secs()) {
-                atomic::remove(&path)?;
-            }
-        }
-        Ok(())
+    pub fn sweep_lost(folder: &Path, age: Duration) -> Result<()> {
+        sweep(&folder.join(LOST), age)
     }
 
     /// The node lacks these packs: what is in them will be sent again.
@@ -309,18 +386,17 @@ impl Index {
     }
 }
 
-impl Header {
-    fn info(&self) -> PackInfo {
-        PackInfo {
-            digest: self.pack,
-            size: self.size,
-            run: self.run,
-            first: self.first,
-            frames: self.frames,
-            table: self.table,
-            plain: self.plain,
+/// Removes the files in `folder` that were put there longer than `age` ago.
+fn sweep(folder: &Path, age: Duration) -> Result<()> {
+    for path in files(folder)? {
+        // A rename changes this time, and not that of the content.
+        let changed = path.metadata().at("look at", &path)?.ctime();
+        let passed = base::clock::now().as_second().saturating_sub(changed);
+        if u64::try_from(passed).is_ok_and(|passed| passed > age.as_secs()) {
+            atomic::remove(&path)?;
         }
     }
+    Ok(())
 }
 
 fn epoch_name(recipient: &str) -> String {
@@ -344,138 +420,5 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names(folder)?.into_iter().filter(finished).collect())
 }
 
-fn read(path: &Path) -> Result<(Header, Vec<Record>)> {
-    // Not that of files from strangers, which refuses what has two names: packs of a part have them.
-    let file = fs::File::open(path).at("open", path)?;
-    let mut file = std::io::BufReader::with_capacity(1 << 16, file);
-    let mut line = Vec::new();
-    file.by_ref().take(HEADER).read_until(b'\n', &mut line).at("read", path)?;
-    let wrong = |why: &str| Error::failed(format!("{} is no file of the index: {why}", path.display()));
-    let header: Header = serde_json::from_slice(&line).map_err(|e| wrong("its first line cannot be read").because(e))?;
-    let end = header.first.checked_add(header.frames).ok_or_else(|| wrong("its frames cannot be"))?;
-    if header.version != VERSION
-        || path.file_name().and_then(|n| n.to_str()) != Some(&header.pack.hex())
-        || header.frames as usize > limits::TABLE
-    {
-        return Err(wrong("it is of another version, or of another pack"));
-    }
-    let mut records = Vec::new();
-    let mut record = [0; RECORD];
-    while !file.fill_buf().at("read", path)?.is_empty() {
-        file.read_exact(&mut record).at("read", path)?;
-        let number = |at: usize| record[at..at + 4].iter().rev().fold(0u32, |n, b| n << 8 | u32::from(*b));
-        let mut id = [0; 32];
-        id.copy_from_slice(&record[..32]);
-        let (frame, n) = (number(32), number(36));
-        if !(header.first..end).contains(&frame) {
-            return Err(wrong("it names a frame that is not in the pack"));
-        }
-        records.push((ChunkId(id), frame, n));
-    }
-    Ok((header, records))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn info(tag: u8) -> PackInfo {
-        PackInfo {
-            digest: Blake3([tag; 32]),
-            size: 65_536,
-            run: RunId(u64::from(tag)),
-            first: 10,
-            frames: 5,
-            table: Blake3([!tag; 32]),
-            plain: 1000,
-        }
-    }
-
-    fn chunk(n: u8) -> ChunkId {
-        ChunkId(*blake3::hash(&[n]).as_bytes())
-    }
-
-    #[test]
-    fn only_what_is_acknowledged_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("node1");
-        let load = || Index::load(&folder, "age1x").unwrap();
-        let (one, two): (RequestId, RequestId) =
-            ("20261120T031500Z-3f9a1c7e".parse().unwrap(), "20261120T031500Z-3f9a1c7f".parse().unwrap());
-        load().note(&one, &info(1), &[(chunk(1), 10, 0), (chunk(2), 14, 7)]).unwrap();
-        load().note(&two, &info(2), &[(chunk(3), 10, 0)]).unwrap();
-        assert!(load().is_empty());
-        Index::acknowledge(&folder, &one).unwrap();
-        Index::acknowledge(&folder, &one).unwrap();
-        Index::discard(&folder, &two).unwrap();
-        Index::discard(&folder, &two).unwrap();
-        Index::acknowledge(&folder, &two).unwrap();
-        let index = load();
-        assert_eq!(index.packs(), [info(1)]);
-        assert_eq!(index.find(&chunk(2)), Some((0, Member { run: RunId(1), frame: 14, n: 7 })));
-        assert_eq!(index.find(&chunk(3)), None);
-        let at = |run, frame| index.pack_of(RunId(run), frame);
-        assert_eq!([at(1, 9), at(1, 10), at(1, 14), at(1, 15), at(0, 10), at(2, 10)], [None, Some(0), Some(0), None, None, None]);
-        assert!(Index::load(&folder, "age1y").unwrap().is_empty());
-        Index::forget_packs(&folder, &[Blake3([9; 32]), Blake3([1; 32])]).unwrap();
-        assert!(load().is_empty());
-    }
-
-    #[test]
-    fn damaged_files_count_as_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let id: RequestId = "20261120T031500Z-3f9a1c7e".parse().unwrap();
-        let empty = Index::load(dir.path(), "age1x").unwrap();
-        empty.note(&id, &info(1), &[(chunk(1), 10, 0)]).unwrap();
-        Index::acknowledge(dir.path(), &id).unwrap();
-        let path = dir.path().join(epoch_name("age1x")).join(info(1).digest.hex());
-        let good = fs::read(&path).unwrap();
-        let mut frame = good.clone();
-        let last = frame.len() - 8;
-        frame[last] = 200;
-        for bad in [
-            vec![],
-            b"{}\n".to_vec(),
-            good[..good.len() - 1].to_vec(),
-            [&good[..], b"x"].concat(),
-            frame,
-            b"\n".repeat(10_000),
-            good.replace_first(b"\"version\":2", b"\"version\":1"),
-        ] {
-            fs::write(&path, &bad).unwrap();
-            assert!(Index::load(dir.path(), "age1x").unwrap().packs().is_empty());
-        }
-        fs::write(&path, &good).unwrap();
-        assert_eq!(Index::load(dir.path(), "age1x").unwrap().len(), 1);
-        fs::rename(&path, path.with_file_name(Blake3([3; 32]).hex())).unwrap();
-        assert!(Index::load(dir.path(), "age1x").unwrap().is_empty());
-    }
-
-    trait ReplaceFirst {
-        fn replace_first(&self, from: &[u8], to: &[u8]) -> Vec<u8>;
-    }
-
-    impl ReplaceFirst for Vec<u8> {
-        fn replace_first(&self, from: &[u8], to: &[u8]) -> Vec<u8> {
-            let at = self.windows(from.len()).position(|window| window == from).unwrap();
-            [&self[..at], to, &self[at + from.len()..]].concat()
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-        #[test]
-        fn records_survive(records in prop::collection::vec((any::<[u8; 32]>(), 10u32..15, any::<u32>()), 0..50)) {
-            let dir = tempfile::tempdir().unwrap();
-            let id: RequestId = "20261120T031500Z-3f9a1c7e".parse().unwrap();
-            let records: Vec<Record> = records.into_iter().map(|(id, frame, n)| (ChunkId(id), frame, n)).collect();
-            Index::load(dir.path(), "age1x").unwrap().note(&id, &info(1), &records).unwrap();
-            Index::acknowledge(dir.path(), &id).unwrap();
-            let index = Index::load(dir.path(), "age1x").unwrap();
-            for (id, frame, n) in records {
-                prop_assert_eq!(index.find(&id), Some((0, Member { run: RunId(1), frame, n })));
-            }
-        }
-    }
-}
+mod tests;

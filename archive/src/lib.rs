@@ -28,6 +28,7 @@ pub mod reference;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
+mod usage;
 pub mod verify;
 mod walk;
 

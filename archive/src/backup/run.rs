@@ -102,8 +102,8 @@ impl<'a> Run<'a> {
         let deposit = &mut self.deposit;
         let root = self.catalog.finish(&mut |segment| deposit.put(Lane::Catalog, segment))?;
         let Self { counts, ledger, skipped, skipped_count, left_out, remembered, .. } = self;
-        let (referred, mended) = self.deposit.finish()?;
-        Ok(Done { root, counts, ledger, skipped, skipped_count, left_out, referred, mended, remembered })
+        let (used, mended) = self.deposit.finish()?;
+        Ok(Done { root, counts, ledger, skipped, skipped_count, left_out, used, mended, remembered })
     }
 
     /// Takes what `choice` takes of a tree, or a single file; its paths begin with `prefix`.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod fidelity;
 #[cfg(test)]
+mod nights;
+#[cfg(test)]
 mod roundtrip;
 #[cfg(test)]
 mod world;

@@ -1,20 +1,27 @@
 //! A client, its keyholder and a node's store in one folder, and what a tree looks like to lstat.
 
+use archive::PackSource;
 use archive::backup::{BackupSpec, Prepared, Source, backup_tree};
 use archive::cache::{CachePlace, GRANULARITY};
 use archive::epoch::{Epoch, IdentityFile, Secrets};
-use archive::index::Index;
+use archive::index::{Index, PackInfo};
 use archive::manifest::Manifest;
+use archive::part::Parts;
 use archive::restore::{FileOptions, RestoreReport, RestoreSpec, restore_tree};
 use archive::snapshot::SnapshotReader;
-use archive::store::{Content, Quota, Stats, Store};
+use archive::store::retention::Policy;
+use archive::store::{By, Content, PruneRules, Quota, Stats, Store};
 use base::{Blake3, Claim, Dataset, Name, Payload, Proof, Reason, RequestId, Sha256, Silent};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A client, its keyholder, and a node's store, all in one folder.
 pub(crate) struct World {
@@ -24,6 +31,35 @@ pub(crate) struct World {
     epoch: Epoch,
     secrets: Secrets,
     made: u32,
+    /// What is backed up.
+    pub(crate) dataset: Dataset,
+    /// When snapshots are received: so many days after the first day of this world.
+    pub(crate) day: i64,
+    /// Packs are closed at this size, if not at that of great ones.
+    pub(crate) pack_size: Option<u64>,
+}
+
+/// No parts are made, but packs are as small as for a spool of this limit.
+struct SmallPacks(u64);
+
+impl Parts for SmallPacks {
+    fn limit(&self) -> u64 {
+        self.0
+    }
+
+    fn begin(&self, _: bool) {}
+
+    fn reserve(&self, _: &BackupSpec<'_>, _: u64) -> base::Result<()> {
+        Ok(())
+    }
+
+    fn closed(&self, _: &BackupSpec<'_>, _: &PackInfo, _: u64) -> base::Result<()> {
+        Ok(())
+    }
+
+    fn unanswered(&self) -> base::Result<Vec<RequestId>> {
+        Ok(Vec::new())
+    }
 }
 
 impl World {
@@ -44,6 +80,9 @@ impl World {
             secrets: Secrets::load_or_create(&dir.path().join("secret")).unwrap(),
             dir,
             made: 0,
+            dataset: "files:/var/www".parse().unwrap(),
+            day: 0,
+            pack_size: None,
         }
     }
 
@@ -59,9 +98,11 @@ impl World {
         self.made += 1;
         let id: RequestId = format!("20261120T031500Z-{:08x}", self.made).parse().unwrap();
         let (client, node): (Name, Name) = ("web1".parse().unwrap(), "node1".parse().unwrap());
-        let dataset: Dataset = "files:/var/www".parse().unwrap();
+        let dataset = self.dataset.clone();
+        let parts = self.pack_size.map(|size| SmallPacks(16 * size));
         let index = Index::load(&self.at("index"), &self.epoch.public().recipient).unwrap();
-        let (export, cache) = (self.at("export"), self.at("cache"));
+        let cache = self.at(&format!("cache-{}", &Blake3::of(dataset.to_string().as_bytes()).hex()[..8]));
+        let export = self.at("export");
         let (secrets, epoch) = (&self.secrets, &self.epoch);
         let spec = BackupSpec {
             id: &id,
@@ -75,7 +116,7 @@ impl World {
             export: &export,
             lost: None,
             monitor: &Silent,
-            parts: None,
+            parts: parts.as_ref().map(|parts| parts as &dyn Parts),
             cache: Some(CachePlace { path: &cache, granularity: GRANULARITY }),
         };
         let made = make(&spec);
@@ -94,12 +135,12 @@ impl World {
             writer.write_all(&fs::read(export.join(format!("{id}.{}", pack.digest.hex()))).unwrap()).unwrap();
             writer.finish().unwrap();
         }
-        let request = id.to_string().into_bytes();
+        let request = format!("id = \"{id}\"\nmanifest = \"{}\"\n", prepared.digest).into_bytes();
         let claim = Claim {
             id: id.clone(),
             client: "web1".parse().unwrap(),
             node: "node1".parse().unwrap(),
-            dataset: "files:/var/www".parse().unwrap(),
+            dataset: self.dataset.clone(),
             seq: self.made.into(),
             prev: None,
             submitted: "2026-11-20T03:15:00Z".parse().unwrap(),
@@ -111,10 +152,39 @@ impl World {
             commit: "0".repeat(40),
             proof: Proof { commit: b"c".to_vec(), tree: b"t".to_vec(), request },
         };
-        let received = "2026-11-20T04:00:00Z".parse().unwrap();
+        let received = self.now();
         self.store.accept(&claim, Content::Manifest(&manifest), received, &Quota::default(), Stats::default()).unwrap();
         Index::acknowledge(&self.at("index"), &id).unwrap();
+        for file in fs::read_dir(export).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
         manifest
+    }
+
+    /// The node's clock: far away, so that the packs' files are old.
+    fn now(&self) -> Timestamp {
+        "2096-11-20T04:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * self.day)
+    }
+
+    /// Keeps the last so many days of each dataset, and takes the rest away at once.
+    pub(crate) fn prune(&self, days: u32) {
+        let policy = |_: &Dataset| Policy { keep: Some(format!("{{ daily = {days} }}").parse().unwrap()), ..Policy::default() };
+        let (now, zone, grace) = (self.now(), TimeZone::UTC, Duration::ZERO);
+        let pruned = self.store.prune(&PruneRules { policy: &policy, by: By::Policy, only: None, now, zone, grace }).unwrap();
+        assert_eq!(pruned.unreadable, Vec::<String>::new());
+        self.store.empty_trash().unwrap();
+    }
+
+    /// The names and sizes of the packs that the node has.
+    pub(crate) fn packs(&self) -> BTreeMap<String, u64> {
+        // There is no folder before the first one.
+        let files = fs::read_dir(self.store.path().join("packs")).into_iter().flatten();
+        files.map(|file| file.unwrap()).map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len())).collect()
+    }
+
+    /// Which packs the client's index has.
+    pub(crate) fn indexed(&self) -> Vec<PackInfo> {
+        Index::load(&self.at("index"), &self.epoch.public().recipient).unwrap().packs().to_vec()
     }
 
     /// Backing up `path` is refused, and this is said.
@@ -131,15 +201,20 @@ impl World {
     }
 
     pub(crate) fn reader(&self, manifest: &Manifest) -> SnapshotReader {
-        SnapshotReader::open(manifest.clone(), &self.identities, self.store.packs()).unwrap()
+        self.reader_of(manifest, self.store.packs())
+    }
+
+    pub(crate) fn reader_of(&self, manifest: &Manifest, source: Arc<dyn PackSource>) -> SnapshotReader {
+        SnapshotReader::open(manifest.clone(), &self.identities, source).unwrap()
     }
 
     pub(crate) fn restore(&self, manifest: &Manifest, name: &str) -> RestoreReport {
-        restore_tree(
-            &self.reader(manifest),
-            RestoreSpec { paths: Vec::new(), target: &self.at(name), options: FileOptions::default(), monitor: &Silent },
-        )
-        .unwrap()
+        self.restore_from(&self.reader(manifest), name)
+    }
+
+    pub(crate) fn restore_from(&self, reader: &SnapshotReader, name: &str) -> RestoreReport {
+        restore_tree(reader, RestoreSpec { paths: Vec::new(), target: &self.at(name), options: FileOptions::default(), monitor: &Silent })
+            .unwrap()
     }
 
     /// Restores with the independent reader.

@@ -32,6 +32,10 @@ pub struct ClientConfig {
     /// How long the dump of a database is held back at most while the spool is full. Default: an hour.
     #[serde(default = "default_stream_wait")]
     pub stream_wait: Span,
+    /// A pack of which a dataset uses a smaller share than this is not referred to any more: what is still used of it is sent again.
+    /// From 0 (never) to 0.9. Default: 0.5.
+    #[serde(default = "default_rewrite_below")]
+    pub rewrite_below: f64,
     /// The nodes; the first is the default one.
     #[serde(default, rename = "node")]
     pub nodes: Vec<ClientNode>,
@@ -54,6 +58,10 @@ fn default_state() -> PathBuf {
 
 fn default_stream_wait() -> Span {
     Span(Duration::from_secs(3600))
+}
+
+fn default_rewrite_below() -> f64 {
+    0.5
 }
 
 /// Settings of the export folder.
@@ -315,6 +323,10 @@ impl ClientConfig {
             return Err(Error::usage(format!("spool.limit is {}, and packs need at least {}", self.spool.limit, Spool::LEAST))
                 .hint("It is how much of the disk what waits for one node may take; a backup may be of any size."));
         }
+        if !(0.0..=0.9).contains(&self.rewrite_below) {
+            return Err(Error::usage(format!("rewrite_below is {}, and must be from 0 to 0.9", self.rewrite_below))
+                .hint("0.5 sends the rest of a pack again once less than half of it is used; 0 never does."));
+        }
         self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
         for (i, node) in self.nodes.iter().enumerate() {
             if self.nodes[..i].iter().any(|other| other.name == node.name) {
@@ -473,6 +485,20 @@ mod tests {
         assert_eq!(read("spool = { limit = \"256 MiB\" }").unwrap().0, ByteSize(256 << 20));
         let error = read("spool = { limit = \"63 MiB\" }").unwrap_err().render();
         assert!(error.contains("spool.limit is 63.0 MiB") && error.contains("64.0 MiB"), "{error}");
+    }
+
+    #[test]
+    fn how_much_of_a_pack_is_wasted() {
+        let read = |text: &str| {
+            let config: ClientConfig = crate::config::parse("c", format!("version = 1\n{text}").as_bytes())?;
+            config.check().map(|()| config.rewrite_below.to_string())
+        };
+        for (text, share) in [("", "0.5"), ("rewrite_below = 0.0", "0"), ("rewrite_below = 0.9", "0.9")] {
+            assert_eq!(read(text).unwrap(), share);
+        }
+        for bad in ["0.91", "-0.1", "nan", "inf", "\"half\""] {
+            assert!(read(&format!("rewrite_below = {bad}")).unwrap_err().render().contains("rewrite_below"), "{bad}");
+        }
     }
 
     #[test]

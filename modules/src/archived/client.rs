@@ -34,7 +34,7 @@ pub(crate) fn prepare(
     atomic::make_folder(&caches, 0o700)?;
     cache::sweep(&caches);
     let cache = caches.join(&Blake3::of(dataset.to_string().as_bytes()).hex()[..32]);
-    let index = Index::load(&folder, &epoch.public().recipient)?;
+    let index = Index::load(&folder, &epoch.public().recipient)?.rewriting_below(config.rewrite_below);
     let lost = if context.heal { Lost::load(&folder)? } else { Lost::default() };
     let spec = BackupSpec {
         id: context.id,
