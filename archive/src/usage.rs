@@ -227,8 +227,8 @@ pub(crate) fn settle(pending: &Path, epoch: impl Fn(&str) -> std::path::PathBuf)
     if let Ok(Some(old)) = read(&own) {
         match in_use(&folder, &own, pending, &new) {
             Ok(kept) => {
-                let gone = old.packs.iter().filter(|(pack, used)| used.is_some() && !kept.contains(pack));
-                gone.map(|(pack, _)| Index::retire(&folder, pack)).collect::<Result<()>>()?;
+                let mut gone = old.packs.iter().filter(|(pack, used)| used.is_some() && !kept.contains(pack));
+                gone.try_for_each(|(pack, _)| Index::retire(&folder, pack))?;
             }
             // Whether others use them is not known, so they stay.
             Err(error) => tracing::warn!("the index is not tidied up for want of {}", error.one_line()),
