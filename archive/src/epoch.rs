@@ -24,7 +24,7 @@ pub(crate) use open::encrypt;
 use crate::entry::newer;
 use crate::manifest::EpochPublic;
 use age::secrecy::ExposeSecret;
-use base::{Error, Result, atomic};
+use base::{Blake3, Error, Result, atomic};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -46,14 +46,22 @@ pub struct Epoch {
 struct EpochFile {
     version: u64,
     made: Timestamp,
+    /// Of what `epoch` says. A key file that a bit has changed in opens nothing, and nobody would notice before a restore.
+    check: Blake3,
     epoch: EpochPublic,
+}
+
+/// What [`EpochFile::check`] is for an epoch.
+fn check(epoch: &EpochPublic) -> Blake3 {
+    let lines = [&epoch.recipient, &epoch.key_file].into_iter().chain(&epoch.recipients);
+    Blake3::of(lines.fold(String::new(), |text, line| text + line + "\n").as_bytes())
 }
 
 /// How long an epoch lasts, in seconds.
 const YEAR: i64 = 365 * 86_400;
 
 impl Epoch {
-    /// The epoch kept in the file `path` if it is one for these recipients and not older than a year; else a new one,
+    /// The epoch kept in the file `path` if it is whole, one for these recipients and not older than a year; else a new one,
     /// which replaces it. Packs of another epoch are not deduplicated against.
     ///
     /// Plugins of recipients are started for a new epoch alone, and nobody is there whom they could ask.
@@ -70,7 +78,7 @@ impl Epoch {
         }
         let identity = age::x25519::Identity::generate();
         let public = seal(&identity, &recipients, &(Arc::new(Nobody) as Arc<dyn Ask>))?;
-        let file = EpochFile { version: 1, made: now, epoch: public };
+        let file = EpochFile { version: 1, made: now, check: check(&public), epoch: public };
         let text = toml::to_string(&file).map_err(|e| Error::failed("could not write the epoch").because(e))?;
         if let Some(folder) = path.parent() {
             atomic::make_folder(folder, 0o700)?;
@@ -111,16 +119,27 @@ fn seal(identity: &age::x25519::Identity, recipients: &Recipients, ask: &Arc<dyn
     })
 }
 
+/// The file; none as well where it is damaged: a new epoch costs no more than that the next backup sends everything once.
 fn load_file(path: &Path) -> Result<Option<EpochFile>> {
     if !path.exists() {
         return Ok(None);
     }
     let bytes = base::untrusted::read(path, 1 << 20)?.bytes;
-    let wrong = |why: String| {
-        Error::failed(format!("{} cannot be used: {why}", path.display()))
-            .hint("Remove the file to begin a new epoch; the next backup then sends everything once.")
-    };
-    let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
-    let file: EpochFile = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-    if file.version != 1 { Err(newer(&path.display().to_string())) } else { Ok(Some(file)) }
+    let version = |text: &str| text.parse::<toml::Table>().ok()?.get("version")?.as_integer();
+    if std::str::from_utf8(&bytes).ok().and_then(version).is_some_and(|version| version != 1) {
+        return Err(newer(&path.display().to_string()));
+    }
+    let file = std::str::from_utf8(&bytes).map_err(|e| e.to_string()).and_then(|text| toml::from_str(text).map_err(|e| e.to_string()));
+    let file: Result<EpochFile, String> = file;
+    match file {
+        Ok(file) if file.check == check(&file.epoch) => Ok(Some(file)),
+        Ok(_) => {
+            tracing::warn!("{} is damaged: a new epoch begins", path.display());
+            Ok(None)
+        }
+        Err(why) => {
+            tracing::warn!("{} is damaged ({}): a new epoch begins", path.display(), base::text::printable(&why));
+            Ok(None)
+        }
+    }
 }

@@ -4,7 +4,7 @@
 
 use crate::state;
 use base::config::ClientConfig;
-use base::{Dataset, Error, Name, Result, atomic, backoff};
+use base::{Dataset, Error, Name, Result, atomic, backoff, clock};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// What is known of `node`; an empty state where nothing is.
+    /// What is known of `node`; an empty state where nothing is, or where the file is damaged.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
@@ -81,9 +81,13 @@ impl Contact {
             return Ok(Self { version: base::config::VERSION, ..Self::default() });
         }
         let file = base::untrusted::read(&path, LIMIT)?;
-        base::config::parse(&path.display().to_string(), &file.bytes).map_err(|error: Error| {
-            error.hint("It holds nothing that cannot be found out again; remove it and the next send makes it anew.")
-        })
+        let parsed = base::config::parse(&path.display().to_string(), &file.bytes);
+        // It holds nothing that cannot be found out again.
+        Ok(parsed.unwrap_or_else(|error: Error| {
+            let mut anew = Self { version: base::config::VERSION, ..Self::default() };
+            anew.warn(clock::now(), format!("What was known of {node} is damaged and begun anew: {}", error.one_line()));
+            anew
+        }))
     }
 
     /// Writes it down.

@@ -42,6 +42,37 @@ pub struct ListedSnapshot {
     pub repairs: Vec<base::Blake3>,
 }
 
+/// A row of what `list` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Listed {
+    /// A snapshot.
+    Snapshot(ListedSnapshot),
+    /// A snapshot of which the node cannot read its own note.
+    Damaged(DamagedSnapshot),
+}
+
+impl Listed {
+    /// The snapshot, unless it is damaged.
+    pub fn snapshot(self) -> Option<ListedSnapshot> {
+        match self {
+            Self::Snapshot(snapshot) => Some(snapshot),
+            Self::Damaged(_) => None,
+        }
+    }
+}
+
+/// A snapshot that cannot be offered. The others are; but what is newest is not known for sure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedSnapshot {
+    /// Whose it is.
+    pub client: String,
+    /// The snapshot's name.
+    pub snapshot: String,
+    /// What is wrong with it.
+    pub damaged: String,
+}
+
 impl From<Accepted> for ListedSnapshot {
     fn from(accepted: Accepted) -> Self {
         Self {
@@ -62,18 +93,18 @@ impl From<Accepted> for ListedSnapshot {
     }
 }
 
-/// The snapshots of one client, oldest first, from its folder in the node's data. Folders that are no snapshots are
-/// passed over.
+/// The snapshots of one client, oldest first, from its folder in the node's data, and then those whose note is damaged.
+/// Folders that are no snapshots are passed over.
 ///
 /// # Errors
 /// With the path.
-pub fn of_client(client_folder: &Path) -> Result<Vec<ListedSnapshot>> {
+pub fn of_client(client: &Name, client_folder: &Path) -> Result<(Vec<ListedSnapshot>, Vec<DamagedSnapshot>)> {
     let folder = client_folder.join("snapshots");
     let names = match std::fs::read_dir(&folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         other => other.at("list", &folder)?,
     };
-    let mut listed = Vec::new();
+    let (mut listed, mut damaged) = (Vec::<ListedSnapshot>::new(), Vec::new());
     for entry in names {
         let name = entry.at("list", &folder)?.file_name();
         let Some(id) = name.to_str().and_then(|name| name.parse::<RequestId>().ok()).filter(|id| id.part().is_none()) else {
@@ -86,27 +117,33 @@ pub fn of_client(client_folder: &Path) -> Result<Vec<ListedSnapshot>> {
             Err(_) if !path.exists() => continue,
             Err(error) => return Err(error),
         };
-        let accepted = Accepted::parse(&path.display().to_string(), &bytes)?;
-        if accepted.id == id {
-            listed.push(accepted.into());
+        // One bad file does not take the others' restore away.
+        match Accepted::parse("accepted.toml", &bytes) {
+            Ok(accepted) if accepted.id == id => listed.push(accepted.into()),
+            Ok(_) => {}
+            Err(error) => {
+                damaged.push(DamagedSnapshot { client: client.to_string(), snapshot: id.to_string(), damaged: error.one_line() });
+            }
         }
     }
-    listed.sort_by_key(|snapshot: &ListedSnapshot| snapshot.order);
-    Ok(listed)
+    listed.sort_by_key(|snapshot| snapshot.order);
+    Ok((listed, damaged))
 }
 
-/// The snapshots that `grant` lets somebody read, of all clients below the node's `data`.
+/// The snapshots that `grant` lets somebody read, of all clients below the node's `data`. Of which dataset a damaged one is,
+/// is not known: whoever reads something of that client is told of it.
 ///
 /// # Errors
 /// With the path.
-pub fn granted(data: &Path, grant: &RestorerGrant) -> Result<Vec<ListedSnapshot>> {
+pub fn granted(data: &Path, grant: &RestorerGrant) -> Result<Vec<Listed>> {
     let mut clients: Vec<&Name> = grant.read.iter().map(|(client, _)| client).collect();
     clients.sort();
     clients.dedup();
     let mut all = Vec::new();
     for client in clients {
-        let listed = of_client(&data.join(client.as_str()))?;
-        all.extend(listed.into_iter().filter(|one| one.client == *client && grant.reads(client, &one.dataset)));
+        let (listed, damaged) = of_client(client, &data.join(client.as_str()))?;
+        let granted = listed.into_iter().filter(|one| one.client == *client && grant.reads(client, &one.dataset));
+        all.extend(granted.map(Listed::Snapshot).chain(damaged.into_iter().map(Listed::Damaged)));
     }
     Ok(all)
 }
@@ -144,12 +181,21 @@ mod tests {
             key_files: vec![],
             read: patterns.iter().map(|(client, pattern)| (name(client), DatasetPattern::new(*pattern).unwrap())).collect(),
         };
-        let seqs = |patterns: &[(&str, &str)]| granted(data.path(), &read(patterns)).unwrap().iter().map(|s| s.seq).collect::<Vec<_>>();
+        let listed = |patterns: &[(&str, &str)]| granted(data.path(), &read(patterns)).unwrap();
+        let seq = |row: Listed| row.snapshot().map(|snapshot| snapshot.seq);
+        let seqs = |patterns: &[(&str, &str)]| listed(patterns).into_iter().filter_map(seq).collect::<Vec<_>>();
         assert_eq!(seqs(&[("web1", "files:/**")]), [3, 2, 1]);
         assert_eq!(seqs(&[("web1", "*"), ("web1", "files:/**")]), [9, 3, 2, 1]);
         assert_eq!(seqs(&[("web2", "*"), ("web3", "*")]), [1]);
         assert!(seqs(&[]).is_empty());
-        let one = &of_client(&data.path().join("web2")).unwrap()[0];
+        // A note that is cut off is told of, and the others are offered.
+        let damaged = "20261120T031500Z-00000002";
+        std::fs::write(data.path().join("web1/snapshots").join(damaged).join("accepted.toml"), "version = 1\nid =").unwrap();
+        assert_eq!(seqs(&[("web1", "files:/**")]), [3, 1]);
+        let told = listed(&[("web1", "files:/**")]).pop().unwrap();
+        assert!(matches!(&told, Listed::Damaged(one) if one.snapshot == damaged && one.damaged.contains("line 2")), "{told:?}");
+        assert_eq!(toml::from_str::<Listed>(&toml::to_string(&told).unwrap()).unwrap(), told);
+        let one = &of_client(&name("web2"), &data.path().join("web2")).unwrap().0[0];
         let text = toml::to_string(one).unwrap();
         assert_eq!(&toml::from_str::<ListedSnapshot>(&(text + "more = 1\n")).unwrap(), one);
     }

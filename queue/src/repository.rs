@@ -185,7 +185,14 @@ impl Repository {
         match self.git.refname_to_id(&self.reference) {
             Ok(oid) => Ok(Some(oid)),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(self.broken("read the branch of", error)),
+            Err(error) => {
+                let file = self.path.join(&self.reference);
+                Err(self.broken("read the branch of", error).hint(format!(
+                    "If {0} is damaged, look for the newest commit with git -C {1} fsck --no-reflogs --lost-found, and write its id into {0}.",
+                    file.display(),
+                    self.path.display()
+                )))
+            }
         }
     }
 

@@ -85,7 +85,15 @@ fn an_epoch_lasts_a_year_and_is_for_one_set_of_recipients() {
     let later = at(366, &[&one, &two]);
     assert_ne!(later, first);
     assert_ne!(at(366, &[&one]), later);
-    assert!(!std::fs::read_to_string(&path).unwrap().contains("AGE-SECRET"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("AGE-SECRET"));
+    // Damage costs a new epoch: a key file with another bit opens nothing.
+    let last = at(366, &[&one]);
+    for damaged in [String::new(), text[..text.len() / 2].to_owned(), text.replacen("YWdl", "YWdm", 1)] {
+        assert_ne!(damaged, text);
+        std::fs::write(&path, damaged).unwrap();
+        assert_ne!(at(366, &[&one]), last);
+    }
     std::fs::write(&path, "version = 2").unwrap();
     assert!(Epoch::current(&path, &[one], now).is_err());
 }

@@ -11,6 +11,7 @@ use archive::store::{Store, StoredContent, key_file_name};
 use base::config::ClientConfig;
 use base::{Blake3, Dataset, Error, Monitor, Name, Payload, Proof, ReadAt, RequestId, Result};
 use modules::MirrorFrom;
+use queue::listing::Listed;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -102,7 +103,7 @@ impl Source {
         self.list_telling(&crate::output::Complaints)
     }
 
-    /// As [`Source::list`]; `monitor` is told of snapshots in a local store that cannot be listed.
+    /// As [`Source::list`]; `monitor` is told of snapshots that are there and cannot be listed.
     ///
     /// # Errors
     /// As [`Source::list`].
@@ -113,6 +114,9 @@ impl Source {
                 listing(peer).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
                 })?
+                .into_iter()
+                .filter_map(|row| offered(node, row, monitor))
+                .collect()
             }
         };
         offered.sort_by(|a, b| (&a.client, a.order, &a.snapshot).cmp(&(&b.client, b.order, &b.snapshot)));
@@ -176,7 +180,7 @@ impl Source {
 }
 
 /// What a node lists for a restorer.
-fn listing(peer: &Peer) -> Result<Vec<Offered>> {
+fn listing(peer: &Peer) -> Result<Vec<Listed>> {
     let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::failed("the node gave a listing that cannot be read").because(e))
 }
@@ -224,7 +228,7 @@ impl PackSource for RemotePacks {
 
     fn repairs(&self) -> Result<Vec<Public>> {
         let mut claims = Vec::new();
-        let listed = listing(&self.peer)?;
+        let listed: Vec<Offered> = listing(&self.peer)?.into_iter().filter_map(Listed::snapshot).collect();
         let ours = listed.iter().filter(|one| one.client == self.client && !one.repairs.is_empty());
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by_key(|one| std::cmp::Reverse(one.order));
@@ -256,5 +260,21 @@ impl PackSource for RemotePacks {
             }
         }
         Ok(files)
+    }
+}
+
+/// What a row of a node's listing offers; a damaged snapshot is told of instead.
+fn offered(node: &Name, row: Listed, monitor: &dyn Monitor) -> Option<Offered> {
+    match row {
+        Listed::Snapshot(snapshot) => Some(snapshot),
+        Listed::Damaged(one) => {
+            let short = |text: &str| base::text::excerpt(text.as_bytes(), 300);
+            let (client, snapshot, why) = (short(&one.client), short(&one.snapshot), short(&one.damaged));
+            monitor.problem(
+                &Error::failed(format!("{node} cannot offer {client}'s snapshot {snapshot}: {why}"))
+                    .hint("It may be the newest of its dataset. The node's nightsafe-server scrub names all that is damaged."),
+            );
+            None
+        }
     }
 }

@@ -56,7 +56,27 @@ pub fn current(node: &Node) -> Result<Access> {
             return Ok(Access { tip: Some(tip), list });
         }
     }
-    before_the_first(node)
+    match publish::published(node)? {
+        None => before_the_first(node),
+        Some(commit) => recovered(node, commit),
+    }
+}
+
+/// A copy that has lost its branch gets it back from what was published last. To begin with the first administrators again
+/// would lock everybody out.
+fn recovered(node: &Node, commit: String) -> Result<Access> {
+    let path = node.config.admin_path();
+    let lost = |error: Error| {
+        error.context(format!("{} has lost the access list {commit}, which is published", path.display())).hint(format!(
+            "Put a copy of that folder back. To begin anew with the administrators that the configuration names, remove {} and have them push the list again.",
+            node.config.access_path().join(publish::COMMIT).display()
+        ))
+    };
+    let copy = Repository::open(&path, BRANCH).map_err(lost)?;
+    let list = list_at(&copy, &commit).map_err(lost)?;
+    copy.set_tip(&commit, None).map_err(lost)?;
+    tracing::warn!("{} had lost its branch; it is at {commit} again, which was published", path.display());
+    Ok(Access { tip: Some(commit), list })
 }
 
 fn tip(node: &Node) -> Result<Option<String>> {

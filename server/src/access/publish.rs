@@ -45,6 +45,21 @@ pub fn publish(node: &Node, access: &Access, whole: bool) -> Result<()> {
     Ok(())
 }
 
+/// The commit that is published; none before the first list.
+///
+/// # Errors
+/// With the path.
+pub(super) fn published(node: &Node) -> Result<Option<String>> {
+    let path = node.config.access_path().join(COMMIT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = base::untrusted::read(&path, 128)?.bytes;
+    let commit = std::str::from_utf8(&text).unwrap_or_default().trim();
+    let oid = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+    Ok(oid.then(|| commit.to_owned()))
+}
+
 fn remove_others(folder: &Path, keep: &BTreeSet<&str>) -> Result<()> {
     for entry in fs::read_dir(folder).at("read the folder", folder)? {
         let name = entry.at("read the folder", folder)?.file_name();
