@@ -3,12 +3,15 @@
 //! Does not know where packs come from, and runs no program. Nothing is written outside of the target.
 
 mod dress;
+mod folders;
+mod hands;
 mod jobs;
 mod journal;
 mod judge;
 mod nodes;
 mod options;
 mod owner;
+mod pace;
 mod plan;
 mod ready;
 mod room;
@@ -35,7 +38,7 @@ pub use options::{FileOptions, Overwrite};
 use owner::{Meta, Owners};
 use plan::Planner;
 use ready::Examined;
-use select::Selection;
+use select::{Selected, Selection};
 use std::path::Path;
 use tally::Tally;
 use target::Target;
@@ -45,6 +48,9 @@ use write::{Window, Writer};
 const WINDOW: usize = 200_000;
 /// How many items of lists of chunks are held at once.
 const WINDOW_ITEMS: usize = 1_000_000;
+/// How many entries are handed on together by the thread that reads the catalog, and how often it may do so ahead.
+const TOGETHER: usize = 1000;
+const AHEAD: usize = 2;
 
 /// What is to be restored, and where to.
 pub struct RestoreSpec<'a> {
@@ -129,13 +135,36 @@ fn asked(spec: &RestoreSpec<'_>) -> String {
 /// Folders that are to have their owners, modes and times when nothing more comes into them.
 type Unfinished = Vec<(Vec<u8>, Meta)>;
 
-/// Plans and writes; gives the target's own entry, which is to be finished when everything else is.
+/// Plans and writes; gives the target's own entry, which is to be finished when everything else is. Another thread reads
+/// the catalog meanwhile.
 fn carry_out(selection: &Selection, options: FileOptions, planner: &mut Planner<'_>, writer: &mut Writer<'_>) -> Result<Unfinished> {
+    let reader = writer.reader;
+    std::thread::scope(|scope| {
+        let (send, ahead) = crossbeam_channel::bounded::<Vec<_>>(AHEAD);
+        scope.spawn(move || {
+            let mut entries = selection.entries(reader);
+            loop {
+                let some: Vec<Result<Selected>> = entries.by_ref().take(TOGETHER).collect();
+                if some.is_empty() || send.send(some).is_err() {
+                    return;
+                }
+            }
+        });
+        plan_and_write(&mut ahead.into_iter().flatten(), options, planner, writer)
+    })
+}
+
+fn plan_and_write(
+    entries: &mut dyn Iterator<Item = Result<Selected>>,
+    options: FileOptions,
+    planner: &mut Planner<'_>,
+    writer: &mut Writer<'_>,
+) -> Result<Unfinished> {
     // Folders that may still get something into them, outermost first.
     let mut unfinished = Unfinished::new();
     let mut window = Window::default();
     let mut planned = (0, 0);
-    for selected in selection.entries(writer.reader) {
+    for selected in entries {
         let selected = match selected {
             Ok(selected) => selected,
             Err(error) => {
@@ -145,13 +174,25 @@ fn carry_out(selection: &Selection, options: FileOptions, planner: &mut Planner<
         };
         let path = selected.entry.path.clone();
         planned.0 += 1;
-        if let Some(job) = planner.plan(selected, Some(&mut writer.target), &mut writer.tally)? {
-            planned.1 += window.push(job);
+        match planner.plan(selected, Some(&mut writer.target), &mut writer.tally)? {
+            None => {}
+            Some(Job::Folder(job)) => {
+                writer.write_folder(&job)?;
+                if job.finish {
+                    unfinished.push((job.path, job.meta));
+                }
+            }
+            Some(Job::Make(thing)) => {
+                planned.1 += thing.items();
+                window.make(thing);
+            }
+            Some(Job::Name(thing)) => {
+                planned.1 += thing.items();
+                window.name(thing);
+            }
         }
         if planned.0 >= WINDOW || planned.1 >= WINDOW_ITEMS {
-            let full = std::mem::take(&mut window);
-            unfinished.extend(to_finish(&full));
-            writer.write(full, &mut planner.judge)?;
+            writer.write(std::mem::take(&mut window), &mut planner.judge)?;
             // Without their first folders the paths come in no order.
             if options.strip == 0 {
                 finish_folders(writer, &mut planner.judge, &mut unfinished, Some(&path))?;
@@ -159,7 +200,6 @@ fn carry_out(selection: &Selection, options: FileOptions, planner: &mut Planner<
             planned = (0, 0);
         }
     }
-    unfinished.extend(to_finish(&window));
     writer.write(window, &mut planner.judge)?;
     if options.strip > 0 {
         unfinished.sort_by(|a, b| a.0.cmp(&b.0));
@@ -167,10 +207,6 @@ fn carry_out(selection: &Selection, options: FileOptions, planner: &mut Planner<
     let root = unfinished.extract_if(.., |(path, _)| path.is_empty()).collect();
     finish_folders(writer, &mut planner.judge, &mut unfinished, None)?;
     Ok(root)
-}
-
-fn to_finish(window: &Window) -> impl Iterator<Item = (Vec<u8>, Meta)> {
-    window.folders.iter().filter(|job| job.finish).map(|job| (job.path.clone(), job.meta.clone()))
 }
 
 /// Plans everything, and does nothing of it.

@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    /// Whether somebody looks; asked once, because it is a system call and files are many.
+    watched: bool,
     since: Instant,
     bytes: AtomicU64,
     entries: AtomicU64,
@@ -28,7 +30,14 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
             bar.set_style(style);
         }
-        Self { bar, since: Instant::now(), bytes: AtomicU64::new(0), entries: AtomicU64::new(0), task: Mutex::default() }
+        Self {
+            bar,
+            watched: super::output::watched(),
+            since: Instant::now(),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            task: Mutex::default(),
+        }
     }
 
     /// Shows `text` as what is going on now.
@@ -37,7 +46,7 @@ impl Progress {
     }
 
     fn show(&self) {
-        if !super::output::watched() || self.since.elapsed() < PATIENCE {
+        if !self.watched || self.since.elapsed() < PATIENCE {
             return;
         }
         if self.bar.is_hidden() {

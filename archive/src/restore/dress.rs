@@ -11,6 +11,7 @@ use base::{At, Error, Kind, Result};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,9 @@ struct Lack {
 }
 
 /// What is not given to things of others, because only root gives things away; nobody expects it of an ordinary user.
-const OWNER: &str = "their owner";
+pub(super) const OWNER: &str = "their owner";
+/// Why they are not.
+pub(super) const FOREIGN: &str = "only root gives things to others";
 
 impl Lacks {
     /// `what` could not be given to the thing at `shown`.
@@ -41,6 +44,16 @@ impl Lacks {
             why: why.to_owned(),
         });
         lack.count += 1;
+    }
+
+    /// Takes in what another thread noted.
+    pub(super) fn merge(&mut self, others: Self) {
+        for (what, lack) in others.kinds {
+            match self.kinds.entry(what) {
+                Entry::Vacant(place) => drop(place.insert(lack)),
+                Entry::Occupied(mut there) => there.get_mut().count += lack.count,
+            }
+        }
     }
 
     /// Tells each kind once. What is no problem is given back as notes.
@@ -129,7 +142,7 @@ impl<'a> Dresser<'a> {
     fn dress(&mut self, thing: Thing<'_>, meta: &Meta, shown: &Path) -> Result<()> {
         let mut mode = meta.mode;
         if meta.foreign {
-            self.lacks.add(OWNER, shown, "only root gives things to others");
+            self.lacks.add(OWNER, shown, FOREIGN);
         }
         if let Err(error) = thing.chown(meta) {
             self.lacks.add("the owner that it had", shown, &text(error));

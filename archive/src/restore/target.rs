@@ -3,6 +3,7 @@
 //! Does not read archives, and does not decide what is made.
 
 use super::dress::{Dresser, undress};
+use super::folders::{Folders, checked, split};
 use super::nodes::Node;
 use super::owner::Meta;
 use base::{At, Error, Result, beneath};
@@ -10,19 +11,14 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timestamps,
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// A kernel takes paths up to 4096 bytes; longer ones are opened in steps.
-const STEP: usize = 2048;
 
 /// The opened target.
 pub(super) struct Target {
     path: PathBuf,
-    root: OwnedFd,
-    /// The folder that was opened last: neighbours come one after the other.
-    last: Option<(Vec<u8>, OwnedFd)>,
+    folders: Folders,
     /// Folders whose entry was missing, made so that what is in them can be restored.
     made_up: Vec<String>,
     /// Closed folders that were opened for the time being, and the modes that they had.
@@ -31,11 +27,16 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), root: beneath::folder(path)?, last: None, made_up: Vec::new(), opened: HashMap::new() })
+        Ok(Self { path: path.to_owned(), folders: Folders::new(beneath::folder(path)?), made_up: Vec::new(), opened: HashMap::new() })
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+        self.folders.root()
+    }
+
+    /// The folders below it, for another thread.
+    pub(super) fn folders(&self) -> Result<Folders> {
+        self.folders.again()
     }
 
     /// Folders that were made without an entry, since the last call.
@@ -51,7 +52,7 @@ impl Target {
     /// Makes a folder, mode 0700 while it is being filled.
     pub(super) fn make_folder(&mut self, path: &[u8]) -> Result<()> {
         if path.is_empty() {
-            undress(&self.root);
+            undress(self.root());
             return Ok(());
         }
         let shown = self.shown(path);
@@ -61,14 +62,14 @@ impl Target {
     /// Makes a folder of an earlier try as it is while it is being filled.
     pub(super) fn reopen_folder(&mut self, path: &[u8]) -> Result<()> {
         let shown = self.shown(path);
-        let folder = open_in_steps(self.root.as_fd(), path.strip_suffix(b"/").unwrap_or(path))?;
+        let folder = self.folders.open(path.strip_suffix(b"/").unwrap_or(path))?;
         undress(&folder);
         rustix::fs::fchmod(&folder, Mode::RWXU).at("set the mode of", shown)
     }
 
     /// Takes away what a folder gave to the things in it by its default access control list.
     pub(super) fn undress_folder(&mut self, path: &[u8]) -> Result<()> {
-        let opened = open_in_steps(self.root.as_fd(), path.strip_suffix(b"/").unwrap_or(path))?;
+        let opened = self.folders.open(path.strip_suffix(b"/").unwrap_or(path))?;
         undress(&opened);
         Ok(())
     }
@@ -82,7 +83,7 @@ impl Target {
         }
         let shown = self.shown(path);
         if path.is_empty() {
-            rustix::fs::fchmod(&self.root, mode | Mode::RWXU).at("set the mode of", &shown)?;
+            rustix::fs::fchmod(self.root(), mode | Mode::RWXU).at("set the mode of", &shown)?;
         } else {
             // It cannot be opened to be changed by its descriptor; a link in its place is left alone by its flag.
             self.at(path, |folder, name| {
@@ -99,15 +100,14 @@ impl Target {
 
     /// Closes the folders again that were opened and not finished since, the deepest first.
     pub(super) fn close_up(&mut self) -> Result<()> {
-        self.last = None;
+        self.folders.forget();
         let mut opened: Vec<(Vec<u8>, Mode)> = std::mem::take(&mut self.opened).into_iter().collect();
         opened.sort_by(|a, b| b.0.cmp(&a.0));
         let mut closed = Ok(());
         for (path, mode) in opened {
             let shown = self.shown(&path);
             let inner = path.strip_suffix(b"/").unwrap_or(&path);
-            let one =
-                open_in_steps(self.root.as_fd(), inner).and_then(|folder| rustix::fs::fchmod(folder, mode).at("set the mode of", shown));
+            let one = self.folders.open(inner).and_then(|folder| rustix::fs::fchmod(folder, mode).at("set the mode of", shown));
             closed = closed.and(one);
         }
         closed
@@ -144,14 +144,14 @@ impl Target {
         let nanos = rustix::fs::Timespec { tv_sec: before.st_mtime, tv_nsec: i64::try_from(before.st_mtime_nsec).unwrap_or(0) };
         let times = Timestamps { last_access: OMIT, last_modification: nanos };
         // Best effort: the folder may be another's.
-        let _ = rustix::fs::futimens(&self.root, &times);
+        let _ = rustix::fs::futimens(self.root(), &times);
     }
 
     /// Whether a folder is empty.
     pub(super) fn is_empty(&mut self, path: &[u8]) -> Result<bool> {
         let shown = self.shown(path);
         let inner = path.strip_suffix(b"/").unwrap_or(path);
-        let folder = open_in_steps(self.root.as_fd(), inner)?;
+        let folder = self.folders.open(inner)?;
         for entry in rustix::fs::Dir::new(folder).at("list", &shown)? {
             let entry = entry.at("list", &shown)?;
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
@@ -164,7 +164,7 @@ impl Target {
     /// Removes files from a folder whose names begin with `prefix`.
     pub(super) fn sweep(&mut self, path: &[u8], prefix: &[u8]) {
         let inner = path.strip_suffix(b"/").unwrap_or(path);
-        let Ok(folder) = open_in_steps(self.root.as_fd(), inner) else { return };
+        let Ok(folder) = self.folders.open(inner) else { return };
         let Ok(list) = rustix::fs::Dir::read_from(&folder) else { return };
         for entry in list.flatten() {
             if entry.file_name().to_bytes().starts_with(prefix) {
@@ -189,7 +189,7 @@ impl Target {
         let shown = self.shown(path);
         let (folder, name) = split(path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        rustix::fs::openat(self.folder(folder)?, name, flags, Mode::empty()).map(File::from).at("open", shown)
+        rustix::fs::openat(self.folders.folder(folder)?, name, flags, Mode::empty()).map(File::from).at("open", shown)
     }
 
     /// Opens a file again that was created here.
@@ -224,18 +224,18 @@ impl Target {
     pub(super) fn hard_link(&mut self, origin: &[u8], path: &[u8]) -> Result<()> {
         let shown = self.shown(path);
         let (folder, name) = split(origin)?;
-        let from = open_in_steps(self.root.as_fd(), folder)?;
+        let from = self.folders.open(folder)?;
         self.at(path, |folder, new| rustix::fs::linkat(&from, name, folder, new, AtFlags::empty()).at("link", &shown))
     }
 
     /// What is at `path`, without following a link; nothing is made on the way.
     pub(super) fn look(&mut self, path: &[u8]) -> Result<Option<Stat>> {
         if path.is_empty() {
-            return rustix::fs::fstat(&self.root).map(Some).at("look at", &self.path);
+            return rustix::fs::fstat(self.root()).map(Some).at("look at", &self.path);
         }
         let shown = self.shown(path);
         let (folder, name) = split(path)?;
-        let Ok(folder) = self.folder(folder) else { return Ok(None) };
+        let Ok(folder) = self.folders.folder(folder) else { return Ok(None) };
         match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(rustix::io::Errno::NOENT) => Ok(None),
             other => other.map(Some).at("look at", &shown),
@@ -246,17 +246,19 @@ impl Target {
     pub(super) fn read_link(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let shown = self.shown(path);
         let (folder, name) = split(path)?;
-        rustix::fs::readlinkat(self.folder(folder)?, name, Vec::new()).map(std::ffi::CString::into_bytes).at("read the link", &shown)
+        rustix::fs::readlinkat(self.folders.folder(folder)?, name, Vec::new())
+            .map(std::ffi::CString::into_bytes)
+            .at("read the link", &shown)
     }
 
     /// Gives a folder its owner, mode and time. The last thing that is done in it.
     pub(super) fn finish_folder(&mut self, path: &[u8], meta: &Meta, dresser: &mut Dresser<'_>) -> Result<()> {
         let shown = self.shown(path);
         // The mode may close it even for us.
-        self.last = None;
+        self.folders.forget();
         self.opened.remove(path);
         let inner = path.strip_suffix(b"/").unwrap_or(path);
-        let folder = open_in_steps(self.root.as_fd(), inner)?;
+        let folder = self.folders.open(inner)?;
         undress(&folder);
         dresser.opened(&folder, meta, &shown)
     }
@@ -264,16 +266,16 @@ impl Target {
     /// Runs `look` on a name in its folder; nothing is made on the way.
     pub(super) fn named<T>(&mut self, path: &[u8], look: impl FnOnce(BorrowedFd<'_>, &OsStr) -> T) -> Result<T> {
         if path.is_empty() {
-            return Ok(look(self.root.as_fd(), OsStr::new(".")));
+            return Ok(look(self.root(), OsStr::new(".")));
         }
         let (folder, name) = split(path)?;
-        Ok(look(self.folder(folder)?, name))
+        Ok(look(self.folders.folder(folder)?, name))
     }
 
     /// Does something to a name in the folder that `path` is in; the folder is made if its entry was missing.
     fn at<T>(&mut self, path: &[u8], deed: impl FnOnce(BorrowedFd<'_>, &OsStr) -> Result<T>) -> Result<T> {
         let (folder, name) = split(path)?;
-        let failed = self.folder(folder).err();
+        let failed = self.folders.folder(folder).err();
         if let Some(error) = failed {
             let made = self.make_missing(folder)?;
             if made.is_empty() {
@@ -281,28 +283,13 @@ impl Target {
             }
             self.made_up.extend(made);
         }
-        deed(self.folder(folder)?, name)
-    }
-
-    /// A folder below the target.
-    fn folder(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>> {
-        if path.is_empty() {
-            return Ok(self.root.as_fd());
-        }
-        if self.last.as_ref().is_none_or(|(kept, _)| kept != path) {
-            let folder = open_in_steps(self.root.as_fd(), path)?;
-            self.last = Some((path.to_vec(), folder));
-        }
-        match &self.last {
-            Some((_, folder)) => Ok(folder.as_fd()),
-            None => Ok(self.root.as_fd()),
-        }
+        deed(self.folders.folder(folder)?, name)
     }
 
     /// Makes the folders of `path` that are not there; says which.
     fn make_missing(&mut self, path: &[u8]) -> Result<Vec<String>> {
         let mut made = Vec::new();
-        let mut folder = self.root.try_clone().at("open the folder", &self.path)?;
+        let mut folder = self.root().try_clone_to_owned().at("open the folder", &self.path)?;
         for part in path.split(|b| *b == b'/') {
             let name = checked(part)?;
             match rustix::fs::mkdirat(&folder, name, Mode::RWXU) {
@@ -328,14 +315,6 @@ pub(super) fn times(meta: &Meta) -> Timestamps {
 /// A time that stays.
 const OMIT: rustix::fs::Timespec = rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
 
-/// A name in a folder. Entries were checked when they were read; what reaches the kernel is checked once more.
-fn checked(part: &[u8]) -> Result<&OsStr> {
-    if matches!(part, b"" | b"." | b"..") || part.contains(&b'/') || part.contains(&0) {
-        return Err(Error::refused(format!("{:?} cannot be a name in a folder", String::from_utf8_lossy(part))));
-    }
-    Ok(OsStr::from_bytes(part))
-}
-
 /// A path without its first `levels` folders; none for those folders themselves.
 pub(super) fn strip(path: &[u8], levels: usize) -> Option<Vec<u8>> {
     let mut rest = path;
@@ -343,39 +322,4 @@ pub(super) fn strip(path: &[u8], levels: usize) -> Option<Vec<u8>> {
         rest = &rest[rest.iter().position(|b| *b == b'/')? + 1..];
     }
     (levels == 0 || !rest.is_empty()).then(|| rest.to_vec())
-}
-
-/// The folder and the name of a path, which may end in `/`.
-fn split(path: &[u8]) -> Result<(&[u8], &OsStr)> {
-    let inner = path.strip_suffix(b"/").unwrap_or(path);
-    let (folder, name) = match inner.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&inner[..at], &inner[at + 1..]),
-        None => (&b""[..], inner),
-    };
-    if !folder.is_empty() || path.starts_with(b"/") {
-        folder.split(|b| *b == b'/').try_for_each(|part| checked(part).map(|_| ()))?;
-    }
-    Ok((folder, checked(name)?))
-}
-
-/// Opens a folder below `root`, however long its path is.
-fn open_in_steps(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let mut rest = path;
-    let mut folder: Option<OwnedFd> = None;
-    while rest.len() > STEP {
-        let at = rest[..STEP].iter().rposition(|b| *b == b'/').ok_or_else(|| Error::failed("a name is longer than file systems allow"))?;
-        let step = Path::new(OsStr::from_bytes(&rest[..at]));
-        let next = match &folder {
-            Some(folder) => beneath::open(folder, step, flags)?,
-            None => beneath::open(root, step, flags)?,
-        };
-        folder = Some(next);
-        rest = &rest[at + 1..];
-    }
-    let step = Path::new(OsStr::from_bytes(rest));
-    match &folder {
-        Some(folder) => beneath::open(folder, step, flags),
-        None => beneath::open(root, step, flags),
-    }
 }

@@ -1,9 +1,10 @@
-//! Writing one window of entries: folders first, then files as their bytes come, then links.
+//! Writing one window of entries, in folders that are there: files as their bytes come, then further names of them.
 //!
 //! Does not read the catalog.
 
 use super::dress::{Dresser, undress};
-use super::jobs::{FileJob, FolderJob, Job, NodeJob, There, Thing};
+use super::hands::{Hands, Made, takes};
+use super::jobs::{FileJob, FolderJob, NodeJob, There, Thing};
 use super::journal::{Journal, Mode};
 use super::judge::{Judge, Verdict};
 use super::nodes::Node;
@@ -23,6 +24,8 @@ use std::path::Path;
 
 /// Files that are kept open while they wait for more.
 const OPEN_FILES: usize = 64;
+/// From so many files on, further threads are worth their start.
+const MANY: usize = 256;
 
 /// What to do when it had to stop.
 const GO_ON: &str = "Run the same command again: what is restored already is not restored twice.";
@@ -42,7 +45,6 @@ struct Begun {
 /// What is restored in one go.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) folders: Vec<FolderJob>,
     files: Vec<FileJob>,
     /// Parallel to `files`.
     wanted: Vec<Wanted>,
@@ -52,18 +54,13 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Takes a job in; says how many items its lists have.
-    pub(super) fn push(&mut self, job: Job) -> usize {
-        let items = if let Job::Make(thing) | Job::Name(thing) = &job { thing.items() } else { 0 };
-        match job {
-            Job::Folder(job) => self.folders.push(job),
-            Job::Name(thing) => self.names.push(thing),
-            Job::Make(thing) => self.make(thing),
-        }
-        items
+    /// Takes a further name of something.
+    pub(super) fn name(&mut self, thing: Thing) {
+        self.names.push(thing);
     }
 
-    fn make(&mut self, thing: Thing) {
+    /// Takes a thing.
+    pub(super) fn make(&mut self, thing: Thing) {
         match thing {
             Thing::Node(job) => self.nodes.push(job),
             Thing::File(job, wanted) => {
@@ -86,15 +83,18 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Makes a folder, if it is to be made.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub(super) fn write_folder(&mut self, job: &FolderJob) -> Result<()> {
+        let made = job.make.map_or(Ok(()), |there| self.make_folder(&job.path, there));
+        if job.counts || made.is_err() { self.count(made, 0) } else { Ok(()) }
+    }
+
     /// # Errors
     /// When going on makes no sense: the disk is full, or the packs cannot be reached for now.
     pub(super) fn write(&mut self, window: Window, judge: &mut Judge<'_>) -> Result<()> {
-        for job in &window.folders {
-            let made = job.make.map_or(Ok(()), |there| self.make_folder(&job.path, there));
-            if job.counts || made.is_err() {
-                self.count(made, 0)?;
-            }
-        }
         self.write_things(window.files, window.wanted, &window.nodes)?;
         self.write_names(window.names, judge)?;
         for folder in self.target.take_made_up() {
@@ -229,17 +229,65 @@ impl Writer<'_> {
             return Ok(());
         }
         let reader = self.reader;
-        // Other threads decrypt, decompress and hash, this one makes the files: most of the time is the kernel's.
-        let (mut begun, mut written) = (Begun::default(), Ok(()));
-        let read = read_all(reader.frames(), reader.secrets(), &missing, &mut |batch| {
-            written = self.write_batch(batch, &files, &missing, &mut begun);
-            written.is_ok()
-        });
-        for draft in begun.drafts.into_values() {
-            // Best effort: the next try removes what is left.
-            let _ = self.target.remove(&draft, FileType::RegularFile);
+        let (shown, folders) = (self.target.shown(b""), self.target.folders()?);
+        // Other threads decrypt, decompress and hash, this one makes the files, with more of them where that is worth it: most
+        // of the time is the kernel's.
+        std::thread::scope(|scope| {
+            // Elsewhere each file is written down before it is made.
+            let new = self.mode == Mode::Fresh && files.len() >= MANY;
+            let mut hands = if new { Some(Hands::start(scope, &folders, &files, &shown)?) } else { None };
+            let (mut begun, mut written) = (Begun::default(), Ok(()));
+            let read = read_all(reader.frames(), reader.secrets(), &missing, &mut |batch| {
+                written = self.share_batch(batch, &files, &missing, &mut begun, hands.as_mut());
+                written.is_ok()
+            });
+            if let Some(mut hands) = hands {
+                let made = hands.finish(written.is_err());
+                let counted = self.take_made(made, &files, &missing, &mut begun);
+                written = written.and(counted);
+            }
+            for draft in begun.drafts.into_values() {
+                // Best effort: the next try removes what is left.
+                let _ = self.target.remove(&draft, FileType::RegularFile);
+            }
+            written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
+        })
+    }
+
+    /// Gives what others can make to them, and makes the rest.
+    fn share_batch(
+        &mut self,
+        mut batch: Batch,
+        files: &[FileJob],
+        wanted: &[Wanted],
+        begun: &mut Begun,
+        hands: Option<&mut Hands<'_>>,
+    ) -> Result<()> {
+        if let Some(hands) = hands {
+            let (plain, rest) = batch.pieces.into_iter().partition(|piece| takes(piece, &files[piece.file]));
+            batch.pieces = rest;
+            let made = hands.make(batch.frame.as_ref(), plain);
+            self.take_made(made, files, wanted, begun)?;
         }
-        written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
+        self.write_batch(batch, files, wanted, begun)
+    }
+
+    /// Counts what others made, and makes what they could not.
+    fn take_made(&mut self, made: Vec<Made>, files: &[FileJob], wanted: &[Wanted], begun: &mut Begun) -> Result<()> {
+        let mut outcome = Ok(());
+        for Made { files: done, back, frame, lacks } in made {
+            self.dresser.lacks.merge(lacks);
+            for file in done {
+                let (job, wanted) = (&files[file], &wanted[file]);
+                self.tally.note_made(job.group, &job.path, || job.looks(wanted));
+                self.monitor.bytes(wanted.expected.size);
+                self.count(Ok(()), wanted.expected.size)?;
+            }
+            if outcome.is_ok() {
+                outcome = self.write_batch(Batch { frame, pieces: back }, files, wanted, begun);
+            }
+        }
+        outcome
     }
 
     fn write_batch(&mut self, batch: Batch, files: &[FileJob], wanted: &[Wanted], begun: &mut Begun) -> Result<()> {
