@@ -126,6 +126,11 @@ impl SnapshotReader {
         })
     }
 
+    /// All entries the paths of which begin with `prefix`. Begins to read at their place in the catalog.
+    pub fn beginning_with(&self, prefix: &[u8]) -> Entries<'_> {
+        Entries::new(self, prefix.to_vec(), prefix.to_vec())
+    }
+
     /// Writes a file's content to `out`, checking it on the way: on an error, what was written must not be used. Holes
     /// are written as zeros.
     ///

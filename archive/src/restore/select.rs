@@ -30,6 +30,8 @@ pub(super) struct Selection {
 struct Part {
     /// The folder, with its `/`, or the entry.
     key: Vec<u8>,
+    /// With what everything that is wanted begins: the key, and what follows in a pattern up to its first special character.
+    prefix: Vec<u8>,
     wanted: Vec<Matcher>,
 }
 
@@ -60,7 +62,7 @@ impl Selection {
         for path in paths {
             let clean = clean(path)?;
             if let Some(entry) = reader.find(clean.as_bytes())? {
-                parts.push(Part { key: entry.path.clone(), wanted: vec![Matcher::Key(entry.path)] });
+                parts.push(Part { key: entry.path.clone(), prefix: entry.path.clone(), wanted: vec![Matcher::Key(entry.path)] });
                 continue;
             }
             let missing = || {
@@ -87,19 +89,25 @@ impl Selection {
             let plain = text.matches('/').count();
             text.push_str(&steps[plain..].join("/"));
             let glob = pattern(path, &text)?;
-            if !within(reader, &key)?.any(|entry| entry.is_ok_and(|entry| matches(&glob, &entry.path))) {
+            let next = steps[plain..].first().map_or("", |step| &step[..step.find(SPECIAL).unwrap_or(step.len())]);
+            let part = Part { prefix: [&key, next.as_bytes()].concat(), key, wanted: vec![Matcher::Glob(glob)] };
+            if !part.entries(reader)?.any(|entry| entry.is_ok_and(|entry| part.wanted[0].is(&entry.path))) {
                 return Err(missing());
             }
-            parts.push(Part { key, wanted: vec![Matcher::Glob(glob)] });
+            parts.push(part);
         }
         if parts.is_empty() {
-            parts.push(Part { key: Vec::new(), wanted: vec![Matcher::Key(Vec::new())] });
+            parts.push(Part { key: Vec::new(), prefix: Vec::new(), wanted: vec![Matcher::Key(Vec::new())] });
         }
         parts.sort_by(|a, b| a.key.cmp(&b.key));
         let mut merged: Vec<Part> = Vec::new();
         for part in parts {
             match merged.last_mut() {
-                Some(last) if covers(&last.key, &part.key) => last.wanted.extend(part.wanted),
+                Some(last) if covers(&last.key, &part.key) => {
+                    let common = last.prefix.iter().zip(&part.prefix).take_while(|(a, b)| a == b).count();
+                    last.prefix.truncate(common.max(last.key.len()));
+                    last.wanted.extend(part.wanted);
+                }
                 _ => merged.push(part),
             }
         }
@@ -130,9 +138,22 @@ fn covers(folder: &[u8], key: &[u8]) -> bool {
     folder == key || folder.is_empty() || folder.ends_with(b"/") && key.starts_with(folder)
 }
 
-/// What is in a folder, or everything where the key is empty.
-fn within<'a>(reader: &'a SnapshotReader, key: &[u8]) -> Result<Entries<'a>> {
-    if key.is_empty() { Ok(reader.entries()) } else { reader.below(key) }
+impl Part {
+    /// The entries among which the wanted ones are.
+    fn entries<'a>(&self, reader: &'a SnapshotReader) -> Result<Entries<'a>> {
+        if self.prefix.is_empty() {
+            Ok(reader.entries())
+        } else if self.prefix == self.key {
+            reader.below(&self.key)
+        } else {
+            Ok(reader.beginning_with(&self.prefix))
+        }
+    }
+
+    /// The folders that it is in, the dataset itself first; with the key where its own entry is not among the entries.
+    fn above(&self) -> impl Iterator<Item = &[u8]> {
+        above(&self.key).chain((self.prefix != self.key).then_some(self.key.as_slice()))
+    }
 }
 
 /// The chosen entries.
@@ -154,13 +175,13 @@ impl Chosen<'_> {
     fn begin(&mut self) -> bool {
         let Some(part) = self.parts.next() else { return false };
         (self.inside, self.above) = (None, Vec::new());
-        for folder in above(&part.key) {
+        for folder in part.above() {
             if !self.shown.contains(folder) {
                 // One whose place in the catalog is damaged is made as it comes.
                 self.above.extend(self.reader.find(folder).ok().flatten());
             }
         }
-        match within(self.reader, &part.key) {
+        match part.entries(self.reader) {
             Ok(entries) => self.part = Some((part, entries)),
             Err(error) => self.ready.push_back(Err(error)),
         }
@@ -216,9 +237,12 @@ fn matches(glob: &GlobMatcher, path: &[u8]) -> bool {
     glob.is_match(Path::new(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))))
 }
 
+/// What makes a text a pattern.
+const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
+
 /// Whether a text can be a pattern.
 fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '[', '{', '\\'])
+    text.contains(SPECIAL)
 }
 
 fn pattern(shown: &str, text: &str) -> Result<GlobMatcher> {

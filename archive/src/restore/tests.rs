@@ -6,6 +6,7 @@ mod holes;
 mod hostile;
 mod overwrite;
 mod property;
+mod reads;
 mod resume;
 
 use super::journal::Mode;

@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 /// Packs up to this size (clients make none of more than 40 MiB) are read whole; of larger ones only what is asked for,
 /// and their digest in a sweep of its own.
 const WHOLE: u64 = 64 << 20;
-/// How many packs are kept in memory.
-const KEPT: usize = 4;
+/// How many packs are kept in memory, besides the one that is being read: they are needed one after the other.
+const KEPT: usize = 2;
 /// What is read at once of a pack that is only hashed.
 const BLOCK: usize = 4 << 20;
 /// How many packs are hashed side by side: while one waits for the network or the disk, the other is worked on.
