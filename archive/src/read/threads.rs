@@ -11,9 +11,9 @@ use std::iter::Peekable;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Frames that are on their way at once, from the fetching on until they are handed on: what bounds memory.
-const ON_THEIR_WAY: usize = 8;
+const ON_THEIR_WAY: usize = 6;
 /// Neighbouring frames that are fetched by one read.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 /// And how many bytes at most, unless one frame has more.
 const FETCH: u64 = 4 << 20;
 /// Threads that fetch: while one waits for its last bytes, the other has asked already.

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// Files of one parcel: neighbours, so that two threads seldom make files in one folder.
 const FILES: usize = 64;
 /// Parcels that may wait.
-const WAITING: usize = 8;
+const WAITING: usize = 4;
 /// Threads that make files, at most.
 const THREADS: usize = 4;
 /// What is measured at once, at least.
