@@ -17,8 +17,9 @@ use std::thread::JoinHandle;
 /// Packs up to this size (clients make none of more than 40 MiB) are read whole; of larger ones only what is asked for,
 /// and their digest in a sweep of its own.
 const WHOLE: u64 = 64 << 20;
-/// How many packs are kept in memory, besides the one that is being read: they are needed one after the other.
-const KEPT: usize = 2;
+/// How many bytes of packs are kept in memory, besides the pack that is being read: two of the usual size, because they are
+/// needed one after the other.
+const KEPT: usize = 72 << 20;
 /// What is read at once of a pack that is only hashed.
 const BLOCK: usize = 4 << 20;
 /// How many packs are hashed side by side: while one waits for the network or the disk, the other is worked on.
@@ -77,10 +78,10 @@ impl Shared {
             if state.verdicts.insert(*digest, verdict).is_none() {
                 state.bytes += bytes.len() as u64;
             }
-            if state.kept.len() >= KEPT {
+            state.kept.push((*digest, bytes.clone()));
+            while state.kept.len() > 1 && state.kept.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > KEPT {
                 state.kept.remove(0);
             }
-            state.kept.push((*digest, bytes.clone()));
         }
         self.loaded.notify_all();
         read
