@@ -5,8 +5,8 @@
 use base::{Error, Result};
 use git2::{ObjectType, Oid};
 
-/// The largest tree object that is read, in bytes: more than 1,000 entries with the names that are allowed.
-pub const TREE_LIMIT: usize = 256 * 1024;
+/// The largest tree object that is read, in bytes: the keys of more than 10,000 clients, with the names that are allowed.
+pub const TREE_LIMIT: usize = 1 << 20;
 /// The mode of a plain file in a tree.
 pub const PLAIN: u32 = 0o100_644;
 /// The mode of a folder in a tree.

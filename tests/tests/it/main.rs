@@ -14,6 +14,8 @@ mod choose;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod declared;
 #[cfg(test)]
 mod docs;
