@@ -15,7 +15,8 @@ fn broken_configurations_name_file_line_and_field() {
         ("client.toml", "@127.0.0.1", "-127.0.0.1", &["client.toml", "ssh address"]),
         ("node.toml", "data = ", "dato = ", &["node.toml", "line 3", "dato", "expected"]),
         ("node.toml", "version = 1", "version = 9", &["node.toml", "version = 9"]),
-        ("node.toml", "version = 1", "version = 1\nscrub = { at = \"05:00\" }", &["node.toml", "scrub"]),
+        ("node.toml", "version = 1", "version = 1\nscrub = { at = \"25:00\" }", &["node.toml", "line 2", "25:00"]),
+        ("node.toml", "version = 1", "version = 1\nfloor = { daily = -1 }", &["node.toml", "floor"]),
     ];
     for (file, old, new, words) in cases {
         let text = if *file == "client.toml" { &client } else { &node };
@@ -53,7 +54,8 @@ fn a_bad_access_list_changes_nothing() {
         ("no administrator", good.replace("[admin.alice]\nkeys = [\"alice.pub\"]\n", ""), &["administrator"]),
         ("a key twice", good.replace("carol.pub", "web1.pub"), &["web1"]),
         ("a key that is not there", good.replace("carol.pub", "dave.pub"), &["dave.pub"]),
-        ("a later release's setting", good.replace("allow = [", "expect = \"1d\"\nallow = ["), &["expect"]),
+        ("a span that is none", good.replace("allow = [", "expect = \"often\"\nallow = ["), &["access.toml", "line", "often"]),
+        ("words of retention that are none", good.replace("allow = [", "keep = { dayly = 7 }\nallow = ["), &["access.toml", "line", "dayly"]),
         ("no TOML", "version = ".into(), &["access.toml", "line 1"]),
     ];
     for (what, bad, words) in cases {
