@@ -2,6 +2,7 @@
 //!
 //! Does not know what the chunks in them are for.
 
+use super::buffers::Buffers;
 use super::pack::{OpenPack, decompressor};
 use super::repair::Repairs;
 use super::window::Span;
@@ -20,11 +21,18 @@ const FRAMES_KEPT: usize = 4;
 /// How many packs are kept open.
 const PACKS_KEPT: usize = 8;
 
-/// A decompressed frame and the places of its chunks.
+/// A decompressed frame and the places of its chunks. Its memory is used again for another one.
 #[derive(Debug)]
 pub(crate) struct Frame {
     bytes: Vec<u8>,
     members: Vec<Range<usize>>,
+    buffers: Arc<Buffers>,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.buffers.give(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl Frame {
@@ -48,6 +56,7 @@ pub(crate) struct Frames {
     kept: Mutex<Vec<(Place, Arc<Frame>)>>,
     /// Decompressors that nobody uses now.
     idle: Mutex<Vec<zstd::bulk::Decompressor<'static>>>,
+    buffers: Arc<Buffers>,
     repairs: Repairs,
 }
 
@@ -78,7 +87,7 @@ impl Frames {
         spans.sort_unstable();
         let idle = Mutex::new(vec![decompressor()?]);
         let repairs = Repairs::new(Arc::clone(&source), key.clone());
-        Ok(Self { source, key, packs, spans, open: Mutex::default(), kept: Mutex::default(), idle, repairs })
+        Ok(Self { source, key, packs, spans, open: Mutex::default(), kept: Mutex::default(), idle, buffers: Arc::default(), repairs })
     }
 
     /// The packs in the manifest's order, with what each holds.
@@ -156,19 +165,23 @@ impl Frames {
                 Fetched::Lost(why) => return Err(Error::failed(why.clone())),
             };
             let mut tool = lock(&self.idle).pop().map_or_else(decompressor, Ok)?;
-            let bytes = pack.frame((number - sealed.first) as usize, span, &self.key, &mut tool)?;
+            let bytes = pack.frame((number - sealed.first) as usize, span, &self.key, &mut tool, &self.buffers)?;
             lock(&self.idle).push(tool);
             let members = members(&bytes, sealed.run, number)?;
-            Ok(Arc::new(Frame { bytes, members }))
+            Ok(self.frame(bytes, members))
         };
         let mended = |error: Error| match error.kind() {
             Kind::NotNow => Err(error),
             _ => match self.repairs.frame(&name.digest, sealed.run, number)? {
-                Some((bytes, members)) => Ok(Arc::new(Frame { bytes, members })),
+                Some((bytes, members)) => Ok(self.frame(bytes, members)),
                 None => Err(error),
             },
         };
         decoded().or_else(mended).map_err(|error: Error| error.context(format!("pack {} cannot be used", name.digest)))
+    }
+
+    fn frame(&self, bytes: Vec<u8>, members: Vec<Range<usize>>) -> Arc<Frame> {
+        Arc::new(Frame { bytes, members, buffers: Arc::clone(&self.buffers) })
     }
 
     /// Whether somebody claims to have brought again what was in a pack.

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of paths and of where packs are. Nothing is handed on that was not checked against a digest.
 
+mod buffers;
 pub(crate) mod content;
 pub(crate) mod frames;
 pub(crate) mod layout;

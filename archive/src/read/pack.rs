@@ -2,6 +2,7 @@
 //!
 //! Does not know which runs and numbers its frames have.
 
+use super::buffers::Buffers;
 use super::window::{Ends, Handle, Span, Window};
 use crate::epoch::EpochKey;
 use crate::limits;
@@ -140,10 +141,12 @@ impl OpenPack {
         span: &Span,
         key: &EpochKey,
         decompressor: &mut zstd::bulk::Decompressor<'_>,
+        buffers: &Buffers,
     ) -> Result<Vec<u8>> {
         let info = *self.table.frames().get(index).ok_or_else(|| Error::failed(format!("it has no frame {index}")))?;
         // The table was parsed: both lengths are within the limits.
-        let mut compressed = vec![0; info.compressed as usize];
+        let mut compressed = buffers.take(info.compressed as usize);
+        compressed.resize(info.compressed as usize, 0);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut decryptor = idle.map_or_else(|| Decryptor::new(&self.ends, key), Ok)?;
         decryptor.window.show(span.clone());
@@ -154,9 +157,11 @@ impl OpenPack {
         if base::Blake3::of(&compressed) != info.digest {
             return Err(Error::failed(format!("frame {index} in it is not the one that its table names")));
         }
-        let plain = decompressor
-            .decompress(&compressed, info.plain as usize)
-            .map_err(|e| Error::failed(format!("frame {index} in it cannot be decompressed")).because(e))?;
+        let mut plain = buffers.take(info.plain as usize);
+        // What has more than the table says does not fit beyond the buffer's room, and is found by its length.
+        let decompressed = decompressor.decompress_to_buffer(&compressed, &mut plain);
+        buffers.give(compressed);
+        decompressed.map_err(|e| Error::failed(format!("frame {index} in it cannot be decompressed")).because(e))?;
         if plain.len() != info.plain as usize {
             return Err(Error::failed(format!("frame {index} in it has another length than its table says")));
         }

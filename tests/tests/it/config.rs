@@ -55,7 +55,11 @@ fn a_bad_access_list_changes_nothing() {
         ("a key twice", good.replace("carol.pub", "web1.pub"), &["web1"]),
         ("a key that is not there", good.replace("carol.pub", "dave.pub"), &["dave.pub"]),
         ("a span that is none", good.replace("allow = [", "expect = \"often\"\nallow = ["), &["access.toml", "line", "often"]),
-        ("words of retention that are none", good.replace("allow = [", "keep = { dayly = 7 }\nallow = ["), &["access.toml", "line", "dayly"]),
+        (
+            "words of retention that are none",
+            good.replace("allow = [", "keep = { dayly = 7 }\nallow = ["),
+            &["access.toml", "line", "dayly"],
+        ),
         ("no TOML", "version = ".into(), &["access.toml", "line 1"]),
     ];
     for (what, bad, words) in cases {
