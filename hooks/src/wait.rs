@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_secs(600);
 /// How often it is looked at without a wake-up: notifications are lost over some file systems.
 const LOOK: Duration = Duration::from_secs(5);
-/// The same as long as there is nothing to be notified of: a client that waits for its first receipt has no repository yet.
+/// The same where nothing notifies: a client that waits for its first receipt has no repository yet, and a machine gives out so many
+/// watches and no more.
 const LOOK_BLINDLY: Duration = Duration::from_millis(200);
 
 enum Event {
@@ -49,7 +50,7 @@ pub fn receipts(repository: &Path, known: &str) -> Result<ExitCode> {
         if tip != known || left.is_zero() {
             break tip;
         }
-        let look = if there { LOOK } else { LOOK_BLINDLY };
+        let look = if watcher.is_some() { LOOK } else { LOOK_BLINDLY };
         if matches!(events.recv_timeout(left.min(look)), Ok(Event::Gone)) {
             break tip;
         }
