@@ -64,7 +64,8 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Waits for the parts that a process which was killed has asked for, so that what the node has by now is not sent again.
-    /// Where the node cannot be reached, they are left for later.
+    /// Where the node cannot be reached, they are left for later; the daemon gives it some time first, since a login may fail
+    /// once where another process has just ended its own.
     ///
     /// # Errors
     /// Of kind not-now when the answer did not come in time.
@@ -73,7 +74,7 @@ impl<'a> Outgoing<'a> {
             let mut state = self.hear();
             // A refusal ended the attempt that it was for; this one may fare better.
             state.trouble = None;
-            !state.in_flight.is_empty() && self.run.is_due()
+            !state.in_flight.is_empty() && (self.run.is_due() || self.run.goes_on() && self.run.fails_since_a_moment())
         };
         if !waits() {
             return Ok(());

@@ -114,6 +114,12 @@ impl NodeRun {
         self.impatient.load(Ordering::Relaxed) || lock(&self.contact).is_due(clock::now())
     }
 
+    /// Whether the node cannot be reached, but could a minute ago.
+    pub fn fails_since_a_moment(&self) -> bool {
+        let lately = |since: jiff::Timestamp| clock::now().duration_since(since).abs() < jiff::SignedDuration::from_mins(1);
+        lock(&self.contact).failing_since.is_some_and(lately)
+    }
+
     /// Whether this is the daemon, which has time.
     pub fn goes_on(&self) -> bool {
         self.goes_on
