@@ -59,6 +59,8 @@ pub enum Depth {
 
 /// One epoch on the way.
 struct Found {
+    /// The lowest place in the order of acceptance.
+    first: u64,
     state: EpochState,
     public: EpochPublic,
     key: Option<EpochKey>,
@@ -140,12 +142,14 @@ impl Surveyor<'_> {
                 why: None,
                 unopened: Vec::new(),
             },
+            first: one.order,
             public: public.clone(),
             key: None,
             tried: Vec::new(),
         });
         for one in group {
             found.state.snapshots += 1;
+            found.first = found.first.min(one.order);
             found.state.since = found.state.since.min(one.received);
             found.state.until = found.state.until.max(one.received);
         }
@@ -173,16 +177,18 @@ impl Surveyor<'_> {
 
     fn finish(self) -> Survey {
         let mut keys = BTreeMap::new();
-        let mut epochs: Vec<EpochState> = Vec::new();
+        let mut epochs: Vec<(u64, EpochState)> = Vec::new();
         for mut found in self.found.into_values() {
             found.state.opens = found.key.is_some();
             if let Some(key) = found.key {
                 found.state.why = None;
                 keys.insert(found.state.epoch.clone(), (found.public, key));
             }
-            epochs.push(found.state);
+            epochs.push((found.first, found.state));
         }
-        epochs.sort_by(|a, b| (&a.client, a.since, &a.epoch).cmp(&(&b.client, b.since, &b.epoch)));
+        // By order of acceptance: several may come within one second.
+        epochs.sort_by(|(a, one), (b, other)| (&one.client, a, &one.epoch).cmp(&(&other.client, b, &other.epoch)));
+        let epochs = epochs.into_iter().map(|(_, epoch)| epoch).collect();
         Survey { epochs, keys, problems: self.problems }
     }
 }
