@@ -3,7 +3,7 @@
 //! Does not know what the commands do; under cron nothing comes here when all is well.
 
 use base::text::printable;
-use base::{Error, Exit, Result};
+use base::{Error, Exit, Monitor, Result};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -24,6 +24,16 @@ pub fn warning(text: &str) {
 /// Prints an error and its hint on stderr.
 pub fn complain(error: &Error) {
     let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render());
+}
+
+/// Tells problems as warnings, and nothing of what goes well.
+#[derive(Debug)]
+pub struct Complaints;
+
+impl Monitor for Complaints {
+    fn problem(&self, error: &Error) {
+        warning(&error.render());
+    }
 }
 
 /// Prints an array of objects, for programs.

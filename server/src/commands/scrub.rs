@@ -6,7 +6,7 @@ use super::snapshots::clients;
 use crate::node::Node;
 use crate::output;
 use crate::scrub::{self, Scrubbed, Share, damage::Entry};
-use base::{ByteSize, Error, Exit, Monitor, Name, Result};
+use base::{ByteSize, Exit, Name, Result};
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -62,21 +62,13 @@ struct Damage<'a> {
     repair_claimed: Option<String>,
 }
 
-struct Problems;
-
-impl Monitor for Problems {
-    fn problem(&self, error: &Error) {
-        output::warning(&error.render());
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let default = node.config.scrub.as_ref().map_or(base::config::ScrubConfig::PERCENT, |scrub| scrub.percent);
     let percent = if args.all { 100.0 } else { args.percent.unwrap_or(default) };
     let names = clients(&node, args.client.as_ref())?;
-    let (all, errors) = scrub::run(&node, &names, Share { percent, believe: args.believe }, &Problems)?;
+    let (all, errors) = scrub::run(&node, &names, Share { percent, believe: args.believe }, &output::Complaints)?;
     let mut exit = Exit::Done;
     let mut rows = Vec::new();
     for scrubbed in &all {

@@ -41,23 +41,15 @@ struct Row {
     goes: Option<String>,
 }
 
-struct Problems;
-
-impl Monitor for Problems {
-    fn problem(&self, error: &Error) {
-        output::warning(&error.render());
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let mut rows = Vec::new();
     for client in clients(&node, args.client.as_ref())? {
         let store = Store::open(&node.config.client_path(&client))?;
-        for snapshot in store.readable_snapshots(&Problems)? {
+        for snapshot in store.readable_snapshots(&output::Complaints)? {
             let marks = store.marks(&snapshot.id).unwrap_or_else(|error| {
-                Problems.problem(&error);
+                output::Complaints.problem(&error);
                 Marks::default()
             });
             rows.push((client.clone(), snapshot, marks));
