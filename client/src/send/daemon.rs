@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a node is asked for that another process sends to.
 const LOCKED: Duration = Duration::from_secs(1);
 
+/// How often the inbox is looked at where nothing tells of what comes: a machine has so many inotify instances and no more.
+const LOOK_BLINDLY: Duration = Duration::from_secs(1);
+
 /// One node's threads.
 struct Worker {
     bell: Arc<Bell>,
@@ -73,8 +76,9 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Wakes the lanes when something changes in the inbox. Without it the sweep has to do.
+/// Wakes the lanes when something changes in the inbox; without notifications they look all the time.
 fn watch_inbox(pool: &ClientPool, bells: Vec<Arc<Bell>>) -> Option<notify::RecommendedWatcher> {
+    let blindly = bells.clone();
     let ring = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             bells.iter().for_each(|bell| bell.ring());
@@ -85,7 +89,15 @@ fn watch_inbox(pool: &ClientPool, bells: Vec<Arc<Bell>>) -> Option<notify::Recom
         Ok(watcher)
     });
     watcher
-        .map_err(|error| output::complain(&Error::failed("the inbox cannot be watched; it is looked at every minute").because(error)))
+        .map_err(|error| {
+            output::complain(&Error::failed("the inbox cannot be watched; it is looked at every second").because(error));
+            std::thread::spawn(move || {
+                while blindly.iter().any(|bell| !bell.stopped()) {
+                    blindly.iter().for_each(|bell| bell.ring());
+                    std::thread::sleep(LOOK_BLINDLY);
+                }
+            });
+        })
         .ok()
 }
 

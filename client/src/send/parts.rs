@@ -64,30 +64,35 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Waits for the parts that a process which was killed has asked for, so that what the node has by now is not sent again.
-    /// Where the node cannot be reached, they are left for later; the daemon gives it some time first, since a login may fail
-    /// once where another process has just ended its own.
     ///
     /// # Errors
-    /// Of kind not-now when the answer did not come in time.
+    /// Of kind not-now when the node cannot be reached, or the answer did not come in time. The daemon gives a node some time
+    /// first, since a login may fail once where another process has just ended its own.
     pub fn settle_earlier(&self) -> Result<()> {
         let waits = || {
             let mut state = self.hear();
             // A refusal ended the attempt that it was for; this one may fare better.
             state.trouble = None;
-            !state.in_flight.is_empty() && (self.run.is_due() || self.run.goes_on() && self.run.fails_since_a_moment())
+            !state.in_flight.is_empty()
         };
         if !waits() {
             return Ok(());
         }
-        tracing::info!("{}: waiting for what was asked for before of {}", self.run.node.name, self.dataset);
+        let (run, node) = (self.run, &self.run.node.name);
+        tracing::info!("{node}: waiting for what was asked for before of {}", self.dataset);
         (self.committed)();
         let (begun, mut heard) = (Instant::now(), 0);
         while waits() {
             self.stopping()?;
-            if !self.run.goes_on() && begun.elapsed() > PATIENCE {
-                return Err(Error::not_now(format!("{} is still fetching what it was asked for before", self.run.node.name)));
+            if !(run.is_due() || run.goes_on() && run.fails_since_a_moment()) {
+                return Err(Error::not_now(format!(
+                    "{node} cannot be reached, and has not said what it has of what it was asked for before"
+                )));
             }
-            self.run.spool.wait(&mut heard, LOOK);
+            if !run.goes_on() && begun.elapsed() > PATIENCE {
+                return Err(Error::not_now(format!("{node} is still fetching what it was asked for before")));
+            }
+            run.spool.wait(&mut heard, LOOK);
         }
         Ok(())
     }

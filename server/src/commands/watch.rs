@@ -39,6 +39,9 @@ const ALERTS: Duration = Duration::from_secs(60);
 /// How often the clock is looked at for what is done once a day.
 const CLOCK: Duration = Duration::from_secs(60);
 
+/// How often marks are looked for where nothing tells of them: a machine has so many inotify instances and no more.
+const LOOK_BLINDLY: Duration = Duration::from_secs(1);
+
 /// How long a node is left alone that cannot even be looked at.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -160,9 +163,10 @@ fn wait(poller: &Poller, crew: &Crew, events: &Receiver<Event>, sweep_at: Instan
     }
 }
 
-/// Hears of marks; without notifications the sweep still finds them.
+/// Hears of marks; without notifications they are looked for all the time.
 fn watch_marks(node: &Node, send: Sender<Event>) -> Option<notify::RecommendedWatcher> {
     let folder = node.config.handover_path().join("wake");
+    let blindly = send.clone();
     let heard = move |event: notify::Result<notify::Event>| {
         // Removing a mark is our own doing.
         if event.is_ok_and(|event| event.kind.is_create() || event.kind.is_modify()) {
@@ -173,7 +177,12 @@ fn watch_marks(node: &Node, send: Sender<Event>) -> Option<notify::RecommendedWa
         notify::recommended_watcher(heard).and_then(|mut watcher| watcher.watch(&folder, RecursiveMode::NonRecursive).map(|()| watcher));
     watcher
         .map_err(|error| {
-            output::warning(&format!("no notifications from {} ({error}); it is looked at every 10 minutes", folder.display()))
+            output::warning(&format!("no notifications from {} ({error}); it is looked at every second", folder.display()));
+            std::thread::spawn(move || {
+                while blindly.send(Event::Mark).is_ok() {
+                    std::thread::sleep(LOOK_BLINDLY);
+                }
+            });
         })
         .ok()
 }

@@ -16,15 +16,13 @@ fn requests_are_answered_at_once_over_one_login_each() {
     safe.loopback("stop").exits(0);
     safe.write("sshd.log", "");
     safe.loopback("watch").exits(0);
-    let mut times = Vec::new();
+    let start = std::time::Instant::now();
     for i in 0..4 {
         safe.sh(&format!("echo {i} >'{path}/x'"));
-        let start = std::time::Instant::now();
-        safe.client(&["submit", "files", &path, "--wait", "--timeout", "60s"]).exits(0).says(&["stored"]);
-        times.push(start.elapsed());
+        safe.client(&["submit", "files", &path, "--wait", "--timeout", "600s"]).exits(0).says(&["stored"]);
     }
-    // Cron's way takes half a minute in the mean; this is no measurement, only far away from that.
-    assert!(times.iter().all(|time| time.as_secs() < 5), "{times:?}");
+    // No measurement: what the sweeps alone would find takes a minute each at the client, and ten at the node.
+    assert!(start.elapsed().as_secs() < 150, "{:?}", start.elapsed());
     assert_eq!(logins(&safe, "client/id_ed25519.pub"), 1, "the client logs in once:\n{}", safe.read("sshd.log"));
     assert_eq!(logins(&safe, "node/pull.pub"), 1, "the node logs in once:\n{}", safe.read("sshd.log"));
     safe.loopback("stop").exits(0);
