@@ -102,7 +102,7 @@ pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<Re
         spec.monitor.task("planning", None);
         return Ok(survey(reader, &spec, &selection, &examined, true)?.report(Lacks::default()));
     }
-    let total = check_room(reader, &spec, &selection, &examined)?;
+    let (total, spare) = check_room(reader, &spec, &selection, &examined)?;
     let (mut target, journal, stat) = ready::begin(reader, spec.target, &asked, &examined)?;
     if let Some(before) = &examined.before {
         ready::sweep(&mut target, reader, before);
@@ -111,7 +111,8 @@ pub fn restore_tree(reader: &SnapshotReader, spec: RestoreSpec<'_>) -> Result<Re
     let judge = Judge::new(reader, examined.mode, examined.used, examined.before.as_ref(), true);
     let mut planner = Planner::new(judge, owners, spec.options.strip, Journal::name(&reader.public().id));
     let tally = Tally::new(Problems::new(spec.monitor), spec.monitor, false);
-    let mut writer = Writer { reader, target, journal, mode: examined.mode, tally, dresser: Dresser::new(reader), monitor: spec.monitor };
+    let (mode, dresser, monitor) = (examined.mode, Dresser::new(reader), spec.monitor);
+    let mut writer = Writer { reader, target, journal, mode, tally, dresser, monitor, spare };
     let done = carry_out(&selection, spec.options, &mut planner, &mut writer);
     let closed = writer.target.close_up();
     let mut root = done?;
@@ -247,8 +248,9 @@ fn would_name(thing: Thing, judge: &mut Judge<'_>, target: &mut Target, tally: &
     Ok(())
 }
 
-/// Holds what is needed against what is free, and gives the bytes that will come. Looks closely only where it is not plain.
-fn check_room(reader: &SnapshotReader, spec: &RestoreSpec<'_>, selection: &Selection, examined: &Examined) -> Result<u64> {
+/// Holds what is needed against what is free, and gives the bytes that will come, and how many more may be there for a while.
+/// Looks closely only where it is not plain.
+fn check_room(reader: &SnapshotReader, spec: &RestoreSpec<'_>, selection: &Selection, examined: &Examined) -> Result<(u64, u64)> {
     let free = room::free(spec.target)?;
     let counts = reader.public().counts;
     let mut most = (counts.bytes, counts.entries);
@@ -263,7 +265,8 @@ fn check_room(reader: &SnapshotReader, spec: &RestoreSpec<'_>, selection: &Selec
     if most.0 > free.0 || most.1 > free.1 {
         room::check(spec.target, survey(reader, spec, selection, examined, false)?.room, free)?;
     }
-    Ok(most.0)
+    // Others write there as well.
+    Ok((most.0, free.0.saturating_sub(most.0) / 2))
 }
 
 /// Gives the folders that are full their mode and time, the deepest first; `last` is the last path that was planned.

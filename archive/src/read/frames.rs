@@ -16,26 +16,45 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many frames that were asked for one by one are kept decompressed: segments of the catalog, long lists.
-const FRAMES_KEPT: usize = 4;
-/// How many packs are kept open.
-const PACKS_KEPT: usize = 8;
+/// How many bytes of frames that were asked for one by one are kept decompressed, besides the last two: segments of the
+/// catalog, long lists. A tree that grew over many nights has them in many small frames.
+const KEPT: usize = 12 << 20;
+/// How many packs are kept open; a gate lets 64 be open.
+const PACKS_KEPT: usize = 32;
 
 /// A decompressed frame and the places of its chunks. Its memory is used again for another one.
 #[derive(Debug)]
 pub(crate) struct Frame {
     bytes: Vec<u8>,
     members: Vec<Range<usize>>,
-    buffers: Arc<Buffers>,
+    buffers: Option<Arc<Buffers>>,
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.buffers.give(std::mem::take(&mut self.bytes));
+        if let Some(buffers) = &self.buffers {
+            buffers.give(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
 impl Frame {
+    /// A frame of which only these chunks are there: their numbers, ascending, and how long each is.
+    pub(super) fn of_chunks(bytes: Vec<u8>, chunks: &[(u32, usize)]) -> Self {
+        let (mut members, mut from) = (Vec::new(), 0);
+        for (n, length) in chunks {
+            members.resize(*n as usize, 0..0);
+            members.push(from..from + length);
+            from += length;
+        }
+        Self { bytes, members, buffers: None }
+    }
+
+    /// How many chunks it has, with those that are missing.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+    }
+
     /// The `n`-th chunk, if there is one.
     pub(crate) fn chunk(&self, n: u32) -> Option<&[u8]> {
         self.members.get(n as usize).filter(|range| !range.is_empty()).map(|range| &self.bytes[range.clone()])
@@ -118,10 +137,11 @@ impl Frames {
             return Ok(frame);
         }
         let frame = self.decode(place, &self.fetch(place.0, place.1..place.1.saturating_add(1))?)?;
-        if kept.len() >= FRAMES_KEPT {
-            kept.remove(0);
-        }
         kept.push((place, frame.clone()));
+        let mut bytes = kept.iter().map(|(_, frame)| frame.bytes.len()).sum::<usize>();
+        while bytes > KEPT && kept.len() > 2 {
+            bytes -= kept.remove(0).1.bytes.len();
+        }
         Ok(frame)
     }
 
@@ -181,7 +201,7 @@ impl Frames {
     }
 
     fn frame(&self, bytes: Vec<u8>, members: Vec<Range<usize>>) -> Arc<Frame> {
-        Arc::new(Frame { bytes, members, buffers: Arc::clone(&self.buffers) })
+        Arc::new(Frame { bytes, members, buffers: Some(Arc::clone(&self.buffers)) })
     }
 
     /// Whether somebody claims to have brought again what was in a pack.

@@ -4,6 +4,7 @@
 
 mod buffers;
 pub(crate) mod content;
+pub(crate) mod early;
 pub(crate) mod frames;
 pub(crate) mod layout;
 pub(crate) mod order;

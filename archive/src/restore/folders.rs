@@ -3,8 +3,9 @@
 //! Makes nothing.
 
 use base::{At, Error, Result, beneath};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -30,6 +31,12 @@ impl Folders {
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// A file without a name, where the file system has such: it is gone when it is closed.
+    pub(super) fn nameless(&self) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.root, ".", flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
     }
 
     /// Forgets what was opened last: it may be closed to us by now.

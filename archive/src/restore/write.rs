@@ -10,6 +10,7 @@ use super::judge::{Judge, Verdict};
 use super::nodes::Node;
 use super::tally::Tally;
 use super::target::{Target, file_type};
+use crate::read::early::Room;
 use crate::read::frames::{Frame, no_chunk};
 use crate::read::layout::Layout;
 use crate::read::order::{Batch, Piece, Reached, Wanted, read_all};
@@ -80,6 +81,8 @@ pub(super) struct Writer<'a> {
     pub(super) tally: Tally<'a>,
     pub(super) dresser: Dresser<'a>,
     pub(super) monitor: &'a dyn Monitor,
+    /// Bytes that may be in the target for a while, besides what is restored.
+    pub(super) spare: u64,
 }
 
 impl Writer<'_> {
@@ -230,6 +233,7 @@ impl Writer<'_> {
         }
         let reader = self.reader;
         let (shown, folders) = (self.target.shown(b""), self.target.folders()?);
+        let room = Room { disk: self.spare, file: &|| folders.nameless(), ..Room::MEMORY };
         // Other threads decrypt, decompress and hash, this one makes the files, with more of them where that is worth it: most
         // of the time is the kernel's.
         std::thread::scope(|scope| {
@@ -237,7 +241,7 @@ impl Writer<'_> {
             let new = self.mode == Mode::Fresh && files.len() >= MANY;
             let mut hands = if new { Some(Hands::start(scope, &folders, &files, &shown)?) } else { None };
             let (mut begun, mut written) = (Begun::default(), Ok(()));
-            let read = read_all(reader.frames(), reader.secrets(), &missing, &mut |batch| {
+            let read = read_all(reader.frames(), reader.secrets(), &missing, room, &mut |batch| {
                 written = self.share_batch(batch, &files, &missing, &mut begun, hands.as_mut());
                 written.is_ok()
             });

@@ -14,6 +14,7 @@ pub use sample::{Known, Sample};
 use crate::entry::{Content, EntryKind};
 use crate::problems::Problems;
 use crate::read::content::{Expected, Items};
+use crate::read::early::Room;
 use crate::read::order::{Reached, Wanted, read_all};
 use crate::reference::{Item, References};
 use crate::snapshot::SnapshotReader;
@@ -185,7 +186,7 @@ impl Run<'_> {
     fn check(&mut self) -> Result<()> {
         let (names, files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.window).into_iter().unzip();
         let (frames, secrets) = (self.reader.frames(), self.reader.secrets());
-        read_all(frames, secrets, &files, &mut |batch| {
+        read_all(frames, secrets, &files, Room::MEMORY, &mut |batch| {
             for piece in batch.pieces {
                 let file = &files[piece.file];
                 match piece.state {
