@@ -3,7 +3,7 @@
 //! Links to this program, in a folder of the gate's own. Which repository it is, and whose push, the gate says in two
 //! variables.
 
-use crate::{admin, handover, queues};
+use crate::{admin, handover, log, queues};
 use base::config::NodeConfig;
 use base::{At, Error, Exit, Name, Result, atomic, untrusted};
 use queue::Repository;
@@ -72,11 +72,14 @@ impl Hook {
     /// Of kind refused, with the words that the other end is told.
     pub fn run(self) -> Result<ExitCode> {
         let push = Push::from_environment()?;
-        let commands = untrusted::read_bounded(std::io::stdin().lock(), COMMANDS_LIMIT)
-            .map_err(|_| Error::refused("the push changes too many refs"))?;
+        let commands =
+            untrusted::read_bounded(std::io::stdin().lock(), COMMANDS_LIMIT).map_err(|_| Error::refused("the push changes too many refs"));
         match self {
-            Self::PreReceive => push.decide(&Command::one(&commands)?)?,
-            Self::PostReceive => push.hand_over()?,
+            Self::PreReceive => push.judge(commands)?,
+            Self::PostReceive => {
+                commands?;
+                push.hand_over()?;
+            }
         }
         Ok(Exit::Done.into())
     }
@@ -129,6 +132,15 @@ impl Push {
             Role::Admin(_) => admin::slot(&self.config),
             other => queues::slot(&self.config, other.name()),
         }
+    }
+
+    /// Decides, and notes what is refused: the other end may belong to somebody who shows its words to nobody.
+    fn judge(&self, commands: Result<Vec<u8>>) -> Result<()> {
+        let decided = commands.and_then(|commands| self.decide(&Command::one(&commands)?));
+        if let Err(error) = &decided {
+            log::refused(&self.config.gate, &self.role, Some("a push"), &error.one_line());
+        }
+        decided
     }
 
     fn decide(&self, command: &Command) -> Result<()> {

@@ -4,7 +4,8 @@
 
 use base::{At, Error, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::process::{Child, Command, ExitStatus};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -31,12 +32,16 @@ pub fn no_core_files() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-/// Runs a program to its end within `limits`; after its time it is killed.
+/// The most that is kept of what a program says.
+const SAID: usize = 64 << 10;
+
+/// Runs a program to its end within `limits`; after its time it is killed. What it says goes to our own standard output,
+/// and the beginning of it is given back.
 ///
 /// # Errors
 /// When it cannot be started; of kind "not now" when its time was over.
-pub fn run(command: &mut Command, limits: Limits) -> Result<ExitStatus> {
-    let mut child = spawn(command, limits)?;
+pub fn run(command: &mut Command, limits: Limits) -> Result<(ExitStatus, Vec<u8>)> {
+    let mut child = spawn(command.stdout(Stdio::piped()), limits)?;
     let (over, ended) = mpsc::channel::<()>();
     let pid = rustix::process::Pid::from_child(&child);
     let watch = std::thread::spawn(move || {
@@ -47,12 +52,26 @@ pub fn run(command: &mut Command, limits: Limits) -> Result<ExitStatus> {
         }
         late
     });
+    let said = child.stdout.take().map(pass_on).unwrap_or_default();
     let status = child.wait().at("wait for", "git");
     drop(over);
     match watch.join() {
         Ok(true) => Err(Error::not_now(format!("git took longer than {} s and was ended", limits.time.as_secs()))),
-        _ => status,
+        _ => Ok((status?, said)),
     }
+}
+
+/// Hands on what a program says, to its end: also when nobody is there any more, so that it ends what it began.
+fn pass_on(mut from: ChildStdout) -> Vec<u8> {
+    let (mut said, mut buffer) = (Vec::new(), [0; 8192]);
+    let mut to = Some(std::io::stdout().lock());
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        if to.as_mut().is_some_and(|to| to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_err()) {
+            to = None;
+        }
+        said.extend(&buffer[..n.min(SAID.saturating_sub(said.len()))]);
+    }
+    said
 }
 
 /// Starts a child that inherits the limits; this process keeps its own.

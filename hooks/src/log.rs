@@ -1,4 +1,4 @@
-//! The gate's own log: one line for each command that was refused.
+//! The gate's own log: one line for each command and each push that was refused.
 //!
 //! Kept beside what sshd logs, because sshd does not know why. Not being able to write it refuses nobody.
 
@@ -7,6 +7,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+/// The variable in which sshd says from where the other end came.
+pub const FROM: &str = "SSH_CONNECTION";
 
 /// The log's size at which a new one is begun; one old one is kept.
 const SIZE: u64 = 10 << 20;
@@ -18,7 +21,7 @@ pub fn refused(folder: &Path, role: &Role, command: Option<&str>, why: &str) {
         let _ = std::fs::rename(&path, folder.join("gate.log.1"));
     }
     let short = |text: &str| base::text::printable(&text.chars().take(300).collect::<String>());
-    let from = std::env::var("SSH_CONNECTION").unwrap_or_default();
+    let from = std::env::var(FROM).unwrap_or_default();
     let from = from.split(' ').next().filter(|from| !from.is_empty()).unwrap_or("-");
     let line = format!(
         "{} {} {} from {}: {} (asked for: {})\n",

@@ -3,8 +3,8 @@
 //! Does not check what is pushed (the hook does) and does not hand over (see [`crate::handover`]).
 
 use crate::serve::Node;
-use crate::{git, handover, hooks, limits};
-use base::{Error, FileLock, Name, Result, atomic};
+use crate::{git, handover, hooks, limits, log};
+use base::{At, Error, FileLock, Name, Result, atomic};
 use queue::Repository;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -101,7 +101,12 @@ pub fn receive_pack(node: &Node, slot: &Slot) -> Result<ExitCode> {
     path.push(&hooks);
     git.arg("-c").arg(path).arg("receive-pack").arg(&slot.path);
     git.env(hooks::CONFIG, &node.file).env(hooks::ROLE, format!("{} {}", node.role.word(), node.role.name()));
-    let status = limits::run(&mut git, limits::RECEIVE)?;
+    // The hook notes who asked, too.
+    git.envs(std::env::var_os(log::FROM).map(|from| (log::FROM, from)));
+    let (status, said) = limits::run(&mut git, limits::RECEIVE)?;
+    for words in refusals(&said) {
+        log::refused(&node.config.gate, &node.role, Some("a push"), &format!("git: {words}"));
+    }
     // The hook did it already, unless it was killed.
     handover::catch_up(&node.config, slot, false)?;
     match status.code() {
@@ -110,12 +115,22 @@ pub fn receive_pack(node: &Node, slot: &Slot) -> Result<ExitCode> {
     }
 }
 
+/// What git itself refused, of what it told the other end; what the hook refuses the hook notes.
+fn refusals(said: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(said);
+    // Lines that begin with their length, which may stand in the frames of a side band.
+    let after = |mark: &str| text.split(mark).skip(1).filter_map(|rest| rest.lines().next()).map(str::to_owned).collect::<Vec<_>>();
+    let unpacked = after("unpack ").into_iter().filter(|words| words != "ok").map(|words| format!("unpack {words}"));
+    let refs =
+        after("ng refs/").into_iter().filter(|words| !words.ends_with("pre-receive hook declined") && !words.ends_with("unpacker error"));
+    unpacked.chain(refs).take(10).collect()
+}
+
 /// The clients that have a queue here.
 ///
 /// # Errors
 /// With the path.
 pub fn clients(gate: &Path) -> Result<Vec<Name>> {
-    use base::At;
     let folder = gate.join("queues");
     let names = match std::fs::read_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -128,4 +143,24 @@ pub fn clients(gate: &Path) -> Result<Vec<Name>> {
     }
     clients.sort();
     Ok(clients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_git_refuses_is_found_in_its_answer() {
+        let told = |text: &str| refusals(text.as_bytes());
+        assert!(told("00b5aaaa refs/heads/requests report-status 0000000eunpack ok\n001eok refs/heads/requests\n0000").is_empty());
+        assert!(told("0000000eunpack ok\n0035ng refs/heads/requests pre-receive hook declined\n0000").is_empty());
+        assert_eq!(
+            told("0031unpack eof before pack header\n002ang refs/heads/requests unpacker error\n0000"),
+            ["unpack eof before pack header"]
+        );
+        assert_eq!(
+            told("0058\u{1}000eunpack ok\n003eng refs/heads/requests missing necessary objects\n0000"),
+            ["heads/requests missing necessary objects"]
+        );
+    }
 }

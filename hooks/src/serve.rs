@@ -33,8 +33,8 @@ enum Rules {
 /// # Errors
 /// Of kind refused when it is not, otherwise what went wrong.
 pub fn serve(config: &Path, role: Role) -> Result<ExitCode> {
-    let command = command()?;
     let rules = Rules::load(config, &role)?;
+    let command = command().inspect_err(|error| log::refused(&rules.log_folder(), &role, Some("no text"), &error.one_line()))?;
     let decided = verdict(&role, &rules.grant(), command.as_deref());
     match decided {
         Verdict::Run(verb) => rules.carry_out(verb, &role),

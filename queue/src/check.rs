@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, HashSet};
 pub const FILES_LIMIT: usize = 1000;
 /// The most commits in one push.
 pub const COMMITS_LIMIT: usize = 1000;
+/// The most that a request's number may be ahead of the one before it. Honest clients count one up; whoever has a client's key
+/// must not be able to use all numbers up at once, so that none is left for the client.
+pub const SEQ_STEP: u64 = 1_000_000;
 /// The most files in one push.
 pub const PUSH_FILES_LIMIT: usize = 10_000;
 
@@ -166,6 +169,12 @@ impl Chain {
     fn add(&mut self, seq: u64, id: RequestId) -> Result<()> {
         if seq <= self.last_seq {
             return Err(Error::refused(format!("request {id} has the number {seq}, and the last one was {}", self.last_seq)));
+        }
+        if seq - self.last_seq > SEQ_STEP {
+            return Err(Error::refused(format!(
+                "request {id} has the number {seq}, which is more than {SEQ_STEP} ahead of the last one, {}",
+                self.last_seq
+            )));
         }
         if self.ids.contains(&id) {
             return Err(Error::refused(format!("the id {id} comes twice")));

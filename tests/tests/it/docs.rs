@@ -108,3 +108,55 @@ fn pages_name_files_that_are_there() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+/// Every row of the page on threats names a test, and each of them is there.
+#[test]
+fn every_test_in_the_page_on_threats_is_there() {
+    let text = std::fs::read_to_string(source_root().join("docs/threats.md")).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| promise |"))
+        .map(|line| line.trim_matches('|').split(" | ").collect())
+        .collect();
+    assert!(rows.len() >= 20, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        assert_eq!(row.len(), 4, "promise, attack, test, log: {row:?}");
+        let names: Vec<&str> = row[2].split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row:?}");
+        wrong.extend(names.into_iter().filter(|name| !is_test(name)));
+    }
+    assert!(wrong.is_empty(), "no tests of these names: {wrong:#?}");
+}
+
+/// Whether a test of this path is in our sources: below a crate where the path begins with one, or else in this program.
+fn is_test(path: &str) -> bool {
+    let (modules, name) = path.rsplit_once("::").expect("a path and a name");
+    let first = modules.split("::").next().unwrap();
+    let here = source_root().join("tests/tests/it");
+    let files = if here.join(format!("{first}.rs")).exists() || here.join(first).is_dir() {
+        let file = here.join(modules.replace("::", "/"));
+        vec![file.with_extension("rs"), file.join("mod.rs")]
+    } else {
+        sources(&source_root().join(first))
+    };
+    let declared = format!("fn {name}(");
+    files.iter().any(|file| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let before = text.find(&declared).map(|at| &text[..at]);
+        // The attribute stands above, maybe with words between; properties are wrapped in a macro.
+        before.is_some_and(|before| before.rfind("#[test]").is_some_and(|at| !before[at..].contains("\nfn ")))
+    })
+}
+
+fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(sources(&entry.path()));
+        } else if entry.path().extension().is_some_and(|ending| ending == "rs") {
+            found.push(entry.path());
+        }
+    }
+    found
+}
