@@ -49,6 +49,11 @@ pub fn trusted_path(config: &ClientConfig, node: &Name) -> PathBuf {
     config.state.join("trusted").join(format!("{node}.pub"))
 }
 
+/// The keys that were trusted before, a line each.
+pub fn formerly_trusted_path(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("trusted").join(format!("{node}.formerly"))
+}
+
 /// How things stand with one node.
 pub fn retry_path(config: &ClientConfig, node: &Name) -> PathBuf {
     config.state.join("retry").join(format!("{node}.toml"))

@@ -12,6 +12,7 @@ pub mod message;
 pub mod notice;
 pub mod pool;
 pub mod prove;
+pub mod prove_log;
 pub mod receipt;
 pub mod repository;
 pub mod request;

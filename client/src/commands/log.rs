@@ -1,4 +1,7 @@
 //! `nightsafe log`: every request with its receipt, the newest first, from the signed history on this machine.
+//! `--verify` proves that history.
+
+mod verify;
 
 use crate::output::{self, Table};
 use crate::send::{QUEUE_BRANCH, RECEIPTS_BRANCH};
@@ -11,6 +14,7 @@ use queue::repository::Repository;
 use queue::request::{FILE_LIMIT, Request, reason_word};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// Show who asked for what, and what became of it, the newest first.
 ///
@@ -28,6 +32,13 @@ pub struct Log {
     /// An array of objects instead of a table.
     #[arg(long)]
     json: bool,
+    /// Prove the whole signed history instead: every signature, every number, and that each receipt answers a request.
+    #[arg(long, conflicts_with_all = ["dataset", "limit"])]
+    verify: bool,
+    /// With --verify: whose signatures count beside this machine's key and the keys of the nodes, for keys that were in
+    /// use before; a list of allowed signers as ssh-keygen reads it.
+    #[arg(long, env = "NIGHTSAFE_SIGNERS", value_name = "FILE")]
+    signers: Option<PathBuf>,
 }
 
 /// A request and what became of it.
@@ -53,7 +64,10 @@ struct Line {
 
 impl Log {
     pub fn run(self, config: &ClientConfig) -> Result<Exit> {
-        let nodes = config.nodes.iter().filter(|node| self.node.as_ref().is_none_or(|name| *name == node.name));
+        let nodes: Vec<_> = config.nodes.iter().filter(|node| self.node.as_ref().is_none_or(|name| *name == node.name)).collect();
+        if self.verify {
+            return verify::run(config, &nodes, self.signers.as_deref(), self.json);
+        }
         let mut lines = Vec::new();
         for node in nodes {
             lines.extend(self.of_node(config, node)?);

@@ -18,7 +18,7 @@ mod run;
 mod spool;
 
 pub use outbox::BRANCH as QUEUE_BRANCH;
-pub use receipts::BRANCH as RECEIPTS_BRANCH;
+pub use receipts::{BRANCH as RECEIPTS_BRANCH, FETCHED as OFFERED_BRANCH};
 
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::worse;

@@ -7,6 +7,7 @@ use super::spool::Trouble;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::trust;
 use base::{Blake3, Error, RequestId, Result, Sha256, clock};
+use queue::Request;
 use queue::pool::{PoolFile, State};
 use queue::receipt::{FILE_LIMIT, Outcome, Receipt};
 use queue::repository::{CommitFiles, Repository};
@@ -20,7 +21,7 @@ const REMOTE: &str = "receipts";
 pub const BRANCH: &str = "receipts";
 
 /// Where the node's branch is put before it is believed to follow ours.
-const FETCHED: &str = "fetched";
+pub const FETCHED: &str = "fetched";
 
 /// The newest receipt commit that is here, from which the node is asked for more.
 ///
@@ -93,8 +94,7 @@ fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
                 }
                 continue;
             }
-            let bytes = receipts.blob(&entry, FILE_LIMIT)?;
-            match settle(run, &id, &bytes) {
+            match receipts.blob(&entry, FILE_LIMIT).and_then(|bytes| settle(run, &id, &bytes)) {
                 Ok(true) => ended += 1,
                 Ok(false) => {}
                 // One receipt that says nonsense does not hold up the others.
@@ -220,6 +220,11 @@ fn check(run: &NodeRun, id: &RequestId, receipt: &Receipt, request: &[u8]) -> Re
     }
     if receipt.request != Sha256::of(request) {
         return wrong("answers other bytes than the ones that this machine signed");
+    }
+    // The digest does not bind it: what is freed and what is shown as stored must be what was asked for.
+    let asked = Request::parse(request)?.dataset;
+    if receipt.dataset != asked {
+        return wrong(&format!("is about {}, and the request asked for {asked}", receipt.dataset));
     }
     Ok(())
 }

@@ -4,4 +4,5 @@
 
 mod gate;
 mod harness;
+mod prove_log;
 mod repository;

@@ -6,12 +6,13 @@ use super::snapshots::clients;
 use crate::node::Node;
 use crate::output;
 use crate::poll::{LOG_BRANCH, RECEIPTS_BRANCH};
-use base::{ByteSize, Exit, Name, Reason, Result};
+use crate::verify::Findings;
+use base::{ByteSize, Exit, Name, Reason, Result, clock};
 use queue::receipt::receipt_name;
 use queue::request::FILE_LIMIT;
-use queue::{Outcome, Receipt, Repository, Request};
+use queue::{AllowedSigners, Outcome, Receipt, Repository, Request};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Show who asked for what, and what became of it; the newest last.
 #[derive(Debug, clap::Args)]
@@ -24,9 +25,13 @@ pub struct Args {
     /// Print an array of objects.
     #[arg(long)]
     json: bool,
-    /// Prove the whole signed history instead: access list, requests and receipts.
-    #[arg(long, conflicts_with_all = ["limit", "json"])]
+    /// Prove the whole signed history instead: access list, requests and receipts, and that each receipt answers a request.
+    #[arg(long, conflicts_with = "limit")]
     verify: bool,
+    /// With --verify: whose signatures count beside the keys that this node knows, for keys that were in use before; a
+    /// list of allowed signers as ssh-keygen reads it.
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    signers: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -56,10 +61,14 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let clients = clients(&node, args.client.as_ref())?;
     if args.verify {
-        let findings = crate::verify::verify(&node, &clients)?;
-        let words = format!("{} commits hold, {} do not", findings.good, findings.problems.len());
-        output::line(&words)?;
-        return Ok(if findings.problems.is_empty() { Exit::Done } else { Exit::Failed });
+        let signers = args.signers.as_deref().map(AllowedSigners::load).transpose()?.unwrap_or_default();
+        let findings = crate::verify::verify(&node, &clients, &signers)?;
+        if args.json {
+            output::json(std::slice::from_ref(&findings))?;
+        } else {
+            show(&findings)?;
+        }
+        return Ok(if findings.wrong() == 0 { Exit::Done } else { Exit::Failed });
     }
     let mut rows = Vec::new();
     for client in clients {
@@ -72,6 +81,27 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         output::table(&["SUBMITTED", "CLIENT", "DATASET", "BY", "BECAME", ""], &rows.iter().map(cells).collect::<Vec<_>>())?;
     }
     Ok(Exit::Done)
+}
+
+/// What does not hold on stderr, how much does on stdout.
+fn show(findings: &Findings) -> Result<()> {
+    findings.problems.iter().for_each(|problem| output::warning(problem));
+    for of in &findings.clients {
+        let (client, proven) = (&of.client, &of.proven);
+        for misfit in &proven.misfits {
+            output::warning(&format!("{client}: {}", misfit.text));
+        }
+        if proven.more > 0 {
+            output::warning(&format!("{client}: and {} more", proven.more));
+        }
+        for waiting in &proven.waiting {
+            let (id, dataset, ago) = (&waiting.id, &waiting.dataset, clock::ago(waiting.submitted));
+            output::line(&format!("{client}: request {id}, number {}, of {dataset} waits; it was signed {ago} ago", waiting.seq))?;
+        }
+        let (requests, receipts) = (proven.requests, proven.receipts);
+        output::line(&format!("{client}: {requests} requests, {receipts} receipts, {} waiting", proven.waiting.len()))?;
+    }
+    output::line(&format!("{} commits hold, {} do not", findings.good(), findings.wrong()))
 }
 
 fn of_client(node: &Node, client: &Name, limit: usize) -> Result<Vec<Row>> {

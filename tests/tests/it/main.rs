@@ -32,9 +32,13 @@ mod git;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod hostile_node;
+#[cfg(test)]
 mod imports;
 #[cfg(test)]
 mod keys;
+#[cfg(test)]
+mod log;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
