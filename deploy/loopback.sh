@@ -253,7 +253,7 @@ PrintMotd no
 AcceptEnv GIT_PROTOCOL
 # bash, started by sshd, reads .bashrc unless it believes to be a second shell; on many machines that file takes longer
 # than the whole request. On a real node the gate's account has /bin/sh.
-SetEnv SHLVL=2
+SetEnv SHLVL=2${NIGHTSAFE_CRASH:+ NIGHTSAFE_CRASH=$NIGHTSAFE_CRASH}
 MaxSessions 64
 MaxStartups 256
 LogLevel VERBOSE

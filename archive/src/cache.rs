@@ -28,7 +28,7 @@ use crate::entry::Mtime;
 use crate::epoch::Secrets;
 use crate::walk::Stat;
 use crate::walk::ahead::now;
-use base::{Dataset, Name, Result, atomic};
+use base::{Dataset, Name, Result, atomic, crash};
 use reader::Reader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,6 +94,7 @@ pub(crate) fn open(place: Option<CachePlace<'_>>, owner: &Owner<'_>) -> (Old, Ne
     let length = |path: &Path| path.symlink_metadata().map_or(0, |meta| meta.len());
     if length(&new) > length(&cut) {
         let _ = std::fs::rename(&new, &cut);
+        crash::point("renamed");
     }
     let readers = [path, &cut].into_iter().filter_map(|path| Reader::open(path, key)).collect();
     (Old { readers }, New { writer: Some(Writer::new(&new, key, now())), path: path.to_owned(), granularity })
@@ -164,7 +165,10 @@ impl New {
         let finished = writer.finish().and_then(|made| if made { std::fs::rename(&new, &self.path) } else { Ok(()) });
         match finished {
             // Best effort: what stays is asked once more, and does no harm.
-            Ok(()) => drop(atomic::remove(&beside(&self.path, "cut"))),
+            Ok(()) => {
+                crash::point("finished");
+                drop(atomic::remove(&beside(&self.path, "cut")));
+            }
             Err(error) => tracing::warn!("the stat cache cannot be written, so the next backup reads more than it would have to: {error}"),
         }
     }

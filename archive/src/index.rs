@@ -16,7 +16,7 @@ mod table;
 use crate::epoch::ChunkId;
 use crate::reference::{Member, RunId};
 use crate::usage;
-use base::{At, Blake3, RequestId, Result, atomic};
+use base::{At, Blake3, RequestId, Result, atomic, crash};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -303,6 +303,7 @@ impl Index {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 other => other.at("link to", &to)?,
             }
+            crash::point("linked");
         }
         atomic::sync_folder(&to)
     }

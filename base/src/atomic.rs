@@ -1,9 +1,12 @@
 //! The one place that writes files that matter: temp + fsync + rename + fsync of the folder.
 //!
 //! After `Ok` the change survives a crash; before it, readers see the old state or the new one, never a mixture.
+//! Each change is a place at which a test lets the process die, under the caller's line ([`crash`]).
 //! Temporary files are called `.tmp-…` and may be removed by whoever owns the folder.
 
+use crate::crash;
 use crate::error::{At, Result};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -17,6 +20,7 @@ pub const TEMP_PREFIX: &str = ".tmp-";
 ///
 /// # Errors
 /// With the path; then `path` is as it was.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = Draft::beside(path, mode)?;
     file.write_all(bytes).at("write", path)?;
@@ -27,13 +31,33 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 ///
 /// # Errors
 /// With the path.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = Draft::beside(path, mode)?;
     file.write_all(bytes).at("write", path)?;
     file.file.sync_all().at("write", path)?;
-    fs::hard_link(&file.temp, path).at("create", path)?;
+    crash::point("drafted");
+    rename_new(&file.temp, path)?;
+    file.published = true;
     sync_folder_of(path)
-    // The draft's drop removes the temporary name.
+}
+
+/// Renames a file and replaces nothing: what stands at `to` stays and is an error (`AlreadyExists` in the chain). One step,
+/// so that the file never has two names, which readers refuse; not durable until its folder is flushed.
+///
+/// # Errors
+/// With the path.
+#[cfg_attr(feature = "crash-points", track_caller)]
+pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can do it in one step.
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_ok() => Err(Errno::EXIST).at("create", to)?,
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to).at("create", to)?,
+        other => other.at("create", to)?,
+    }
+    crash::point("renamed");
+    Ok(())
 }
 
 /// A file being written under a temporary name in the folder where it will stand.
@@ -78,6 +102,7 @@ impl Draft {
     ///
     /// # Errors
     /// With the path.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub fn publish(self) -> Result<()> {
         let path = self.path.clone();
         self.publish_as(&path)
@@ -87,10 +112,13 @@ impl Draft {
     ///
     /// # Errors
     /// With the path.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub fn publish_as(mut self, path: &Path) -> Result<()> {
         self.file.sync_all().at("write", &self.temp)?;
+        crash::point("drafted");
         fs::rename(&self.temp, path).at("rename to", path)?;
         self.published = true;
+        crash::point("renamed");
         sync_folder_of(path)
     }
 }
@@ -118,8 +146,10 @@ impl Drop for Draft {
 ///
 /// # Errors
 /// With the path.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).at("rename to", to)?;
+    crash::point("renamed");
     sync_folder_of(to)?;
     if folder_of(from) != folder_of(to) {
         sync_folder_of(from)?;
@@ -131,11 +161,14 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 ///
 /// # Errors
 /// With the path.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.at("remove", path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("remove", path)?,
     }
+    crash::point("removed");
+    Ok(())
 }
 
 /// Removes unfinished files in `folder` that are older than `age`: killed processes left them. Best effort, as they are
@@ -153,22 +186,33 @@ pub fn sweep_drafts(folder: &Path, age: std::time::Duration) {
 ///
 /// # Errors
 /// With the path.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.at("remove", path),
+    #[cfg(feature = "crash-points")]
+    if let Some(first) = fs::read_dir(path).ok().and_then(|mut entries| entries.next()?.ok())
+        && fs::remove_file(first.path()).or_else(|_| fs::remove_dir_all(first.path())).is_ok()
+    {
+        crash::point("half removed");
     }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("remove", path)?,
+    }
+    crash::point("removed");
+    Ok(())
 }
 
 /// Makes a folder and those above it, with permission bits `mode` for the new ones; an existing one stays as it is.
 ///
 /// # Errors
 /// With the path.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub fn make_folder(path: &Path, mode: u32) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).at("create the folder", path)?;
+    crash::point("made");
     sync_folder_of(path)
 }
 

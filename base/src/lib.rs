@@ -9,6 +9,7 @@ pub mod beneath;
 mod claim;
 pub mod clock;
 pub mod config;
+pub mod crash;
 mod dataset;
 mod daytime;
 pub mod digest;

@@ -10,7 +10,16 @@ use std::time::{Duration, Instant};
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables that are handed on, because the program would not find its own user's settings otherwise.
-const KEPT: [&str; 6] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMPDIR", "XDG_RUNTIME_DIR"];
+const KEPT: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SSH_AUTH_SOCK",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    #[cfg(feature = "crash-points")]
+    crate::crash::VARIABLE,
+];
 
 /// A command with nothing in its environment but [`PATH`], `LC_ALL=C` and the user's own folder; stdin is empty.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
@@ -179,9 +188,6 @@ mod tests {
     #[test]
     fn the_environment_is_cleared() {
         let text = String::from_utf8(run_ok(command("env"), 10_000, Duration::from_secs(5)).unwrap()).unwrap();
-        assert!(
-            text.lines().all(|line| ["PATH", "LC_ALL"].iter().chain(&KEPT).any(|name| line.starts_with(&format!("{name}=")))),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| ["PATH", "LC_ALL"].iter().chain(KEPT).any(|name| line.starts_with(&format!("{name}=")))), "{text}");
     }
 }

@@ -59,9 +59,11 @@ pub fn retry_path(config: &ClientConfig, node: &Name) -> PathBuf {
     config.state.join("retry").join(format!("{node}.toml"))
 }
 
-/// The folders whose files are replaced again and again.
-pub fn rewritten_folders(config: &ClientConfig) -> [PathBuf; 2] {
-    ["retry", "history"].map(|name| config.state.join(name))
+/// The folders of small files that are replaced; a killed process may leave an unfinished one there.
+pub fn rewritten_folders(config: &ClientConfig) -> Vec<PathBuf> {
+    let shared = ["retry", "history", "epochs", "trusted", "secret", "outcomes", "ledgers"].map(|name| config.state.join(name));
+    let of_nodes = config.nodes.iter().map(|node| config.state.join("sealed").join(node.name.as_str()));
+    shared.into_iter().chain(of_nodes).collect()
 }
 
 /// What became of each dataset at one node.

@@ -6,7 +6,7 @@
 use crate::queues::Slot;
 use crate::{git, refs};
 use base::config::NodeConfig;
-use base::{At, Error, Result, atomic, process};
+use base::{At, Error, Result, atomic, crash, process};
 use queue::Repository;
 use std::fs::Permissions;
 use std::io::{Seek, Write};
@@ -114,6 +114,7 @@ pub fn bring_back(slot: &Slot, repository: &Repository) -> Result<()> {
         .args(["index-pack", "--stdin", "--strict"])
         .stdin(Stdio::from(file));
     process::run_ok(index, 4096, TIME)?;
+    crash::point("brought back");
     repository.reset_to(&theirs)?;
     // Nothing of it needs to be handed over: it comes from there.
     atomic::write(&slot.path.join(MARKER), format!("{theirs}\n").as_bytes(), 0o640)?;

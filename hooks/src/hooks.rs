@@ -5,7 +5,7 @@
 
 use crate::{admin, handover, log, queues};
 use base::config::NodeConfig;
-use base::{At, Error, Exit, Name, Result, atomic, untrusted};
+use base::{At, Error, Exit, Name, Result, atomic, crash, untrusted};
 use queue::Repository;
 use queue::access::{self, AccessList, Entry, history};
 use queue::verdict::Role;
@@ -75,9 +75,13 @@ impl Hook {
         let commands =
             untrusted::read_bounded(std::io::stdin().lock(), COMMANDS_LIMIT).map_err(|_| Error::refused("the push changes too many refs"));
         match self {
-            Self::PreReceive => push.judge(commands)?,
+            Self::PreReceive => {
+                push.judge(commands)?;
+                crash::point("decided");
+            }
             Self::PostReceive => {
                 commands?;
+                crash::point("received");
                 push.hand_over()?;
             }
         }

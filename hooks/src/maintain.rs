@@ -43,6 +43,9 @@ pub fn maintain(config: &Path) -> Result<ExitCode> {
             }
         }
     }
+    for folder in [config.gate.clone(), config.gate.join("queues"), config.gate.join("hooks"), config.handover_path().join("wake")] {
+        sweep(&folder)?;
+    }
     Ok(exit.into())
 }
 

@@ -181,5 +181,7 @@ impl History {
 
 fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file: File = OpenOptions::new().append(true).create(true).open(path).at("open", path)?;
-    file.write_all(bytes).at("write", path)
+    file.write_all(bytes).at("write", path)?;
+    base::crash::point("appended");
+    Ok(())
 }

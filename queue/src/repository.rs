@@ -6,7 +6,7 @@
 use crate::history::History;
 use crate::signature::{COMMIT_LIMIT, Signer, hex40, with_signature};
 use crate::tree;
-use base::{At, Error, FileLock, Result, atomic};
+use base::{At, Error, FileLock, Result, atomic, crash};
 use create::{DURABLE, DURABLE_TEXT, create, receiving_config};
 use git2::{ObjectType, Oid};
 use std::collections::HashSet;
@@ -237,7 +237,9 @@ impl Repository {
         }
         let oid = put(ObjectType::Commit, &raw)?;
         self.store(&objects)?;
+        crash::point("stored");
         self.move_tip(oid, tip)?;
+        crash::point("moved");
         // The commit stands. Notes that could not be kept are made again from the history.
         let noted = self.history().and_then(|mut history| history.append(self, tip, oid).or_else(|_| history.forget()));
         if let Err(error) = noted {
@@ -280,6 +282,7 @@ impl Repository {
         let (new, old) = (oid_of(new)?, expected_old.map(oid_of).transpose()?);
         let _lock = self.writable()?;
         self.move_tip(new, old)?;
+        crash::point("moved");
         self.tidy_now_and_then(new);
         Ok(())
     }
@@ -311,6 +314,7 @@ impl Repository {
         }
         self.history()?.forget()?;
         self.git.reference(&self.reference, oid, true, "nightsafe: reset").map_err(|error| self.broken("move the branch of", error))?;
+        crash::point("moved");
         Ok(())
     }
 

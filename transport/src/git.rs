@@ -4,7 +4,7 @@
 
 use crate::peer::{GATE, Peer, unreachable};
 use crate::wrapper;
-use base::{At, Error, Result, process};
+use base::{At, Error, Result, crash, process};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -109,6 +109,7 @@ impl Peer {
         command.arg(self.url(remote_name)?).arg(refspec);
         let output = process::run_started(command, 1 << 20, TIME, process::bound_memory)
             .map_err(|error| error.context(format!("could not push to {}", self.name())))?;
+        crash::point("pushed");
         if output.status.success() {
             return Ok(PushOutcome::Accepted);
         }
@@ -141,6 +142,7 @@ impl Peer {
         let command = self.git(repo)?;
         let output =
             fetch(command, &url, refspecs, &options).map_err(|error| error.context(format!("could not fetch from {}", self.name())))?;
+        crash::point("fetched");
         if output.status.success() {
             return Ok(FetchOutcome::Fetched);
         }

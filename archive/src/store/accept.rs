@@ -7,7 +7,7 @@ use super::listing::{CONTENT_LIMIT, read};
 use super::usage::Usage;
 use super::{Accepted, Store};
 use crate::manifest::{Manifest, PackRef, Public};
-use base::{AcceptedParts, At, Blake3, ByteSize, Claim, Error, Payload, RequestId, Result, Sha256, atomic, beneath};
+use base::{AcceptedParts, At, Blake3, ByteSize, Claim, Error, Payload, RequestId, Result, Sha256, atomic, beneath, crash};
 use jiff::Timestamp;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -339,6 +339,7 @@ impl Store {
         for digest in take {
             let to = self.layout.pack(digest);
             fs::rename(self.layout.incoming_pack(id, digest), &to).at("rename to", &to)?;
+            crash::point("renamed");
         }
         atomic::sync_folder(&packs)
     }
@@ -347,6 +348,7 @@ impl Store {
     pub(super) fn publish(&self, id: &RequestId) -> Result<()> {
         let to = self.layout.snapshot(id);
         fs::rename(self.layout.prepared(id), &to).at("rename to", &to)?;
+        crash::point("renamed");
         atomic::sync_folder(&self.layout.roots_of(id))
     }
 }
@@ -355,5 +357,7 @@ impl Store {
 fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path).at("create", path)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE)).at("set the mode of", path)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path)
+    file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path)?;
+    crash::point("written");
+    Ok(())
 }

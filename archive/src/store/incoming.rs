@@ -5,7 +5,7 @@
 use super::Store;
 use super::layout::{FILE_MODE, folder};
 use crate::manifest::{PackRef, Public};
-use base::{At, Blake3, Error, RequestId, Result, atomic, beneath};
+use base::{At, Blake3, Error, RequestId, Result, atomic, beneath, crash};
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
@@ -42,7 +42,9 @@ impl PackWriter<'_> {
         }
         self.file.sync_all().at("write", &self.temp)?;
         let path = self.store.layout.incoming_pack(&self.id, &self.pack.digest);
+        crash::point("drafted");
         fs::rename(&self.temp, &path).at("rename to", &path)?;
+        crash::point("renamed");
         self.store.note_hashed(&self.id, &self.pack.digest);
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::Store;
 use super::layout::{ACCEPTED, folder};
 use super::listing::read;
 use super::usage::Usage;
-use base::{Accepted, At, Error, RequestId, Result, atomic, beneath};
+use base::{Accepted, At, Error, RequestId, Result, atomic, beneath, crash};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -118,6 +118,7 @@ impl Store {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 other => other.at("rename to", &to)?,
             }
+            crash::point("renamed");
         }
         atomic::sync_folder(&self.layout.parts())?;
         for id in parts {

@@ -13,7 +13,7 @@ use super::retention::{Candidate, Policy, Reason, much_smaller, retain};
 use super::usage::Usage;
 use super::{Store, StoredSnapshot};
 use crate::manifest::Counts;
-use base::{Accepted, At, Blake3, Dataset, Error, RequestId, Result, atomic, untrusted};
+use base::{Accepted, At, Blake3, Dataset, Error, RequestId, Result, atomic, crash, untrusted};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -387,7 +387,9 @@ impl Store {
             Move::Take(id) => {
                 let to = layout.trash().join(id.as_str());
                 atomic::remove_tree(&to)?;
-                fs::rename(layout.snapshot(id), &to).at("rename to", &to)
+                fs::rename(layout.snapshot(id), &to).at("rename to", &to)?;
+                crash::point("renamed");
+                Ok(())
             }
             Move::Settle => {
                 atomic::sync_folder(&layout.trash())?;

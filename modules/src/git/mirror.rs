@@ -5,7 +5,7 @@
 use super::LIST_LIMIT;
 use super::plan::Plan;
 use super::refs::{Head, RefList, UNSAID, is_ours};
-use base::{At, Dataset, Error, FileLock, Result, atomic, process};
+use base::{At, Dataset, Error, FileLock, Result, atomic, crash, process};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ const CONFIG: &str = "[core]
 \twriteBitmaps = false
 ";
 
+/// After this long an unfinished file was left by a killed process.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
 /// One mirror, locked for whoever holds this.
 pub(super) struct Mirror {
     path: PathBuf,
@@ -51,6 +54,7 @@ fn create(path: &Path, dataset: &Dataset) -> Result<()> {
     let temp = path.with_extension("new");
     atomic::remove_tree(&temp)?;
     init(&temp)?;
+    crash::point("initialised");
     atomic::write(&temp.join("config"), CONFIG.as_bytes(), 0o640)?;
     let text = format!("{dataset}\n");
     atomic::write(&temp.join("nightsafe-dataset"), text.as_bytes(), 0o640)?;
@@ -104,7 +108,9 @@ pub(super) fn update_refs(path: &Path, commands: Vec<u8>, time: Duration) -> Res
     if commands.is_empty() {
         return Ok(());
     }
-    feed_ok(git(path, &["update-ref", "--stdin", "-z"]), commands, 65_536, time).map(|_| ())
+    feed_ok(git(path, &["update-ref", "--stdin", "-z"]), commands, 65_536, time)?;
+    crash::point("refs updated");
+    Ok(())
 }
 
 /// One line for [`update_refs`]: makes a ref that is not there.
@@ -160,6 +166,7 @@ impl Mirror {
         atomic::make_folder(folder, 0o750)?;
         let lock = FileLock::wait(&path.with_extension("lock"))?;
         if path.is_dir() {
+            atomic::sweep_drafts(path, ABANDONED);
             let found = std::fs::read_to_string(path.join("nightsafe-dataset")).at("read", path.join("nightsafe-dataset"))?;
             if found.trim_end_matches('\n') != dataset.to_string() {
                 return Err(Error::failed(format!(
@@ -190,6 +197,7 @@ impl Mirror {
         atomic::remove_tree(path)?;
         atomic::make_folder(path.parent().unwrap_or(path), 0o750)?;
         init(path)?;
+        crash::point("initialised");
         if alone {
             return Ok(());
         }
@@ -222,6 +230,7 @@ impl Mirror {
             if replace || !to.exists() {
                 size += from.metadata().at("look at", &from)?.len();
                 std::fs::rename(&from, &to).at("rename to", &to)?;
+                crash::point("renamed");
             }
         }
         atomic::sync_folder(&to)?;
@@ -338,7 +347,9 @@ impl Mirror {
         if let Some(head) = &plan.head {
             set_head(&self.path, head)?;
         }
-        process::run_ok(git(&self.path, &["pack-refs", "--all"]), 65_536, self.time).map(|_| ())
+        process::run_ok(git(&self.path, &["pack-refs", "--all"]), 65_536, self.time)?;
+        crash::point("refs packed");
+        Ok(())
     }
 
     /// Puts packs together when there are more than `most`; each fetch brings one. Nothing is dropped: what no ref leads

@@ -3,7 +3,7 @@
 //! Does not know the configuration (the caller checks what may be named) nor the queue (the caller says what is in it).
 
 use super::{FILE_LIMIT, PoolFile, State, UNFINISHED, ids};
-use base::{At, Error, FileLock, Kind, Monitor, RequestId, Result, atomic, untrusted};
+use base::{At, Error, FileLock, Kind, Monitor, RequestId, Result, atomic, crash, untrusted};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -116,12 +116,11 @@ impl ClientPool {
             }
         }
         let (writing, complete) = (State::Writing.path(&self.inbox, &file.id), State::Complete.path(&self.inbox, &file.id));
-        let done =
-            write_durably(&writing, &self.inbox, &file.to_toml(None)?).and_then(|()| rename_new(&writing, &complete)).and_then(|()| {
-                match atomic::sync_folder(&self.inbox) {
-                    Ok(()) => Ok(()),
-                    Err(error) => fs::remove_file(&complete).at("remove", &complete).and(Err(error)),
-                }
+        let done = write_durably(&writing, &self.inbox, &file.to_toml(None)?)
+            .and_then(|()| atomic::rename_new(&writing, &complete))
+            .and_then(|()| match atomic::sync_folder(&self.inbox) {
+                Ok(()) => Ok(()),
+                Err(error) => fs::remove_file(&complete).at("remove", &complete).and(Err(error)),
             });
         if let Err(error) = done {
             // Best effort on top of an error that is reported: the sweep removes what stays.
@@ -181,6 +180,7 @@ impl ClientPool {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 other => other.at("rename to", &to)?,
             }
+            crash::point("claimed");
             match self.adopt(&id, Some(&file)) {
                 Ok(Some(claimed)) => return Ok(Some(claimed)),
                 Ok(None) => {}
@@ -414,16 +414,9 @@ fn write_durably(path: &Path, inbox: &Path, bytes: &[u8]) -> Result<()> {
     }
     file.set_permissions(Permissions::from_mode(0o640)).at("set the mode of", path)?;
     file.write_all(bytes).at("write", path)?;
-    file.sync_all().at("write", path)
-}
-
-/// Renames without replacing anything, where the file system can do that.
-fn rename_new(from: &Path, to: &Path) -> Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to).at("rename to", to),
-        other => other.at("rename to", to),
-    }
+    file.sync_all().at("write", path)?;
+    crash::point("written");
+    Ok(())
 }
 
 #[cfg(test)]

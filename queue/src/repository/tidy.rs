@@ -14,6 +14,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// Packs what is loose and joins small packs, when there are many; removes what killed processes left.
 pub fn tidy(folder: &Path) -> Result<()> {
+    base::atomic::sweep_drafts(folder, ABANDONED);
     sweep(&folder.join("objects"));
     sweep(&folder.join("objects/pack"));
     let loose = count(folder.join("objects/17"), "") * 256;

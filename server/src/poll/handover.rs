@@ -3,7 +3,7 @@
 //! Does not know what the commits say. The folder belongs to the gate, which is not trusted: names are matched, files
 //! are opened without following links and read within bounds, and git never runs in a repository that the gate writes.
 
-use base::{At, Error, Kind, Result, process, untrusted};
+use base::{At, Error, Kind, Result, crash, process, untrusted};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -107,7 +107,10 @@ pub fn take_marks(gate: &Path) -> Result<BTreeSet<String>> {
             continue;
         }
         match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-            Ok(()) => drop(found.insert(name.to_owned())),
+            Ok(()) => {
+                crash::point("unmarked");
+                found.insert(name.to_owned());
+            }
             Err(Errno::NOENT) => {}
             Err(error) => tracing::warn!("{} in {} is not removed: {error}", base::text::printable(name), shown().display()),
         }
@@ -159,6 +162,7 @@ pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
         .arg(format!("--max-input-size={PACK_LIMIT}"))
         .stdin(Stdio::from(file));
     let output = process::run_started(command, 4096, TIME, process::bound_memory)?;
+    crash::point("brought in");
     if !output.status.success() {
         let error = process::failure("git index-pack", &output).one_line();
         // A full disk is our own trouble, and no reason to distrust the pack.

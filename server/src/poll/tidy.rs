@@ -23,7 +23,10 @@ const ABANDONED: Duration = Duration::from_secs(86_400);
 /// When trouble cannot be written down.
 pub fn tidy(poller: &Poller) -> Result<()> {
     let access = poller.access();
-    atomic::sweep_drafts(&poller.node.state_path(), ABANDONED);
+    let published = poller.node.config.access_path();
+    for folder in [poller.node.state_path(), published.join("keys"), published] {
+        atomic::sweep_drafts(&folder, ABANDONED);
+    }
     for (name, grant) in &access.list.clients {
         poller.own(&format!("upkeep of {name}"), one(poller, name, access.list.part_ttl(grant)))?;
     }

@@ -14,6 +14,9 @@ mod choose;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod crash;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod declared;

@@ -11,27 +11,44 @@ pub struct Loopback {
     /// The installation's folder, with `client.toml`, `node.toml` and so on.
     pub dir: PathBuf,
     temp: Option<tempfile::TempDir>,
+    mortal: bool,
 }
 
 impl Loopback {
     /// Makes one and starts its sshd.
     pub fn start() -> Self {
+        let this = Self::make();
+        this.loopback("start").ok();
+        this
+    }
+
+    /// As [`Loopback::start`]; while there is a file `deaths` in its folder, everything of it dies as base/src/crash.rs says; its
+    /// clock is what a file `clock` says (base/src/clock.rs), if there is one.
+    #[cfg(feature = "crash-points")]
+    pub fn that_can_die() -> Self {
+        let mut this = Self::make();
+        this.mortal = true;
+        this.loopback("start").ok();
+        this
+    }
+
+    fn make() -> Self {
         // Control sockets need short paths, so the folder is right below /tmp whatever TMPDIR says.
         let temp = tempfile::Builder::new().prefix("nst-").tempdir_in("/tmp").unwrap();
         let dir = temp.path().to_owned();
         for folder in ["home", "source", "back"] {
             std::fs::create_dir(dir.join(folder)).unwrap();
         }
-        let this = Self { dir, temp: Some(temp) };
-        this.loopback("start").ok();
-        this
+        Self { dir, temp: Some(temp), mortal: false }
     }
 
     /// `deploy/loopback.sh DIR start|watch|stop`.
     #[must_use]
     pub fn loopback(&self, action: &str) -> Run {
         let script = source_root().join("deploy/loopback.sh");
-        run(command(script, &self.home()).env("NIGHTSAFE_BIN", bin()).arg(&self.dir).arg(action))
+        let mut command = command(script, &self.home());
+        self.mark(&mut command);
+        run(command.env("NIGHTSAFE_BIN", bin()).arg(&self.dir).arg(action))
     }
 
     /// The user's own folder in all commands.
@@ -58,7 +75,14 @@ impl Loopback {
             .env("NIGHTSAFE_IDENTITY", self.at("identity.txt"))
             .env("NIGHTSAFE_SIGNERS", self.at("allowed_signers"))
             .current_dir(&self.dir);
+        self.mark(&mut command);
         command
+    }
+
+    fn mark(&self, command: &mut Command) {
+        if self.mortal {
+            command.env("NIGHTSAFE_CRASH", self.at("deaths")).env("NIGHTSAFE_NOW", self.at("clock"));
+        }
     }
 
     /// Runs a program in this installation's environment.

@@ -19,6 +19,9 @@ pub fn bin() -> &'static Path {
         let bin = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--offline", "--locked", "--workspace", "--bins"]).current_dir(source_root());
+        if cfg!(feature = "crash-points") {
+            cargo.args(["--features", "crash-points"]);
+        }
         if bin.ends_with("release") {
             cargo.arg("--release");
         }

@@ -1,0 +1,155 @@
+//! What is beside backups: taking away, holding, damage and healing, what is lost and comes back, the access list, keys,
+//! mails, restores, and making an installation. Everything dies on the way once.
+
+use super::Mortal;
+use super::oracle::{nothing_is_left, one_receipt_each};
+use crate::harness::Loopback;
+use std::collections::BTreeSet;
+
+pub fn scene() -> BTreeSet<String> {
+    let mut mortal = Mortal::new();
+    let safe = &mortal.safe;
+    let (files, git, sealed) = (safe.text("source/tree"), safe.text("source/a.git"), safe.text("source/sealed.git"));
+    let (dataset, mirrored) = (format!("files:{files}"), format!("git:{git}"));
+    safe.sh(&format!(
+        "printf '#!/bin/sh\\ncat >/dev/null\\n' >sendmail; chmod +x sendmail; mkdir '{files}'; head -c 3000 /dev/urandom >'{files}/same'; \
+         git init -q work; git -C work -c user.name=x -c user.email=x@x commit -q --allow-empty -m one; git clone -q --bare work '{git}'; git clone -q --bare work '{sealed}'"
+    ));
+    let client = safe.read("client.toml");
+    let mail = format!("[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{}\"\n", safe.text("sendmail"));
+    safe.write("client.toml", &format!("{client}\n{mail}\n[[dataset]]\naddress = \"git:{sealed}\"\nsealed = true\n"));
+    let node = safe.read("node.toml");
+    safe.write("node.toml", &format!("{node}\n{mail}"));
+    for day in 0..3 {
+        safe.sh(&format!("echo {day} >'{files}/day'; head -c 3000 /dev/urandom >'{files}/of-the-day'"));
+        safe.back_up("files", &files);
+    }
+    safe.back_up("git", &git);
+    let made = of_files(safe);
+
+    mortal.begin_to_die(1);
+    installations(&mut mortal);
+    lists_and_keys(&mut mortal);
+    taking_away(&mut mortal, &made);
+    damage(&mut mortal, &files, &git);
+    losses(&mut mortal, &files);
+    for path in [&sealed, &git] {
+        mortal.client(&["submit", "git", path]).exits(0);
+        mortal.round();
+    }
+    for (dataset, back) in [(&dataset, "tree"), (&mirrored, "a.git"), (&format!("git:{sealed}"), "sealed.git")] {
+        let back = mortal.safe.text(&format!("back/{back}"));
+        while mortal.client(&["restore", dataset, "--target", &back]).code != Some(0) {
+            // A repository is cloned into a new folder, and not into what a dead process began.
+            assert!(!back.ends_with("tree"));
+            mortal.safe.sh(&format!("rm -rf '{back}'"));
+        }
+    }
+    mortal.node(&["forget", &format!("web1:git:{sealed}"), "--yes", "--grace", "0s"]);
+
+    mortal.live_on();
+    let safe = &mortal.safe;
+    safe.sh(&format!(
+        "diff -r '{files}' back/tree; for one in a.git sealed.git; do test \"$(git -C '{git}' show-ref)\" = \"$(git -C back/$one show-ref)\"; done"
+    ));
+    nothing_is_left(safe);
+    one_receipt_each(safe);
+    safe.node(&["scrub", "--all"]).exits(0);
+    for dataset in [&dataset, &mirrored] {
+        safe.client(&["verify", dataset]).exits(0);
+    }
+    safe.node(&["log", "--verify"]).exits(0);
+    mortal.died
+}
+
+/// The snapshots of files, the oldest first.
+fn of_files(safe: &Loopback) -> Vec<String> {
+    let list = safe.node(&["snapshots", "web1", "--json"]).json();
+    let files = |one: &&serde_json::Value| one["dataset"].as_str().unwrap().contains("files:");
+    list.as_array().unwrap().iter().filter(files).map(|one| one["snapshot"].as_str().unwrap().to_owned()).collect()
+}
+
+/// init, on both sides, made whole by being run again.
+fn installations(mortal: &mut Mortal) {
+    let safe = &mortal.safe;
+    let (client, node, key) = (safe.text("new-client.toml"), safe.text("new-node.toml"), safe.text("admin/id_ed25519"));
+    let (state, data, gate) = (safe.text("new/client"), safe.text("new/data"), safe.text("new/gate"));
+    mortal.client(&["--config", &client, "init", "--name", "new", "--state", &state]);
+    mortal.client(&["--config", &client, "init"]).exits(0);
+    let init = ["--config", &node, "init", "--data", &data, "--gate", &gate, "--admin", "alice", "--admin-key", &key];
+    // Asked for a first list once more, it says that there is one.
+    mortal.node(&init);
+    mortal.node(&["--config", &node, "init"]).exits(0);
+    assert!(mortal.safe.read("new/data/access/access.toml").contains("[admin.alice]"));
+}
+
+/// A change of the access list and a new keyholder.
+fn lists_and_keys(mortal: &mut Mortal) {
+    let key = mortal.safe.text("admin/id_ed25519");
+    for keep in ["daily=2", "daily=3"] {
+        mortal.node(&["client", "set", "web1", "--keep", keep, "--admin-key", &key]).exits(0);
+        mortal.node(&["poll", "--sweep"]).exits(0);
+    }
+    // A list of the administrator's own, pushed through the gate.
+    mortal.safe.sh(
+        "cd admin; export GIT_SSH_COMMAND=\"ssh -F none -i $PWD/id_ed25519 -o BatchMode=yes -o ControlPath=none -o UserKnownHostsFile=$PWD/known_hosts\"; \
+         git() { command git -c user.name=alice -c user.email=a@b -c gpg.format=ssh -c user.signingKey=$PWD/id_ed25519.pub \"$@\"; }; \
+         again() { for try in $(seq 30); do \"$@\" 2>/dev/null && return; done; \"$@\"; }; \
+         again git fetch -q node1; git reset -q --hard FETCH_HEAD; cp keys/carol.pub keys/dora.pub; ssh-keygen -q -t ed25519 -N '' -f dora; cp dora.pub keys/; \
+         printf '\\n[restorer.dora]\\nkeys = [\"dora.pub\"]\\nread = [\"web1:*\"]\\n' >>access.toml; git add keys access.toml; git commit -q -S -m 'Let dora restore'; \
+         again git push -q node1 HEAD:refs/heads/access",
+    );
+    mortal.node(&["poll", "--sweep"]).exits(0);
+    assert!(mortal.safe.read("node/data/access/access.toml").contains("restorer.dora"));
+    let other = mortal.safe.sh("age-keygen -o other.txt 2>/dev/null; age-keygen -y other.txt");
+    let made = mortal.client(&["keys", "add-recipient", other.trim(), "--output", &mortal.safe.text("home")]).ok();
+    let file = mortal.safe.sh("ls home/*.json | head -n1");
+    assert!(made.lines().count() <= 1);
+    mortal.node(&["keys", "install", file.trim()]).exits(0);
+}
+
+/// Holding, pinning, condemning, removing.
+fn taking_away(mortal: &mut Mortal, made: &[String]) {
+    mortal.node(&["hold", &made[0], "--reason", "court case"]).exits(0);
+    mortal.node(&["prune", "web1", "--keep-last", "1"]).exits(0);
+    mortal.node(&["unhold", &made[0]]);
+    mortal.node(&["prune", "web1", "--keep-last", "1"]).exits(0);
+    mortal.safe.write("clock", "+9d");
+    mortal.node(&["prune", "web1"]).exits(0);
+    mortal.node(&["poll", "--sweep"]).exits(0);
+    assert_eq!(of_files(&mortal.safe), made[2..]);
+}
+
+/// A pack, a proof and a mirror are damaged, found, and healed.
+fn damage(mortal: &mut Mortal, files: &str, git: &str) {
+    mortal.safe.sh(
+        "cd node/data/web1; pack=$(ls -S packs | head -n1); chmod u+w packs/$pack; printf x | dd of=packs/$pack bs=1 seek=99 conv=notrunc 2>/dev/null; \
+         rm snapshots/*/commit; for pack in mirrors/*/objects/pack/*.pack; do chmod u+w $pack; printf x | dd of=$pack bs=1 seek=20 conv=notrunc 2>/dev/null; done",
+    );
+    mortal.node(&["scrub", "--all"]).exits(1);
+    for (module, path) in [("files", files), ("git", git)] {
+        mortal.client(&["send", "--now"]);
+        mortal.client(&["submit", module, path]).exits(0);
+        mortal.round();
+    }
+    mortal.node(&["scrub", "--all"]).exits(0);
+}
+
+/// A queue at the gate, a queue at the client, a request that is taken back, and one that is asked for again.
+fn losses(mortal: &mut Mortal, files: &str) {
+    mortal.safe.sh("rm -rf node/gate/queues/web1.git node/gate/hooks");
+    mortal.client(&["submit", "files", files]).exits(0);
+    mortal.round();
+    mortal.safe.sh("rm -rf client/queues client/retry");
+    mortal.client(&["submit", "files", files]).exits(0);
+    mortal.round();
+    for key in ["client/id_ed25519.pub", "node/receipts.pub"] {
+        mortal.client(&["node", "trust", "node1", &mortal.safe.text(key), "--yes"]).exits(0);
+    }
+    let id = mortal.client(&["submit", "dummy", "x"]).ok().split_whitespace().next().unwrap().to_owned();
+    mortal.client(&["cancel", &id]);
+    let id = mortal.client(&["submit", "dummy", "x"]).ok().split_whitespace().next().unwrap().to_owned();
+    mortal.round();
+    mortal.client(&["retry", &id]).exits(0);
+    mortal.round();
+}
