@@ -225,7 +225,7 @@ fn what_is_kept_stays_near_one_backup() {
         let Figures { most_stored, stored, named, packs, read, read_fresh, sent } = figures;
         assert!(stored <= most_stored && most_stored <= bound && sent <= 3.0, "{churns:?}: {figures:?}");
         assert!(packs.0 as f64 <= 1.6 * packs.1 as f64 + 64.0, "{churns:?}: {figures:?}");
-        assert!(named <= 1.6 && read >= read_fresh / 2.0, "{churns:?}: {figures:?}");
+        assert!(named <= 1.6 && read >= read_fresh / 2.0 && read <= 1.6 * read_fresh, "{churns:?}: {figures:?}");
     };
     match std::env::var("NIGHTS_MIB") {
         // Packs are closed at 32 MiB, and a tree that a test has time for would have few: so they are small as well, a frame each. That few come to
