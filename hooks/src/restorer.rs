@@ -7,6 +7,7 @@ use base::config::NodeConfig;
 use base::{At, Dataset, Error, Exit, Name, RequestId, Result, beneath, untrusted};
 use queue::access::RestorerGrant;
 use queue::{Request, listing};
+use rustix::fs::MemfdFlags;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
@@ -26,10 +27,21 @@ const REMEMBERED: usize = 100_000;
 /// # Errors
 /// With the path.
 pub fn list(config: &NodeConfig, grant: &RestorerGrant) -> Result<ExitCode> {
-    let listed = listing::granted(&config.data, grant)?;
-    let text = serde_json::to_string(&listed).map_err(|e| Error::failed("could not write the list").because(e))?;
-    writeln!(std::io::stdout(), "{text}").at("write to", "stdout")?;
+    write_list(&config.data, grant, &mut std::io::stdout())?;
     Ok(Exit::Done.into())
+}
+
+fn write_list(data: &Path, grant: &RestorerGrant, to: &mut dyn Write) -> Result<()> {
+    let listed = listing::granted(data, grant)?;
+    let text = serde_json::to_string(&listed).map_err(|e| Error::failed("could not write the list").because(e))?;
+    writeln!(to, "{text}").at("write", "the list")
+}
+
+/// The same list as a file in memory, for who has a session already: another command costs more than a small restore.
+fn list_file(data: &Path, grant: &RestorerGrant) -> Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("list", MemfdFlags::CLOEXEC).at("make", "a file in memory")?);
+    write_list(data, grant, &mut file)?;
+    Ok(file)
 }
 
 /// The mirror `hex` of `client`, if its dataset is granted.
@@ -51,10 +63,11 @@ pub fn mirror(config: &NodeConfig, grant: &RestorerGrant, client: &Name, hex: &s
 /// # Errors
 /// When the other end cannot be talked to.
 pub fn sftp(config: &NodeConfig, grant: &RestorerGrant) -> Result<ExitCode> {
-    sftp::serve(&mut Stores { data: beneath::folder(&config.data)?, grant, known: HashMap::new() })
+    sftp::serve(&mut Stores { config, data: beneath::folder(&config.data)?, grant, known: HashMap::new() })
 }
 
 struct Stores<'a> {
+    config: &'a NodeConfig,
     data: OwnedFd,
     grant: &'a RestorerGrant,
     known: HashMap<(Name, RequestId), bool>,
@@ -131,6 +144,10 @@ impl Stores<'_> {
 
 impl Tree for Stores<'_> {
     fn open(&mut self, name: &str) -> std::result::Result<File, Denied> {
+        if name == listing::FILE {
+            // Why it cannot be made is told to who asks for it by the command.
+            return list_file(&self.config.data, self.grant).map_err(|_| Denied::Forbidden);
+        }
         match asked(name) {
             Some(asked) if self.allowed(&asked) => sftp::open_beneath(&self.data, Path::new(name)),
             // Nobody learns from the answer what there is.

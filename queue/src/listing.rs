@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// The name of the list in a restorer's sftp session, where it reads as the command of this name prints it.
+pub const FILE: &str = "list";
+
 /// One snapshot, as `list` prints it. Readers pass over fields that they do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedSnapshot {

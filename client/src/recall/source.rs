@@ -11,7 +11,7 @@ use archive::store::{Store, StoredContent, key_file_name};
 use base::config::ClientConfig;
 use base::{Blake3, Dataset, Error, Monitor, Name, Payload, Proof, ReadAt, RequestId, Result};
 use modules::MirrorFrom;
-use queue::listing::Listed;
+use queue::listing::{self, Listed};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -110,8 +110,8 @@ impl Source {
     pub fn list_telling(&self, monitor: &dyn Monitor) -> Result<Vec<Offered>> {
         let mut offered: Vec<Offered> = match self {
             Self::Local { store } => store.readable_snapshots(monitor)?.into_iter().map(|one| Offered::from(one.accepted)).collect(),
-            Self::Remote { node, peer, .. } => {
-                listing(peer).map_err(|error| {
+            Self::Remote { node, peer, session } => {
+                listing(peer, session).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
                 })?
                 .into_iter()
@@ -175,7 +175,7 @@ impl Source {
             Self::Local { store } => Ok(store.packs()),
             Self::Remote { peer, session, .. } => {
                 let (peer, sftp) = (Arc::clone(peer), open_session(peer, session)?);
-                Ok(Arc::new(RemotePacks { peer, sftp, client: client.clone() }))
+                Ok(Arc::new(RemotePacks { peer, session: Mutex::new(Some(Arc::clone(&sftp))), sftp, client: client.clone() }))
             }
         }
     }
@@ -190,9 +190,18 @@ impl Source {
     }
 }
 
-/// What a node lists for a restorer.
-fn listing(peer: &Peer) -> Result<Vec<Listed>> {
-    let bytes = peer.exec("list", LISTING_LIMIT, LISTING_TIME)?;
+/// What a node lists for a restorer: read in the session that is needed anyway, which spares a command.
+fn listing(peer: &Peer, session: &Mutex<Option<Arc<Sftp>>>) -> Result<Vec<Listed>> {
+    let read = match open_session(peer, session) {
+        // It cannot be reached, or is another one.
+        Err(error) if error.kind() != base::Kind::Failed => return Err(error),
+        opened => opened.and_then(|sftp| sftp.read(listing::FILE, LISTING_LIMIT)),
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        // The command says why it cannot be had, and a node that lists for long is waited for.
+        Err(_) => peer.exec(listing::FILE, LISTING_LIMIT, LISTING_TIME)?,
+    };
     serde_json::from_slice(&bytes).map_err(|e| Error::failed("the node gave a listing that cannot be read").because(e))
 }
 
@@ -228,6 +237,7 @@ fn runtime(config: &ClientConfig) -> PathBuf {
 /// Packs of a client at a node.
 struct RemotePacks {
     peer: Arc<Peer>,
+    session: Mutex<Option<Arc<Sftp>>>,
     sftp: Arc<Sftp>,
     client: Name,
 }
@@ -239,7 +249,7 @@ impl PackSource for RemotePacks {
 
     fn repairs(&self) -> Result<Vec<Public>> {
         let mut claims = Vec::new();
-        let listed: Vec<Offered> = listing(&self.peer)?.into_iter().filter_map(Listed::snapshot).collect();
+        let listed: Vec<Offered> = listing(&self.peer, &self.session)?.into_iter().filter_map(Listed::snapshot).collect();
         let ours = listed.iter().filter(|one| one.client == self.client && !one.repairs.is_empty());
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by_key(|one| std::cmp::Reverse(one.order));

@@ -156,8 +156,9 @@ fn a_restorer_reads_what_was_granted() {
     let rows: Vec<queue::listing::ListedSnapshot> = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(rows.iter().map(|row| row.snapshot.to_string()).collect::<Vec<_>>(), std::slice::from_ref(&granted));
 
-    let got = sftp(&site, &carol(), &format!("get web1/packs/{pack} p\nget web1/snapshots/{granted}/manifest m\n"));
+    let got = sftp(&site, &carol(), &format!("get list l\nget web1/packs/{pack} p\nget web1/snapshots/{granted}/manifest m\n"));
     assert!(got.status.success(), "{}", words(&got));
+    assert_eq!(fs::read(site.at("state/l")).unwrap(), listed.stdout);
     assert_eq!(fs::read(site.at("state/m")).unwrap(), b"sealed");
     let bad = [
         format!("web1/snapshots/{other}/manifest"),
