@@ -2,6 +2,7 @@
 
 use crate::error::{At, Error, Result};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -32,10 +33,15 @@ pub fn open(path: &Path) -> Result<File> {
 /// As [`open`].
 pub fn open_at(folder: impl AsFd, path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::openat(folder, path, flags, Mode::empty()).at("open", path)?);
+    let unfit = || Error::refused(format!("{} is not a regular file with a single name", path.display()));
+    let file = match rustix::fs::openat(folder, path, flags, Mode::empty()) {
+        // A link, and a socket.
+        Err(Errno::LOOP | Errno::NXIO) => return Err(unfit()),
+        other => File::from(other.at("open", path)?),
+    };
     let meta = file.metadata().at("stat", path)?;
     if !meta.is_file() || meta.nlink() != 1 {
-        return Err(Error::refused(format!("{} is not a regular file with a single name", path.display())));
+        return Err(unfit());
     }
     Ok(file)
 }
@@ -78,9 +84,11 @@ mod tests {
         symlink(at("plain"), at("link")).unwrap();
         std::fs::create_dir(at("folder")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), Mode::from_raw_mode(0o600)).unwrap();
-        for bad in ["link", "folder", "fifo", "absent"] {
-            assert!(read(&at(bad), 100).is_err(), "{bad}");
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for bad in ["link", "folder", "fifo", "socket"] {
+            assert_eq!(read(&at(bad), 100).unwrap_err().kind(), crate::Kind::Refused, "{bad}");
         }
+        assert_ne!(read(&at("absent"), 100).unwrap_err().kind(), crate::Kind::Refused);
         std::fs::hard_link(at("plain"), at("second")).unwrap();
         assert!(read(&at("plain"), 100).is_err());
     }

@@ -10,6 +10,7 @@ use base::{Dataset, Error, Name, Result, beneath, gitdir};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,7 +40,9 @@ impl Tree for Folder {
             Some(folder) => folder,
             none => none.insert(beneath::folder(&self.path).map_err(|_| Denied::Absent)?),
         };
-        sftp::open_beneath(folder, Path::new(name))
+        let file = sftp::open_beneath(folder, Path::new(name))?;
+        // A pack of ours has one name; what has another as well lies elsewhere too.
+        if file.metadata().is_ok_and(|meta| meta.nlink() == 1) { Ok(file) } else { Err(Denied::Forbidden) }
     }
 }
 

@@ -59,9 +59,17 @@ impl Node {
         ] {
             folder(&path, mode)?;
         }
-        // Where uids are split these are the gate's, and are there already; the group writes in both directions.
-        for (path, mode) in [(config.gate.clone(), 0o2750), (config.handover_path(), 0o2770), (config.handover_path().join("wake"), 0o2770)]
-        {
+        Ok(())
+    }
+
+    /// As [`Node::prepare`], for the gate's folders. Where uids are split these are the gate's, and are there already; the
+    /// group writes in both directions.
+    ///
+    /// # Errors
+    /// With the path; what the gate put there instead is no reason not to serve what it handed over before.
+    pub fn prepare_gate(&self) -> Result<()> {
+        let handover = self.config.handover_path();
+        for (path, mode) in [(self.config.gate.clone(), 0o2750), (handover.clone(), 0o2770), (handover.join("wake"), 0o2770)] {
             folder(&path, mode)?;
         }
         Ok(())

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 pub fn change(node: &Node, signer: &Signer, message: &str, change: impl FnOnce(&mut AccessList) -> Result<()>) -> Result<()> {
     node.check_owner()?;
     node.prepare()?;
+    node.prepare_gate()?;
     let _lock = super::lock(node)?;
     // What administrators pushed came first.
     for error in handover::take_in(node)? {

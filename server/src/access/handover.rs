@@ -4,8 +4,8 @@
 
 use super::{BRANCH, current};
 use crate::node::Node;
-use crate::poll::handover::{Brought, Piece, bring_in, pieces, take_out};
-use base::{Error, Kind, Result, atomic};
+use crate::poll::handover::{Brought, Piece, bring_in, discard, pieces, take_out};
+use base::{Error, Kind, Result};
 use queue::Repository;
 use queue::access::history::check_push;
 
@@ -30,7 +30,7 @@ pub(super) fn take_in(node: &Node) -> Result<Vec<Error>> {
             }
             refused.push(error.context("a change of the access list was handed over and is not carried out"));
         }
-        atomic::remove(&piece.path)?;
+        discard(&piece)?;
     }
     Ok(refused)
 }

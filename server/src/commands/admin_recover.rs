@@ -35,6 +35,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     }
     let signer = super::signer(&args.admin_key)?;
     node.prepare()?;
+    node.prepare_gate()?;
     let _lock = access::lock(&node)?;
     let mut list = access::current(&node)?.list;
     if list.admin_of(signer.public()).is_none() {

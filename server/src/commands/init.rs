@@ -44,6 +44,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     node.check_owner()?;
     node.prepare()?;
+    node.prepare_gate()?;
     for key in [&node.config.pull_key, &node.config.receipts_key] {
         keys::make(key, node.config.name.as_str())?;
     }

@@ -38,6 +38,10 @@ pub struct Piece {
 /// # Errors
 /// When the folder is there and cannot be read.
 pub fn pieces(folder: &Path, tip: Option<&str>) -> Result<Vec<Piece>> {
+    // The gate could have us read and remove elsewhere.
+    if fs::symlink_metadata(folder).is_ok_and(|meta| !meta.is_dir()) {
+        return Err(Error::refused(format!("{} is no folder, and the gate puts a folder there", folder.display())));
+    }
     let names = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.at("read the folder", folder)?,
@@ -165,13 +169,32 @@ pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
     crash::point("brought in");
     if !output.status.success() {
         let error = process::failure("git index-pack", &output).one_line();
+        // What git had written of it stays otherwise until it is old, and the gate could fill the disk.
+        take_out(&added(&packs, &before)?)?;
         // A full disk is our own trouble, and no reason to distrust the pack.
         if error.contains("No space left") || error.contains("quota exceeded") {
             return Err(Error::not_now(error));
         }
         return Ok(Brought::Bad(error));
     }
-    Ok(Brought::In(names(&packs)?.difference(&before).map(|name| packs.join(name)).collect()))
+    Ok(Brought::In(added(&packs, &before)?))
+}
+
+fn added(packs: &Path, before: &BTreeSet<std::ffi::OsString>) -> Result<Vec<PathBuf>> {
+    Ok(names(packs)?.difference(before).map(|name| packs.join(name)).collect())
+}
+
+/// Removes what was handed over. A folder that stands there is nobody's pack: it goes when it is empty, and stays, a
+/// standing alarm, when it is not.
+///
+/// # Errors
+/// With the path.
+pub fn discard(piece: &Piece) -> Result<()> {
+    if fs::symlink_metadata(&piece.path).is_ok_and(|meta| meta.is_dir()) {
+        let _ = fs::remove_dir(&piece.path);
+        return Ok(());
+    }
+    base::atomic::remove(&piece.path)
 }
 
 /// Removes what [`bring_in`] added, because nothing may stand on it.

@@ -6,7 +6,7 @@
 //! the tip before the pack goes: whatever was cut off is done again, and finds itself done.
 
 use super::client::Client;
-use super::handover::{Brought, Piece, bring_in, pieces, take_out};
+use super::handover::{Brought, Piece, bring_in, discard, pieces, take_out};
 use super::{Poller, receipts};
 use base::{Claim, Error, Kind, Name, Proof, RequestId, Result, Sha256, atomic, clock};
 use queue::access::ClientGrant;
@@ -25,7 +25,14 @@ pub const LOG_BRANCH: &str = "requests";
 /// When it cannot be done now; what was not taken in stays with the gate.
 pub fn take_in(poller: &Poller, client: &Client, grant: &ClientGrant) -> Result<bool> {
     let folder = poller.node.config.handover_path().join(client.name.as_str());
-    if pieces(&folder, None)?.is_empty() {
+    let waits = match pieces(&folder, None) {
+        Err(error) if error.kind() == Kind::Refused => {
+            poller.alarm(client, "hand-over", &error.one_line())?;
+            return Ok(false);
+        }
+        other => !other?.is_empty(),
+    };
+    if !waits {
         return Ok(false);
     }
     let log = Repository::open_or_create(&poller.node.config.log_path(&client.name), LOG_BRANCH)?;
@@ -47,7 +54,7 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
         Brought::In(added) => added,
         Brought::Bad(words) => {
             // Where the gate lost something in between, it hands over again what our copy lacks once nothing waits.
-            atomic::remove(&piece.path)?;
+            discard(piece)?;
             poller.alarm(client, &about, &format!("what was handed over as {about} cannot be taken in: {words}"))?;
             return Ok(false);
         }
@@ -74,8 +81,10 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
         }
     };
     let signed = Intake::new(poller, client, grant, log)?.take(&commits)?;
-    if let Some(signed) = &signed {
-        log.set_tip(signed, tip.as_deref())?;
+    match &signed {
+        Some(signed) => log.set_tip(signed, tip.as_deref())?,
+        // Nothing of it is the client's word, and nothing of it is kept.
+        None => take_out(&added)?,
     }
     atomic::remove(&piece.path)?;
     Ok(signed.is_some())

@@ -80,7 +80,7 @@ impl Poller {
         let signer = Signer::from_file(&node.config.receipts_key)
             .map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
         let access = access::refresh(&node, None, false)?;
-        Ok(Some(Self {
+        let this = Self {
             node,
             signer,
             access: Mutex::new(access),
@@ -88,7 +88,9 @@ impl Poller {
             worst: Mutex::default(),
             looked: AtomicBool::default(),
             _lock: lock,
-        }))
+        };
+        this.own("gate's folders", this.node.prepare_gate())?;
+        Ok(Some(this))
     }
 
     /// Whether it is time to look at everything.
@@ -116,9 +118,14 @@ impl Poller {
         if sweep {
             self.own("gate", gate::maintain(&self.node))?;
         }
-        let marks = handover::take_marks(&self.node.config.gate)?;
+        // Who has the gate may hide the marks; then everything is looked at, and a person hears of it.
+        let (marks, blind) = match handover::take_marks(&self.node.config.gate) {
+            Ok(marks) => (marks, None),
+            Err(error) => (BTreeSet::new(), Some(error)),
+        };
         // A process that was killed may have removed a mark and not have come to look.
-        let all = sweep || !self.looked.swap(true, Ordering::Relaxed);
+        let all = !self.looked.swap(true, Ordering::Relaxed) || sweep || blind.is_some();
+        self.own("marks", blind.map_or(Ok(()), Err))?;
         if all || marks.contains("admin") {
             admin::take_in(self)?;
         }

@@ -35,6 +35,8 @@ mod git;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod hostile_gate;
+#[cfg(test)]
 mod hostile_node;
 #[cfg(test)]
 mod imports;

@@ -3,6 +3,7 @@
 //! Each file has one installation and a table of what is tried on it; what damage looks like is in `damage.rs` and
 //! `verify.rs`, and forged commits are in `proof.rs`.
 
+mod export;
 mod receipts;
 
 use crate::harness::Loopback;
