@@ -142,7 +142,7 @@ need age-keygen age >/dev/null
 # ---- files -----------------------------------------------------------------------------------------------------
 
 user=$(id -un)
-mkdir -p "$dir/node/data" "$dir/node/gate" "$dir/client" "$dir/admin" "$dir/restorer" "$dir/sshd" "$dir/run"
+mkdir -p "$dir/node" "$dir/client" "$dir/admin" "$dir/restorer" "$dir/sshd" "$dir/run"
 chmod 0700 "$dir/run"
 
 key() { [ -f "$1" ] || ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1"; }

@@ -10,6 +10,7 @@ mod keys;
 mod logging;
 mod node;
 mod output;
+mod owners;
 mod poll;
 mod prune;
 mod scrub;

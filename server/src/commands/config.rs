@@ -47,6 +47,9 @@ fn check(config: &Path, try_mail: bool) -> Result<Exit> {
             .map(drop)
             .map_err(|error| error.hint("nightsafe-server init makes it.")));
     }
+    for open in crate::owners::problems(&node, &super::snapshots::clients(&node, None).unwrap_or_default()) {
+        see(Err(Error::usage(open)));
+    }
     see(access::first_admins(&node.config).map(drop));
     if node.config.admin_path().exists() {
         see(access::current(&node).map(drop));

@@ -48,6 +48,8 @@ struct Standing {
     retries: Vec<Retry>,
     alarms: Vec<Alarm>,
     damage: Vec<Damage>,
+    /// Files of this node that others could change, or that belong to somebody else.
+    open: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,10 +106,11 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         Some(name) if list.clients.contains_key(name) => vec![name.clone()],
         only => clients(&node, only.as_ref())?,
     };
+    standings[0].open = crate::owners::problems(&node, &names);
     for name in &names {
         standings.push(standing(&node, &list, name)?);
     }
-    standings.retain(|standing| standing.client.is_some() || !standing.alarms.is_empty());
+    standings.retain(|standing| standing.client.is_some() || !standing.alarms.is_empty() || !standing.open.is_empty());
     if args.json {
         output::json(&standings)?;
     } else {
@@ -162,6 +165,7 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
             .collect(),
         alarms: alarms::all(&folder),
         damage: damage_of(node, name),
+        open: Vec::new(),
     })
 }
 
@@ -316,5 +320,6 @@ fn wrong(standing: &Standing) -> Vec<String> {
         Some(by) => format!("{}; repair claimed by {by}: nightsafe verify with a key says what is whole", d.line),
         None => format!("{}, for {}", d.line, clock::ago(d.since)),
     });
-    trouble.chain(retries).chain(alarms).chain(damage).collect()
+    let open = standing.open.iter().map(|open| format!("{name}: {open}"));
+    trouble.chain(retries).chain(alarms).chain(damage).chain(open).collect()
 }

@@ -81,10 +81,8 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
         }
     };
     let signed = Intake::new(poller, client, grant, log)?.take(&commits)?;
-    match &signed {
-        Some(signed) => log.set_tip(signed, tip.as_deref())?,
-        // Nothing of it is the client's word, and nothing of it is kept.
-        None => take_out(&added)?,
+    if let Some(signed) = &signed {
+        log.set_tip(signed, tip.as_deref())?;
     }
     atomic::remove(&piece.path)?;
     Ok(signed.is_some())

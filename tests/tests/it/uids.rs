@@ -9,6 +9,36 @@ use std::process::{Child, Command, Stdio};
 const ACCOUNTS: [&str; 3] = ["ns-gate", "ns-poll", "ns-read"];
 const GROUPS: [&str; 3] = ["ns-gate", "ns-data", "ns-submit"];
 
+/// What each account must not be able to do, tried in the installation's folder: who, what, how.
+const ATTEMPTS: &[(&str, &str, &str)] = &[
+    ("ns-gate", "let itself in", "echo x >>srv/access/authorized_keys"),
+    ("ns-gate", "add a key to the list", "cp srv/access/keys/web1.pub srv/access/keys/mallory.pub"),
+    ("ns-gate", "replace the list", "echo x >new; mv new srv/access/access.toml"),
+    ("ns-gate", "move the poller's copy of the list", "git -c safe.directory='*' -C srv/admin.git update-ref refs/heads/access HEAD"),
+    ("ns-gate", "move the receipts", "git -c safe.directory='*' -C srv/web1/receipts.git update-ref refs/heads/receipts HEAD"),
+    ("ns-gate", "write an object of the receipts", "echo x | git -c safe.directory='*' -C srv/web1/receipts.git hash-object -w --stdin"),
+    ("ns-gate", "configure the receipts", "echo x >>srv/web1/receipts.git/config"),
+    ("ns-gate", "move the log", "git -c safe.directory='*' -C srv/log/web1.git update-ref refs/heads/requests HEAD"),
+    ("ns-gate", "remove the log", "rm -rf srv/log/web1.git && ! [ -e srv/log/web1.git ]"),
+    ("ns-gate", "remove a pack", "rm -f srv/web1/packs/*"),
+    ("ns-gate", "write a pack", "echo x >srv/web1/packs/x"),
+    ("ns-gate", "remove a snapshot", "rm -rf srv/web1/snapshots/* && [ -z \"$(ls srv/web1/snapshots)\" ]"),
+    ("ns-gate", "put something into the pool", "echo x >srv/web1/pool/C20261120T031500Z-3f9a1c7e"),
+    ("ns-gate", "forget alarms", "rm -f srv/state/x; touch srv/state/x"),
+    ("ns-gate", "read the key that signs receipts", "cat etc/receipts"),
+    ("ns-gate", "read the key that logs in to clients", "cat etc/pull"),
+    ("ns-gate", "change the configuration", "echo x >>etc/node.toml"),
+    ("ns-read", "let itself in", "echo x >>srv/access/authorized_keys"),
+    ("ns-read", "remove a pack", "rm -f srv/web1/packs/*"),
+    ("ns-read", "write into the hand-over", "touch gate/handover/wake/web1"),
+    ("ns-read", "read the queues", "cat gate/queues/web1.git/HEAD"),
+    ("ns-read", "move the receipts", "git -c safe.directory='*' -C srv/web1/receipts.git update-ref refs/heads/receipts HEAD"),
+    ("ns-read", "read the key that signs receipts", "cat etc/receipts"),
+    ("ns-poll", "write into a queue", "touch gate/queues/web1.git/x"),
+    ("ns-poll", "move a queue", "git -c safe.directory='*' -C gate/queues/web1.git update-ref refs/heads/requests HEAD"),
+    ("ns-poll", "read the client's key", "cat client/id_ed25519"),
+];
+
 struct Machine {
     dir: PathBuf,
     temp: Option<tempfile::TempDir>,
@@ -163,6 +193,26 @@ fn the_installation_page_from_accounts_to_restore() {
         read.args(["-u", &machine.name(account), "--", "cat", file]);
         assert_ne!(run(&mut read).code, Some(0), "{account} reads {file}");
     }
+    for (account, what, attempt) in ATTEMPTS {
+        let mut sh = machine.command("runuser");
+        sh.args(["-u", &machine.name(account), "--", "sh", "-euc", attempt]);
+        let tried = run(&mut sh);
+        assert_ne!(tried.code, Some(0), "{account} can {what}: {tried}");
+    }
+    // The node says when it is not so any more.
+    let server = "runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml";
+    let node = |command: &str| run(machine.command("bash").args(["-c", &machine.here(&format!("cd /; {server} {command}"))]));
+    assert!(!node("status").exits(0).stdout.contains("by others"));
+    machine.shell("chmod g+w srv/access; chown nobody srv/web1/receipts.git; chmod o+w gate/handover");
+    let words = [
+        "srv/access can be written by others (mode 2775)",
+        "srv/web1/receipts.git belongs to uid",
+        "gate/handover can be written by others",
+    ];
+    node("status").says(&words).exits(0);
+    node("config check").says(&words).exits(2);
+    machine.shell(&machine.here("chmod g-w srv/access; chown ns-poll srv/web1/receipts.git; chmod o-w gate/handover"));
+    node("config check").exits(0);
     // Nobody comes in by another door: a client's key at the restorers' account, a restorer's at root's.
     for (key, user) in [
         ("client/id_ed25519", machine.name("ns-read")),
@@ -195,6 +245,19 @@ fn the_installation_page_from_accounts_to_restore() {
         &machine.here("nightsafe --config /etc/nightsafe/client.toml submit --all\nnightsafe --config /etc/nightsafe/client.toml send\n"),
     );
     machine.shell("rm -f gate/handover/web1/*.pack gate/handover/wake/*");
+    // Whatever the gate's account writes into its repositories, the poller runs none of it.
+    machine.shell("mkdir marks; chmod 1777 marks");
+    let plant = format!(
+        "cd gate/queues/web1.git; mkdir -p hooks evil; for name in reference-transaction post-index-change pre-auto-gc post-receive run; do
+           printf '#!/bin/sh\\ntouch {0}/marks/$(id -un)\\n' >evil/$name; chmod +x evil/$name; cp evil/$name hooks/; done
+         for key in core.fsmonitor core.sshCommand core.alternateRefsCommand core.pager uploadpack.packObjectsHook gpg.ssh.program; do git config $key $PWD/evil/run; done
+         git config core.hooksPath $PWD/evil; git config include.path $PWD/evil/more; cp -r config hooks ../../admin.git/",
+        machine.dir.display()
+    );
+    machine.shell(&format!("runuser -u {} -- env HOME=/nonexistent sh -euc '{}'", machine.name("ns-gate"), plant.replace('\'', "'\\''")));
+    machine.shell(&machine.here(&format!("cd /; {server} poll --sweep")));
+    assert!(!machine.dir.join("marks").join(machine.name("ns-poll")).exists(), "the poller ran what the gate wrote");
+    machine.shell(&machine.here("cd gate; rm -rf queues/web1.git/evil queues/web1.git/hooks admin.git/hooks; rm -f queues/web1.git/config admin.git/config; runuser -u ns-gate -- cp /srv/nightsafe/log/web1.git/config queues/web1.git/; runuser -u ns-gate -- cp /srv/nightsafe/log/web1.git/config admin.git/"));
     let maintain = machine.here("cd /; runuser -u ns-gate -- nightsafe-gate --config /etc/nightsafe/node.toml maintain\n");
     machine.shell(&format!(
         "{maintain}{}",

@@ -3,7 +3,9 @@
 //! Each file has one installation and a table of what is tried on it; what damage looks like is in `damage.rs` and
 //! `verify.rs`, and forged commits are in `proof.rs`.
 
+mod archives;
 mod export;
+mod mirrors;
 mod receipts;
 
 use crate::harness::Loopback;
