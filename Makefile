@@ -3,6 +3,7 @@
 # make check   formatting, lints, shell scripts, directions of imports
 # make build   the three programs, in target/release
 # make bench   us and the peers on PATH side by side (docs/benchmarks.md); TREE=, TREES=, RUNS=, ONLY=, QUICK=1; after make build
+# make chaos three clients and a node, on whom everything comes that can come; SECONDS=, SEED= (docs/threats.md)
 # make big     20 GB of zeros through both ends; shows how much memory that takes
 # The first four install the Debian packages that they need, when one is missing.
 
@@ -10,7 +11,7 @@ CARGO ?= cargo
 # Tests that cross a process mostly wait for it.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: all build demo test check bench big
+.PHONY: all build demo test check bench chaos big
 
 all: build
 
@@ -41,6 +42,11 @@ check:
 bench:
 	@deploy/packages.sh bench
 	@python3 bench/run.py
+
+chaos:
+	@deploy/packages.sh build demo
+	$(CARGO) build --locked --workspace --bins --features crash-points
+	@SECONDS_OF_CHAOS="$(SECONDS)" SEED="$(SEED)" nice -n 5 python3 tests/chaos/run.py
 
 big: build
 	@deploy/packages.sh demo

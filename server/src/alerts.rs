@@ -10,9 +10,11 @@ use crate::poll::client::{Last, read_last, read_retry};
 use crate::poll::retry::Retry;
 use crate::poll::serve_lanes;
 use crate::scrub::{self, damage};
-use base::{Name, Result, clock};
+use crate::silence::{self, Silence};
+use base::{Dataset, Name, Result, clock};
 use jiff::{SignedDuration, Timestamp};
 use mail::{Trouble, Wrong};
+use queue::access::AccessList;
 use std::collections::BTreeMap;
 
 /// What the node's own things begin with, and the alarms of a client; none can be a client's name.
@@ -44,7 +46,8 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
         let trouble = Trouble { since: alarm.first, what: "is an alarm".into(), why: alarm.words };
         wrong.things.insert(format!("{OWN}{}", alarm.about), trouble);
     }
-    let clients = &crate::access::current(node)?.list.clients;
+    let access = crate::access::current(node)?;
+    let clients = &access.list.clients;
     for (name, grant) in clients {
         let folder = node.config.client_path(name);
         of_alarms(name.as_str(), &alarms::all(&folder), &mut wrong);
@@ -52,6 +55,9 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
         let last = read_last(&folder);
         if last.received.is_none() {
             unknown.push(format!("{name}:"));
+        }
+        if !grant.paused {
+            of_silence(name, &last, &access.list, clock::now(), &mut wrong);
         }
         of_requests(name.as_str(), last, &mut wrong);
         if grant.paused {
@@ -95,6 +101,25 @@ fn of_requests(client: &str, last: Last, wrong: &mut Wrong) {
         let what = if trouble.outcome == queue::Outcome::Refused { "was refused" } else { "failed" };
         wrong.things.insert(format!("{client}:{dataset}"), Trouble { since: trouble.since, what: what.into(), why: trouble.reason });
     }
+}
+
+/// A dataset of which nothing comes. One that the list does not take any more is not expected.
+fn of_silence(client: &Name, last: &Last, list: &AccessList, now: Timestamp, wrong: &mut Wrong) {
+    for (dataset, silence) in silent(client, last, list, now) {
+        let why = format!("nothing has come since {}; it is expected {}", silence.since, silence.expected);
+        wrong.things.insert(format!("{client}:{dataset}"), Trouble { since: silence.since, what: "is silent".into(), why });
+    }
+}
+
+/// The datasets of a client of which nothing comes.
+pub fn silent(client: &Name, last: &Last, list: &AccessList, now: Timestamp) -> Vec<(Dataset, Silence)> {
+    let Some(grant) = list.clients.get(client) else { return Vec::new() };
+    let silent = |(dataset, came): (&String, &Vec<Timestamp>)| {
+        let dataset: Dataset = dataset.parse().ok()?;
+        let silence = silence::of(list.keeping(client, &dataset).1, came, now)?;
+        grant.allows(&dataset).then_some((dataset, silence))
+    };
+    last.came.iter().filter_map(silent).collect()
 }
 
 /// A client is away when one of its lanes has waited for it for long.

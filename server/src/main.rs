@@ -14,6 +14,7 @@ mod owners;
 mod poll;
 mod prune;
 mod scrub;
+mod silence;
 mod state;
 mod verify;
 

@@ -44,6 +44,7 @@ struct Standing {
     bytes_used: u64,
     quota: Option<u64>,
     datasets: Vec<Stored>,
+    silent: Vec<Silence>,
     trouble: Vec<Trouble>,
     retries: Vec<Retry>,
     alarms: Vec<Alarm>,
@@ -76,6 +77,13 @@ struct Stored {
     condemned: usize,
     /// When the first of the condemned goes.
     goes: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct Silence {
+    dataset: String,
+    since: Timestamp,
+    expected: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,6 +135,10 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
     let folder = node.config.client_path(name);
     let grant = list.clients.get(name);
     let last = read_last(&folder);
+    let silent = crate::alerts::silent(name, &last, list, clock::now())
+        .into_iter()
+        .map(|(dataset, s)| Silence { dataset: dataset.to_string(), since: s.since, expected: s.expected })
+        .collect();
     let store = Store::open(&folder)?;
     let pool = folder.join("pool");
     let (waiting, being_fetched) = if pool.is_dir() {
@@ -146,6 +158,7 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
         bytes_used: store.bytes_used()?.saturating_add(size_of(&folder.join("mirrors"))),
         quota: grant.and_then(|grant| grant.quota).map(|quota| quota.0),
         datasets: datasets(node, &store, &Silent)?,
+        silent,
         trouble: last
             .trouble
             .into_iter()
@@ -298,6 +311,10 @@ fn wrong(standing: &Standing) -> Vec<String> {
             t.reason
         )
     });
+    let silent = standing
+        .silent
+        .iter()
+        .map(|s| format!("{name}: {} is silent: nothing has come for {}; it is expected {}", s.dataset, clock::ago(s.since), s.expected));
     let lanes: Vec<&Retry> = standing.retries.iter().filter(|retry| retry.what.parse::<RequestId>().is_err()).collect();
     // A client that cannot be reached is told once, not again for each of its requests.
     let own = |retry: &&Retry| retry.what.parse::<RequestId>().is_err() || !lanes.iter().any(|lane| lane.words == retry.words);
@@ -321,5 +338,5 @@ fn wrong(standing: &Standing) -> Vec<String> {
         None => format!("{}, for {}", d.line, clock::ago(d.since)),
     });
     let open = standing.open.iter().map(|open| format!("{name}: {open}"));
-    trouble.chain(retries).chain(alarms).chain(damage).chain(open).collect()
+    trouble.chain(silent).chain(retries).chain(alarms).chain(damage).chain(open).collect()
 }

@@ -22,6 +22,9 @@ pub struct Last {
     /// Datasets whose last request was not stored.
     #[serde(default)]
     pub trouble: BTreeMap<String, Trouble>,
+    /// When the newest snapshots of each dataset came, the oldest first.
+    #[serde(default)]
+    pub came: BTreeMap<String, Vec<Timestamp>>,
 }
 
 /// The last request of a dataset that was not stored.
@@ -41,7 +44,7 @@ pub struct Trouble {
 
 impl Default for Last {
     fn default() -> Self {
-        Self { version: base::config::VERSION, received: None, trouble: BTreeMap::new() }
+        Self { version: base::config::VERSION, received: None, trouble: BTreeMap::new(), came: BTreeMap::new() }
     }
 }
 

@@ -6,10 +6,11 @@
 use super::client::Client;
 use super::{Poller, ingest, receipts};
 use crate::node::Node;
+use crate::silence;
 use archive::store::Store;
 use base::config::NodeConfig;
 use base::config::client::SshAddress;
-use base::{At, ByteSize, Claim, Error, Kind, Name, Payload, RequestId, Result, Silent, clock};
+use base::{At, ByteSize, Claim, Error, Kind, Name, Payload, Reason, RequestId, Result, Silent, clock};
 use modules::{Fetched, Lane, ServerContext, server_module};
 use queue::access::ClientGrant;
 use queue::pool::{NodeEntry, NodePool};
@@ -114,7 +115,7 @@ fn claim_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<(Clai
 
 fn one(poller: &Poller, client: &Client, grant: &ClientGrant, pool: &NodePool, entry: &NodeEntry, key: &str) -> Result<Step> {
     let error = match receipt_for(poller, client, grant, entry) {
-        Ok(Some(receipt)) => match conclude(poller, client, pool, receipt) {
+        Ok(Some((receipt, reason))) => match conclude(poller, client, pool, receipt, reason) {
             Ok(()) => return Ok(Step::Answered),
             Err(error) => error.context("could not answer"),
         },
@@ -135,19 +136,19 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, pool: &NodePool, e
     Ok(if whole_lane { Step::NotNow } else { Step::Later })
 }
 
-/// Fetches what the request asks for and says what the receipt is to be; `None` when it has one.
-fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &NodeEntry) -> Result<Option<Receipt>> {
+/// Fetches what the request asks for and says what the receipt is to be, and why it was asked for; `None` when it has one.
+fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &NodeEntry) -> Result<Option<(Receipt, Reason)>> {
     if receipts::find(&poller.node, client, &entry.id)?.is_some() {
         return Ok(None);
     }
     let (claim, attachment) = claim_of(poller, client, entry)?;
     if claim.id.part().is_some() && receipts::find(&poller.node, client, &claim.id.whole())?.is_some() {
         let reason = format!("the request {} has its receipt, and takes no more parts", claim.id.whole());
-        return Ok(Some(receipts::refusal(&poller.node, &claim, reason)));
+        return Ok(Some((receipts::refusal(&poller.node, &claim, reason), claim.reason)));
     }
     // The list may have changed since the request was taken in.
     if let Some(reason) = ingest::against(&claim, grant) {
-        return Ok(Some(receipts::refusal(&poller.node, &claim, reason)));
+        return Ok(Some((receipts::refusal(&poller.node, &claim, reason), claim.reason)));
     }
     tracing::info!("{}: fetching {} ({})", client.name, claim.dataset, claim.id);
     enough_room(&poller.node.config)?;
@@ -173,7 +174,7 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
         receipt.outcome,
         receipt.reason.as_deref().unwrap_or_default()
     );
-    Ok(Some(receipt))
+    Ok(Some((receipt, claim.reason)))
 }
 
 /// Whether a fetch may begin: `keep_free` is left for what the node has to write itself.
@@ -224,9 +225,14 @@ fn receipt(node: &Node, claim: &Claim, fetched: Fetched, started: Instant) -> Re
 }
 
 /// The receipt first, durable; then the request is finished; then what was fetched for it is garbage.
-fn conclude(poller: &Poller, client: &Client, pool: &NodePool, receipt: Receipt) -> Result<()> {
-    let id = receipt.id.clone();
+fn conclude(poller: &Poller, client: &Client, pool: &NodePool, receipt: Receipt, reason: Reason) -> Result<()> {
+    let (id, dataset) = (receipt.id.clone(), receipt.dataset.to_string());
+    // A hook comes when people do something, and nobody is missed when they do not.
+    let has_rhythm = receipt.outcome == Outcome::Stored && id.part().is_none() && reason != Reason::Hook;
     receipts::answer(&poller.node, &poller.signer, client, vec![receipt])?;
+    if has_rhythm {
+        client.last(|last| silence::note(&mut last.came, &dataset, clock::now()))?;
+    }
     finish(client, pool, &id)
 }
 

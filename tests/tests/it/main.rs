@@ -53,6 +53,8 @@ mod mariadb;
 #[cfg(test)]
 mod modules;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod parts;
 #[cfg(test)]
 mod postgres;
