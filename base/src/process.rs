@@ -4,7 +4,13 @@ use crate::error::{At, Error, Result};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+
+/// The most that is kept of a program's words on stderr.
+const WORDS_LIMIT: usize = 65_536;
+/// How long a program's words are waited for when it has ended and something that it started holds them open.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Where programs are looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -98,19 +104,21 @@ pub fn run_started(mut command: Command, limit: usize, time: Duration, started: 
     started(&child);
     let mut running = Running(child);
     let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
-    let read = |from: Option<Box<dyn Read + Send>>, limit: usize| {
-        std::thread::spawn(move || from.map_or_else(|| Ok(Vec::new()), |from| crate::untrusted::read_bounded(from, limit)))
-    };
-    // A reader that met its limit closes the pipe, and the program ends of that.
-    let stdout = read(stdout.map(|s| Box::new(s) as _), limit);
-    // What is past the limit of stderr is read and thrown away, so that a chatty program does not stall.
-    let stderr = std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        if let Some(mut from) = stderr {
-            let _ = from.by_ref().take(65_536).read_to_end(&mut kept);
-            let _ = std::io::copy(&mut from, &mut std::io::sink());
+    let (told, output) = mpsc::channel();
+    std::thread::spawn(move || {
+        // A reader that met its limit closes the pipe, and the program ends of that.
+        let read = stdout.map_or_else(|| Ok(Vec::new()), |from| crate::untrusted::read_bounded(from, limit));
+        // Nobody waits for it any more when the time was over.
+        let _ = told.send(read);
+    });
+    let words = Arc::new(Mutex::new(Vec::new()));
+    let (said, silent) = mpsc::channel();
+    let kept = Arc::clone(&words);
+    std::thread::spawn(move || {
+        if let Some(from) = stderr {
+            keep_words(from, &kept);
         }
-        kept
+        let _ = said.send(());
     });
     let deadline = Instant::now() + time;
     let mut pause = Duration::from_millis(1);
@@ -124,10 +132,29 @@ pub fn run_started(mut command: Command, limit: usize, time: Duration, started: 
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     };
-    let joined = |_| Error::failed(format!("reading from {name} failed"));
-    let stdout = stdout.join().map_err(joined)?.at("read the output of", &name)?;
-    let stderr = stderr.join().map_err(joined)?;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let late = |_| Error::not_now(format!("{name} ended, and what it started still holds its output open after {} s", time.as_secs()));
+    let stdout = output.recv_timeout(left()).map_err(late)?.at("read the output of", &name)?;
+    // What it started may hold this one open for as long as it likes: its words until now are enough.
+    let _ = silent.recv_timeout(left().min(LINGER));
+    let stderr = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Output { status, stdout, stderr })
+}
+
+/// Keeps the beginning of what is said. What is past the limit is read and thrown away, so that a chatty program does not stall.
+fn keep_words(mut from: impl Read, kept: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(n @ 1..) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = WORDS_LIMIT.saturating_sub(kept.len());
+                kept.extend_from_slice(&buffer[..n.min(room)]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
 }
 
 /// As [`run`], and a non-zero exit is an error that holds the program's own words.
@@ -166,6 +193,16 @@ mod tests {
         let mut slow = command("sleep");
         slow.arg("30");
         assert!(run_ok(slow, 10, Duration::from_millis(50)).unwrap_err().one_line().contains("took longer"));
+        // What it started holds its channels open: its end and its words are known all the same.
+        let mut held = command("sh");
+        held.args(["-c", "echo no >&2; sleep 30 >/dev/null & exit 3"]);
+        let begun = Instant::now();
+        let output = run(held, 10, time).unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(3), b"no\n".as_slice()));
+        assert!(begun.elapsed() < time);
+        let mut held = command("sh");
+        held.args(["-c", "sleep 30 & exit 0"]);
+        assert_eq!(run(held, 10, Duration::from_millis(200)).unwrap_err().kind(), crate::Kind::NotNow);
         let mut bad = command("ls");
         bad.args(["--", "/does-not-exist"]);
         assert!(run_ok(bad, 10, time).unwrap_err().one_line().contains("does-not-exist"));

@@ -3,8 +3,10 @@
 //! One file a class, one installation a class, and a table of cases on it. Of each case is asked what [`Fate`] says; of each class,
 //! that nothing was stored, that another client and the honest requests of the same client go through afterwards.
 
+mod archives;
 mod attacker;
 mod command;
+mod mirrors;
 mod objects;
 mod packs;
 mod refs;
@@ -44,7 +46,9 @@ fn counts() -> Vec<(&'static str, usize)> {
         ("packs on the wire", packs::CASES.len()),
         ("requests", requests::CASES.len()),
         ("signatures", signatures::CASES.len()),
+        ("archives", archives::COUNT),
         ("sftp peers", sftp::CASES.len()),
+        ("mirror sources", mirrors::COUNT),
     ]
 }
 
@@ -64,9 +68,13 @@ fn the_suite_is_as_large_as_it_says() {
 /// Runs a table against one installation.
 fn attack(cases: &[Case]) {
     let attacker = Attacker::start();
-    // All of them are tried, so that one look shows what is wrong.
-    let tried = |case: &&Case| catch_unwind(AssertUnwindSafe(|| attacker.try_case(case))).is_err();
-    let wrong: Vec<&str> = cases.iter().filter(tried).map(|case| case.name).collect();
-    assert!(wrong.is_empty(), "these did not end as they should: {wrong:?}");
+    try_all(&attacker, cases);
     attacker.honest_requests_work();
+}
+
+/// Tries all cases, so that one look shows everything that is wrong.
+fn try_all(attacker: &Attacker, cases: &[Case]) {
+    let failed = |case: &&Case| catch_unwind(AssertUnwindSafe(|| attacker.try_case(case))).is_err();
+    let wrong: Vec<&str> = cases.iter().filter(failed).map(|case| case.name).collect();
+    assert!(wrong.is_empty(), "these did not end as they should: {wrong:?}");
 }

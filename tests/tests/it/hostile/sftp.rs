@@ -147,7 +147,7 @@ fn a_peer_that_lies_or_stalls_gains_nothing() {
             Waits => std::fs::read_to_string(safe.at("node/data/web1/retry.toml")).unwrap_or_default(),
         };
         let told =
-            words.contains(word) && (*fate == Waits || words.contains("outcome = \"refused\"") || words.contains("outcome = \"failed\""));
+            words.contains(word) && (*fate == Waits || words.contains("+outcome = \"refused\"") || words.contains("+outcome = \"failed\""));
         if attacker.stored() != stored || (answers() != before) != (*fate == Refused) || words.is_empty() || !told {
             wrong.push(format!("{way}: {words}\n{polled}"));
         }
