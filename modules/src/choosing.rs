@@ -3,8 +3,8 @@
 //! Walks nothing; of the disk it reads the list of names alone.
 
 use archive::choose::{Choice, check_pattern};
+use base::config::Choosing;
 use base::config::ClientConfig;
-use base::config::client::Choosing;
 use base::{At, Dataset, Error, Result, beneath, untrusted};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

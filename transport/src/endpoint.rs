@@ -2,7 +2,7 @@
 //!
 //! Starts nothing; every value comes from a configuration, never from a request.
 
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{At, Blake3, Error, Result, atomic};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

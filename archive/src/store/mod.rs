@@ -52,6 +52,7 @@
 //! prepared folder in `incoming/`, never a root that lacks a pack.
 
 mod accept;
+mod forget;
 mod incoming;
 mod keys;
 mod layout;

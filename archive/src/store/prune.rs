@@ -13,7 +13,7 @@ use super::retention::{Candidate, Policy, Reason, much_smaller, retain};
 use super::usage::Usage;
 use super::{Store, StoredSnapshot};
 use crate::manifest::Counts;
-use base::{Accepted, At, Blake3, Dataset, Error, RequestId, Result, atomic, crash, untrusted};
+use base::{Accepted, At, Blake3, Dataset, RequestId, Result, atomic, crash, untrusted};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -438,51 +438,6 @@ impl Store {
     /// With the path.
     pub fn empty_trash(&self) -> Result<()> {
         atomic::remove_tree(&self.layout.trash())
-    }
-
-    /// Condemns every snapshot of a dataset, the newest as well; `name` is what the deed is called in the log. Gives those
-    /// that are condemned by it now.
-    ///
-    /// # Errors
-    /// Of kind usage when there is none; of kind refused when one is held; with the path.
-    pub fn forget(&self, dataset: &Dataset, name: &str, now: Timestamp) -> Result<Vec<RequestId>> {
-        let _lock = self.lock()?;
-        let ids = self.of_dataset(dataset)?;
-        for id in &ids {
-            if self.marks(id)?.held.is_some() {
-                return Err(Error::refused(format!("the snapshot {id} of {dataset} is held"))
-                    .hint(format!("nightsafe-server unhold {id} lets go of it first.")));
-            }
-        }
-        ids.iter().try_for_each(|id| self.condemn(id, By::Forget, name, now))?;
-        Ok(ids)
-    }
-
-    /// Takes [`Store::forget`] back, as far as the snapshots are still there. Gives those that are kept again.
-    ///
-    /// # Errors
-    /// Of kind usage when nothing of the dataset is there; with the path.
-    pub fn remember(&self, dataset: &Dataset) -> Result<Vec<RequestId>> {
-        let _lock = self.lock()?;
-        let mut ids = self.of_dataset(dataset)?;
-        let mut forgotten = Vec::new();
-        for id in ids.drain(..) {
-            if self.marks(&id)?.condemned.is_some_and(|condemned| condemned.by == By::Forget) {
-                self.spare(&id)?;
-                forgotten.push(id);
-            }
-        }
-        Ok(forgotten)
-    }
-
-    fn of_dataset(&self, dataset: &Dataset) -> Result<Vec<RequestId>> {
-        let ids: Vec<RequestId> =
-            self.snapshots()?.into_iter().filter(|snapshot| snapshot.dataset == *dataset).map(|snapshot| snapshot.accepted.id).collect();
-        if ids.is_empty() {
-            return Err(Error::usage(format!("there is no snapshot of {dataset} in {}", self.path().display()))
-                .hint("nightsafe-server snapshots lists what is kept."));
-        }
-        Ok(ids)
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! Does not look for files: the commands say which one to read.
 
+mod address;
+mod chosen;
 pub mod client;
 mod mail;
 pub mod node;
 
+pub use address::SshAddress;
+pub use chosen::{AllowEntry, Choosing, DatasetEntry};
 pub use client::ClientConfig;
 pub use mail::{MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};

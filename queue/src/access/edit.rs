@@ -3,7 +3,7 @@
 //! Does not sign or send: the command commits what [`AccessList::to_files`] gives.
 
 use super::{AccessList, ClientGrant, RestorerGrant, parse};
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeSet;

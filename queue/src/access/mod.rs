@@ -11,7 +11,7 @@ pub use edit::NewClient;
 pub use serialise::authorized_line;
 
 use crate::verdict::Role;
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{At, ByteSize, Dataset, DatasetPattern, Error, Keep, Name, Result, Span, untrusted};
 use serde::Deserialize;
 use ssh_key::PublicKey;

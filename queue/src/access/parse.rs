@@ -4,7 +4,7 @@
 
 use super::{AccessList, ClientGrant, Entry, KeepFor, LIST, RestorerGrant, is_key_file_name, wrong};
 use crate::verdict::Role;
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use serde::Deserialize;
 use ssh_key::{Algorithm, PublicKey};

@@ -3,7 +3,7 @@
 //! What an unknown machine answers is believed only after a person has compared it.
 
 use crate::{keys, output};
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{Error, Result, process};
 use queue::PublicKey;
 use std::time::Duration;

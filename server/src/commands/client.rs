@@ -6,7 +6,7 @@ use super::{AdminKey, public_key, text_of};
 use crate::access::{edit, scan};
 use crate::node::Node;
 use crate::{keys, output};
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span};
 use clap::Subcommand;
 use queue::access::NewClient;

@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::silence;
 use archive::store::Store;
 use base::config::NodeConfig;
-use base::config::client::SshAddress;
+use base::config::SshAddress;
 use base::{At, ByteSize, Claim, Error, Kind, Name, Payload, Reason, RequestId, Result, Silent, clock};
 use modules::{Fetched, Lane, ServerContext, server_module};
 use queue::access::ClientGrant;
