@@ -56,6 +56,14 @@ impl From<Kind> for Exit {
     }
 }
 
+/// What is to be done about a full disk.
+const MAKE_ROOM: &str = "Make room on that file system; nothing was lost, and the same command goes on.";
+
+/// Whether words of the system's tell of a full disk: all that git and some libraries hand on of its errors.
+fn says_full(words: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded", "Out of diskspace"].iter().any(|full| words.contains(full))
+}
+
 /// What failed (a lowercase fragment), its cause chain, and a hint on what to do next.
 #[derive(Debug)]
 pub struct Error {
@@ -116,6 +124,18 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// Of kind [`Kind::NotNow`] and with what to do about it, when its words tell of a full disk; otherwise as it is. For
+    /// failures that are known by words alone.
+    #[must_use]
+    pub fn or_full(self) -> Self {
+        if says_full(&self.one_line()) { self.with_kind(Kind::NotNow).hint(MAKE_ROOM) } else { self }
+    }
+
+    /// What the person can do next, where that was said.
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The kind, from which the exit code follows.
@@ -185,13 +205,9 @@ impl<T, E: Into<std::io::Error>> At<T> for std::result::Result<T, E> {
     fn at(self, doing: &str, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|error| {
             let source: std::io::Error = error.into();
-            let kind = match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NotNow,
-                _ => Kind::Failed,
-            };
-            let full = kind == Kind::NotNow;
-            let error = Error::new(kind, format!("could not {doing}")).because(PathError { path: path.as_ref().to_owned(), source });
-            if full { error.hint("Make room on that file system; nothing was lost, and the same command goes on.") } else { error }
+            let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+            let error = Error::failed(format!("could not {doing}")).because(PathError { path: path.as_ref().to_owned(), source });
+            if full { error.with_kind(Kind::NotNow).hint(MAKE_ROOM) } else { error.or_full() }
         })
     }
 }
@@ -212,5 +228,12 @@ mod tests {
     fn a_full_disk_is_not_now() {
         let io: std::io::Result<()> = Err(std::io::ErrorKind::StorageFull.into());
         assert_eq!(io.at("write", "/a").unwrap_err().kind(), Kind::NotNow);
+        // Where a library or git hands on the words alone.
+        let full = std::io::Error::from_raw_os_error(28).to_string();
+        let io: std::io::Result<()> = Err(std::io::Error::other(format!("no header: {full}")));
+        assert_eq!(io.at("write", "/a").unwrap_err().kind(), Kind::NotNow);
+        let git = Error::failed(format!("git failed: {full}")).or_full();
+        assert!(git.kind() == Kind::NotNow && git.advice().is_some());
+        assert_eq!(Error::failed("git failed").or_full().kind(), Kind::Failed);
     }
 }

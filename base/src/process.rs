@@ -174,7 +174,7 @@ pub fn run_ok(command: Command, limit: usize, time: Duration) -> Result<Vec<u8>>
 pub fn failure(name: &str, output: &Output) -> Error {
     let words = crate::text::excerpt(&output.stderr, 2000);
     let words = if words.is_empty() { "it said nothing".into() } else { words };
-    Error::failed(format!("{name} failed ({}): {words}", output.status))
+    Error::failed(format!("{name} failed ({}): {words}", output.status)).or_full()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use crate::peer::{GATE, Peer, unreachable};
 use crate::wrapper;
-use base::{At, Error, Result, crash, process};
+use base::{At, Error, Kind, Result, crash, process};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -113,7 +113,11 @@ impl Peer {
         if output.status.success() {
             return Ok(PushOutcome::Accepted);
         }
-        refusal(&output).map_or_else(|| Err(self.broken("push to", &output)), |words| Ok(PushOutcome::Refused(words)))
+        let Some(words) = refusal(&output) else { return Err(self.broken("push to", &output)) };
+        if is_rule(&words) {
+            return Ok(PushOutcome::Refused(words));
+        }
+        Err(Error::not_now(format!("{} cannot take what is pushed now: {words}", self.name())).or_full())
     }
 
     /// Whether an error says that the peer was reached and its gate does not serve what was asked for.
@@ -149,7 +153,8 @@ impl Peer {
         if options.file_limit.is_some_and(|limit| met_limit(repo, limit)) {
             return Ok(FetchOutcome::Unfit("it is larger than there is room for".into()));
         }
-        final_trouble(&base::text::excerpt(&output.stderr, 4000)).ok_or_else(|| self.broken("fetch from", &output))
+        final_trouble(&base::text::excerpt(&output.stderr, 4000))
+            .ok_or_else(|| self.broken(&format!("fetch into {} from", repo.display()), &output))
     }
 
     /// The peer's refs as `git ls-remote --symref` prints them, at most `limit` bytes.
@@ -208,7 +213,7 @@ impl Peer {
             return unreachable(&self.name(), &words);
         }
         let words = if words.is_empty() { "git said nothing".into() } else { words };
-        Error::failed(format!("could not {doing} {} ({}): {words}", self.name(), output.status))
+        Error::failed(format!("could not {doing} {} ({}): {words}", self.name(), output.status)).or_full()
     }
 }
 
@@ -288,6 +293,13 @@ fn refusal(output: &Output) -> Option<String> {
     Some(base::text::printable(&words.chars().take(2000).collect::<String>()))
 }
 
+/// Whether a push that came to nothing met a rule, and not a full disk or some other trouble over there.
+fn is_rule(words: &str) -> bool {
+    let full = Error::failed(words).or_full().kind() == Kind::NotNow;
+    let unpacked = !words.contains("(unpacker error)") || ["fsck error", "exceeds maximum"].iter().any(|rule| words.contains(rule));
+    unpacked && !full
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,6 +318,16 @@ mod tests {
         );
         assert_eq!(refusal(&hook).unwrap(), "[remote rejected] (pre-receive hook declined): too large");
         assert_eq!(refusal(&output("!\ta:b\t[rejected] (fetch first)\n", "")).unwrap(), "[rejected] (fetch first)");
+        for (words, rule) in [
+            ("[remote rejected] (pre-receive hook declined): too large", true),
+            ("[remote rejected] (pre-receive hook declined): could not write: No space left on device", false),
+            ("[remote rejected] (unpacker error): fatal: fsck error in packed object", true),
+            ("[remote rejected] (unpacker error): fatal: pack exceeds maximum allowed size", true),
+            ("[remote rejected] (unpacker error): fatal: sha1 file '/x' write error. Out of diskspace", false),
+            ("[remote rejected] (unpacker error): error: index-pack died of signal 9", false),
+        ] {
+            assert_eq!(is_rule(words), rule, "{words}");
+        }
         assert!(refusal(&output("!\ta:b\t[remote failure] (remote failed to report status)\n", "")).is_none());
         assert!(
             refusal(&output("", "ssh: connect to host x port 22: Connection refused\nfatal: Could not read from remote repository.\n"))

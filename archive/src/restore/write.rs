@@ -31,6 +31,11 @@ const MANY: usize = 256;
 /// What to do when it had to stop.
 const GO_ON: &str = "Run the same command again: what is restored already is not restored twice.";
 
+/// An error that ended a restore which can go on. What to do about a full disk was said where it was met.
+fn goes_on(error: &Error) -> Error {
+    Error::not_now(error.one_line()).hint(error.advice().unwrap_or(GO_ON))
+}
+
 /// Files that have begun.
 #[derive(Default)]
 struct Begun {
@@ -254,7 +259,7 @@ impl Writer<'_> {
                 // Best effort: the next try removes what is left.
                 let _ = self.target.remove(&draft, FileType::RegularFile);
             }
-            written.and(read.map_err(|error| if error.kind() == Kind::NotNow { error.hint(GO_ON) } else { error }))
+            written.and(read.map_err(|error| if error.kind() == Kind::NotNow { goes_on(&error) } else { error }))
         })
     }
 
@@ -423,7 +428,7 @@ impl Writer<'_> {
     /// The same error, when it is one that every further entry would meet.
     pub(super) fn problem(&mut self, error: &Error) -> Result<()> {
         if error.kind() == Kind::NotNow {
-            return Err(Error::not_now(error.one_line()).hint(GO_ON));
+            return Err(goes_on(error));
         }
         self.tally.problems.add(error);
         Ok(())

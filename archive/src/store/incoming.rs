@@ -58,7 +58,9 @@ impl Write for PackWriter<'_> {
                 format!("more than the {} bytes that the manifest says", self.pack.size),
             ));
         }
-        let n = self.file.write(bytes)?;
+        // Whoever pulls does not know where to.
+        let here = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", self.temp.display()));
+        let n = self.file.write(bytes).map_err(here)?;
         self.hasher.update(&bytes[..n]);
         self.written += n as u64;
         Ok(n)

@@ -168,14 +168,14 @@ pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
     let output = process::run_started(command, 4096, TIME, process::bound_memory)?;
     crash::point("brought in");
     if !output.status.success() {
-        let error = process::failure("git index-pack", &output).one_line();
+        let error = process::failure("git index-pack", &output);
         // What git had written of it stays otherwise until it is old, and the gate could fill the disk.
         take_out(&added(&packs, &before)?)?;
         // A full disk is our own trouble, and no reason to distrust the pack.
-        if error.contains("No space left") || error.contains("quota exceeded") {
-            return Err(Error::not_now(error));
+        if error.kind() == Kind::NotNow {
+            return Err(error.context(format!("could not take {} into {}", piece.path.display(), git_dir.display())));
         }
-        return Ok(Brought::Bad(error));
+        return Ok(Brought::Bad(error.one_line()));
     }
     Ok(Brought::In(added(&packs, &before)?))
 }

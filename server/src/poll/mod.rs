@@ -236,7 +236,8 @@ impl Poller {
         })?;
         self.worse(Kind::NotNow);
         let what = keys.first().copied().unwrap_or_default();
-        tell(news, &format!("{}: {what}: {words}; it is tried again", client.name));
+        let advice = advice(error);
+        tell(news, &format!("{}: {what}: {words}; it is tried again{advice}", client.name));
         Ok(())
     }
 
@@ -262,14 +263,14 @@ impl Poller {
         let Err(error) = result else { return alarms::settle(&folder, about) };
         let news = alarms::raise(&folder, about, &error.one_line(), clock::now())?;
         self.worse(error.kind());
-        tell(news, &error.one_line());
+        tell(news, &format!("{}{}", error.one_line(), advice(&error)));
         Ok(())
     }
 
     /// Something of a client did not work, and could not even be written down.
     fn trouble(&self, client: &Name, error: &Error) {
         self.worse(error.kind());
-        tell(true, &format!("{client}: {}", error.render()));
+        tell(true, &format!("{client}: {}{}", error.one_line(), advice(error)));
     }
 
     fn worse(&self, kind: Kind) {
@@ -292,6 +293,11 @@ fn tell(news: bool, words: &str) {
     } else {
         tracing::info!("{}", base::text::printable(words));
     }
+}
+
+/// What is to be done about it, in the same line: cron and the journal keep lines.
+fn advice(error: &Error) -> String {
+    error.advice().map_or_else(String::new, |advice| format!(". {advice}"))
 }
 
 /// Tells one grant from another.

@@ -31,6 +31,8 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod git;
 #[cfg(test)]
 mod hostile;

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what is tested.
 
+mod disk;
 mod install;
 mod mariadb;
 mod pages;
@@ -10,6 +11,7 @@ mod run;
 mod trees;
 mod wait;
 
+pub use disk::Disk;
 pub use install::Loopback;
 pub use mariadb::Maria;
 pub use pages::blocks;
