@@ -77,6 +77,11 @@ impl History {
         Self { file: folder.join(NAME), state: None }
     }
 
+    /// The commit of the last note in the file.
+    pub fn noted(&self) -> Option<Oid> {
+        self.read().and_then(|state| state.tip)
+    }
+
     /// Notes the commit that was just made.
     pub fn append(&mut self, repository: &Repository, before: Option<Oid>, commit: Oid) -> Result<()> {
         self.up_to(repository, before)?;

@@ -6,8 +6,8 @@
 use crate::history::History;
 use crate::signature::{COMMIT_LIMIT, Signer, hex40, with_signature};
 use crate::tree;
-use base::{At, Error, FileLock, Result, atomic, crash};
-use create::{DURABLE, DURABLE_TEXT, create, receiving_config};
+use base::{At, Error, FileLock, Kind, Result, atomic, crash};
+use create::{DURABLE, DURABLE_TEXT, create, head_of, is_there, receiving_config};
 use git2::{ObjectType, Oid};
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -44,18 +44,23 @@ impl Repository {
     /// # Errors
     /// With the path.
     pub fn open_or_create(path: &Path, branch: &str) -> Result<Self> {
-        if !path.join("HEAD").exists() {
+        if !is_there(path) {
             create(path, branch, "")?;
         }
         Self::open(path, branch)
     }
 
-    /// Opens the repository at `path`.
+    /// Opens the repository at `path`. A damaged `HEAD` is written anew: without one git finds no repository, and nothing
+    /// else depends on what it says.
     ///
     /// # Errors
     /// With the path; also when there is none.
     pub fn open(path: &Path, branch: &str) -> Result<Self> {
         let path = path.canonicalize().at("open the repository", path)?;
+        if is_there(&path) && !std::fs::read(path.join("HEAD")).is_ok_and(|head| head.starts_with(b"ref: refs/heads/")) {
+            // Whoever may only read gets git's own words on it.
+            let _ = atomic::write(&path.join("HEAD"), &head_of(branch), 0o640);
+        }
         let git = git2::Repository::open_bare(&path)
             .map_err(|error| Error::failed(format!("could not open the repository {}", path.display())).because(error))?;
         let opened = Self { reference: format!("refs/heads/{branch}"), history: Mutex::new(History::of(&path)), git, path };
@@ -71,7 +76,7 @@ impl Repository {
     /// With the path.
     pub fn open_receiving(path: &Path, branch: &str, hooks: &Path) -> Result<Self> {
         let config = receiving_config(hooks)?;
-        if path.join("HEAD").exists() {
+        if is_there(path) {
             let file = path.join("config");
             if std::fs::read(&file).ok().as_deref() != Some(config.as_bytes()) {
                 atomic::write(&file, config.as_bytes(), 0o640)?;
@@ -185,14 +190,35 @@ impl Repository {
         match self.git.refname_to_id(&self.reference) {
             Ok(oid) => Ok(Some(oid)),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-            Err(error) => {
-                let file = self.path.join(&self.reference);
-                Err(self.broken("read the branch of", error).hint(format!(
-                    "If {0} is damaged, look for the newest commit with git -C {1} fsck --no-reflogs --lost-found, and write its id into {0}.",
-                    file.display(),
-                    self.path.display()
-                )))
-            }
+            Err(error) => Err(self.broken("read the branch of", error).hint(self.branch_hint())),
+        }
+    }
+
+    fn branch_hint(&self) -> String {
+        format!(
+            "If {0} is damaged, look for the newest commit with git -C {1} fsck --no-reflogs --lost-found, and write its id into {0}.",
+            self.path.join(&self.reference).display(),
+            self.path.display()
+        )
+    }
+
+    /// Whether the branch stands at a commit that is here, or never had one: before something is built on it, or somebody
+    /// else is blamed for what does not follow it.
+    ///
+    /// # Errors
+    /// When the branch was lost or damaged, with its file and the way out.
+    pub fn check_branch(&self) -> Result<()> {
+        let file = self.path.join(&self.reference);
+        match self.tip_oid()? {
+            Some(tip) => self.raw(tip, ObjectType::Commit, COMMIT_LIMIT).map(drop).map_err(|error| {
+                let what = format!("{} is damaged, or the commit that it names", file.display());
+                error.with_kind(Kind::Failed).context(what).hint(self.branch_hint())
+            }),
+            // Notes are made of commits alone, and go with a branch that is set anew.
+            None => match History::of(&self.path).noted() {
+                None => Ok(()),
+                Some(tip) => Err(Error::failed(format!("{} is not there, and stood at {tip}", file.display())).hint(self.branch_hint())),
+            },
         }
     }
 
@@ -355,14 +381,8 @@ impl Repository {
     }
 
     fn broken(&self, doing: &str, error: git2::Error) -> Error {
-        let full = error.class() == git2::ErrorClass::Os && error.message().contains("No space left");
-        let error = Error::failed(format!("could not {doing} {}", self.path.display())).because(error);
-        if full {
-            return error
-                .with_kind(base::Kind::NotNow)
-                .hint("Make room on that file system; nothing was lost, and the same command goes on.");
-        }
-        error.hint(format!("git -C {} fsck says more.", self.path.display()))
+        let hint = format!("git -C {} fsck says more.", self.path.display());
+        Error::failed(format!("could not {doing} {}", self.path.display())).because(error).hint(hint).or_full()
     }
 }
 

@@ -157,9 +157,12 @@ pub fn check_accept(facts: &AcceptFacts<'_>) -> AcceptVerdict {
             return refuse(format!("the manifest names pack {} twice", pack.digest));
         }
         match *place {
-            PackFacts::Stored(size) | PackFacts::Incoming(size) if size != pack.size => {
+            PackFacts::Incoming(size) if size != pack.size => {
                 return refuse(format!("pack {} has {size} bytes, and the manifest says {}", pack.digest, pack.size));
             }
+            // A pack is what its name says, and has one length: a file with another one was damaged since it came, or the
+            // manifest is wrong. In either case it must come again, and is looked at then.
+            PackFacts::Stored(size) if size != pack.size => missing.push(pack.digest),
             PackFacts::Stored(_) => {}
             PackFacts::Incoming(size) => {
                 take.push(pack.digest);
@@ -257,10 +260,14 @@ pub(super) fn accept(
     }
     let note = accepted.to_toml()?;
     store.prepare(&claim.id, &files, &note)?;
+    let replaces = take.iter().any(|digest| store.has_pack(digest));
     Usage::invalidate(layout)?;
     store.take_packs(&claim.id, &take)?;
     store.publish(&claim.id)?;
-    Usage::new(usage.bytes.saturating_add(bytes).saturating_add(note.len() as u64), accepted.order).keep(layout)?;
+    let grown = usage.bytes.saturating_add(bytes).saturating_add(note.len() as u64);
+    // What stood in the place of a damaged pack is not held any more.
+    let bytes = if replaces { Usage::count(layout)?.bytes } else { grown };
+    Usage::new(bytes, accepted.order).keep(layout)?;
     store.discard_incoming(&claim.id)?;
     // The manifest is a root now, so that no pack of a part is without one.
     store.drop_parts_of_stored(&claim.id)?;
@@ -306,6 +313,8 @@ impl Store {
     fn place(&self, id: &RequestId, pack: &PackRef) -> Result<PackFacts> {
         let path = self.layout.pack(&pack.digest);
         match path.symlink_metadata() {
+            // What was fetched anew in the place of a damaged one.
+            Ok(meta) if meta.is_file() && meta.len() != pack.size && self.incoming_size(id, &pack.digest)? == Some(pack.size) => {}
             Ok(meta) if meta.is_file() => return Ok(PackFacts::Stored(meta.len())),
             Ok(_) => return Err(Error::failed(format!("{} is not a regular file", path.display()))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -130,13 +130,19 @@ impl Store {
 
     /// Whether the pack is in `packs/`.
     pub fn has_pack(&self, digest: &Blake3) -> bool {
-        self.layout.pack(digest).symlink_metadata().is_ok_and(|meta| meta.is_file())
+        self.pack_size(digest).is_some()
     }
 
-    /// The packs that the manifest names and `packs/` lacks, each once.
+    fn pack_size(&self, digest: &Blake3) -> Option<u64> {
+        self.layout.pack(digest).symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len())
+    }
+
+    /// The packs that the manifest names and `packs/` lacks, each once. One with another length is damaged, or is not what
+    /// the manifest says, and then as good as none.
     pub fn missing(&self, public: &Public) -> Vec<PackRef> {
         let mut seen = HashSet::new();
-        public.packs.iter().filter(|pack| seen.insert(pack.digest) && !self.has_pack(&pack.digest)).copied().collect()
+        let lacks = |pack: &PackRef| self.pack_size(&pack.digest) != Some(pack.size);
+        public.packs.iter().filter(|pack| seen.insert(pack.digest) && lacks(pack)).copied().collect()
     }
 
     /// What there is of the client's data, in bytes: packs and snapshots, without mirrors.

@@ -209,12 +209,13 @@ fn the_decision() {
             bytes: total - public.packs[0].size + 100
         }
     );
-    for wrong in [PackFacts::Stored(1), PackFacts::Incoming(1)] {
-        places[0] = wrong;
-        assert!(refused(&decide(&good, manifest, Known::No, &places, 0, None)));
+    places[0] = PackFacts::Incoming(1);
+    assert!(refused(&decide(&good, manifest, Known::No, &places, 0, None)));
+    // What has another length than it had is as good as gone, so that it comes again.
+    for lost in [PackFacts::Absent, PackFacts::Stored(1)] {
+        places[0] = lost;
+        assert_eq!(decide(&good, manifest, Known::No, &places, 0, None), AcceptVerdict::Missing(vec![public.packs[0].digest]));
     }
-    places[0] = PackFacts::Absent;
-    assert_eq!(decide(&good, manifest, Known::No, &places, 0, None), AcceptVerdict::Missing(vec![public.packs[0].digest]));
     assert!(refused(&decide(&good, manifest, Known::No, &here[1..], 0, None)));
     let mut twice = public.clone();
     twice.packs[1] = twice.packs[0];
@@ -237,6 +238,25 @@ fn the_decision() {
     }
     assert!(refused(&decide(&good, ContentFacts::Nothing, Known::No, &[], 0, None)));
     assert!(refused(&decide(&good, ContentFacts::Refs(Sha256::of(b"")), Known::No, &[], 0, None)));
+}
+
+#[test]
+fn a_pack_of_another_length_is_fetched_again_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let forged = forged("a");
+    take(&store, &forged).unwrap();
+    let digest = forged.names()[0];
+    fs::write(store.layout.pack(&digest), b"cut").unwrap();
+    usage::Usage::invalidate(&store.layout).unwrap();
+    let (manifest, next) = renamed(&forged, "20261121T031500Z-00000001");
+    assert_eq!(store.to_fetch(&next.id, &manifest.public).unwrap().iter().map(|pack| pack.digest).collect::<Vec<_>>(), [digest]);
+    let accept = || store.accept(&next, Content::Manifest(&manifest), time(NOW), &Quota::default(), STATS);
+    assert_eq!(accept().unwrap_err().kind(), Kind::NotNow);
+    fetch(&store, &forged, &next.id);
+    accept().unwrap();
+    assert!(store.missing(&manifest.public).is_empty());
+    check_invariants(&store);
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub fn tip(run: &NodeRun) -> Result<Option<String>> {
 /// When the node cannot be reached, or offers receipts that do not follow those that we have seen.
 pub fn collect(run: &NodeRun) -> Result<usize> {
     let ours = copy(run, BRANCH)?;
+    // What does not follow a damaged copy is no fault of the node's.
+    ours.check_branch()?;
     // Before the first receipt there is no branch, and git calls that an error.
     if ours.tip()?.is_none() && super::courier::tip_at(run, REMOTE, BRANCH)?.is_none() {
         run.reached()?;

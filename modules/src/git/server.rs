@@ -73,9 +73,48 @@ fn failed(reason: impl std::fmt::Display) -> Result<Fetched> {
     Ok(Fetched::Failed { reason: format!("{reason}; submit it again") })
 }
 
-/// The whole way of one request.
+/// What every reason says that finds fault with what was sent, and no other one.
+const BLAMED: &str = "the source";
+
+/// The whole way of one request. Where it ends badly and this node's own mirror is damaged, that is no fault of the
+/// source's: once more, with everything fetched anew.
 pub(super) fn fetch_from(source: &dyn Source, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
     let begun = Instant::now();
+    let path = context.mirrors.join(mirror_name(&claim.dataset));
+    let ended = try_fetch(source, context, claim, attachment, begun);
+    let suspect = match &ended {
+        Ok(Fetched::Refused { reason, .. }) => reason.contains(BLAMED),
+        Ok(Fetched::Stored { .. } | Fetched::Failed { .. }) => false,
+        Err(error) => error.kind() == Kind::Failed,
+    };
+    if !suspect || !path.is_dir() {
+        return ended;
+    }
+    if upkeep::is_marked(&path) {
+        let known = format!("the mirror {} is damaged", path.display());
+        return Err(ended.err().unwrap_or_else(|| Error::failed("what its source sends does not make it whole")).context(known));
+    }
+    let Some(damage) = upkeep::check_repository(&path, context.time)?.into_iter().next() else { return ended };
+    upkeep::mark_damaged(&path)?;
+    let damage = format!("the mirror {} is damaged: {damage}", path.display());
+    context.monitor.problem(&Error::failed(damage.clone()));
+    match try_fetch(source, context, claim, attachment, begun) {
+        Ok(Fetched::Stored { received, seconds, bytes_fetched, bytes_stored, unreadable, snapshot, refs, mut changed }) => {
+            changed.push(format!("{damage}; everything was fetched anew"));
+            Ok(Fetched::Stored { received, seconds, bytes_fetched, bytes_stored, unreadable, snapshot, refs, changed })
+        }
+        Ok(_) => Err(Error::failed(damage).hint("nightsafe-server scrub says whether it is whole again.")),
+        Err(error) => Err(error.context(damage)),
+    }
+}
+
+fn try_fetch(
+    source: &dyn Source,
+    context: &ServerContext<'_>,
+    claim: &Claim,
+    attachment: Option<&[u8]>,
+    begun: Instant,
+) -> Result<Fetched> {
     let left = || context.time.saturating_sub(begun.elapsed()).max(Duration::from_secs(1));
     let Payload::Refs(signed) = claim.payload else {
         return refused("this request was signed for something else than a list of refs");
@@ -176,7 +215,7 @@ fn unfit(mirror: &Mirror, list: &RefList, ids: &[&str]) -> Result<Option<String>
     let branch = list.refs.iter().find(|(name, id)| name.starts_with(b"refs/heads/") && kinds.get(*id).is_none_or(|kind| kind != "commit"));
     if let Some((name, id)) = branch {
         return Ok(Some(format!(
-            "the branch {} points at {id}, which is no commit",
+            "the source's branch {} points at {id}, which is no commit",
             base::text::printable(&String::from_utf8_lossy(name))
         )));
     }

@@ -430,3 +430,26 @@ fn sources_that_cannot_be_backed_up_say_why() {
     assert!(CLIENT.check(&config, &Dataset::new("git", plain.join(".git").to_str().unwrap()).unwrap()).is_ok());
     assert!(CLIENT.check(&config, &Dataset::new("git", "name").unwrap()).is_err());
 }
+
+/// What the source sends is right, and what is here is damaged: that is no reason to refuse anything.
+#[test]
+fn damage_of_the_mirror_is_not_the_sources() {
+    let mut setup = Setup::new();
+    let content: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    setup.commit(&content);
+    assert!(is_stored(&setup.back_up().1));
+    let packs = setup.mirror().join("objects/pack");
+    let pack = std::fs::read_dir(&packs).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "pack");
+    let pack = pack.unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes.truncate(40);
+    std::fs::remove_file(&pack).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    setup.commit("2");
+    let (list, fetched) = setup.back_up();
+    let Fetched::Stored { changed, .. } = &fetched else { panic!("{fetched:?}") };
+    let mirror = setup.mirror().display().to_string();
+    assert!(changed.iter().any(|line| line.contains(&mirror) && line.contains("is damaged") && line.contains("anew")), "{changed:?}");
+    setup.restore(&list, "back").unwrap();
+    assert_eq!(crate::git::upkeep::check_repository(&setup.mirror(), Duration::from_secs(60)).unwrap(), Vec::<String>::new());
+}

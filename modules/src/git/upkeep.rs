@@ -105,6 +105,11 @@ pub fn mark_whole(path: &Path) -> Result<()> {
     atomic::remove(&path.join(DAMAGED))
 }
 
+/// Whether the mirror is known to be damaged.
+pub(super) fn is_marked(path: &Path) -> bool {
+    path.join(DAMAGED).exists()
+}
+
 /// Whether everything is to be fetched anew.
 pub(super) fn wants_all(path: &Path) -> bool {
     std::fs::read(path.join(DAMAGED)).is_ok_and(|text| text.is_empty())

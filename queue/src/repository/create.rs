@@ -30,6 +30,16 @@ pub fn receiving_config(hooks: &Path) -> Result<String> {
     Ok(config)
 }
 
+/// Whether there is a repository, perhaps a damaged one: they appear whole.
+pub fn is_there(path: &Path) -> bool {
+    path.join("HEAD").exists() || path.join("objects").is_dir()
+}
+
+/// What `HEAD` says in a repository whose one branch is `branch`.
+pub fn head_of(branch: &str) -> Vec<u8> {
+    format!("ref: refs/heads/{branch}\n").into_bytes()
+}
+
 /// Makes a bare repository in one rename, so that no half of one is ever found.
 pub fn create(path: &Path, branch: &str, config: &str) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -37,7 +47,7 @@ pub fn create(path: &Path, branch: &str, config: &str) -> Result<()> {
     atomic::make_folder(parent, 0o750)?;
     let lock = parent.join(format!("{}create.lock", atomic::TEMP_PREFIX));
     let _lock = FileLock::wait(&lock)?;
-    if path.join("HEAD").exists() {
+    if is_there(path) {
         return Ok(());
     }
     let draft = parent.join(format!("{}{}", atomic::TEMP_PREFIX, name.to_string_lossy()));
@@ -47,7 +57,7 @@ pub fn create(path: &Path, branch: &str, config: &str) -> Result<()> {
     }
     atomic::write(&draft.join("config"), if config.is_empty() { CORE } else { config }.as_bytes(), 0o640)?;
     atomic::write(&draft.join(DURABLE), DURABLE_TEXT.as_bytes(), 0o640)?;
-    atomic::write(&draft.join("HEAD"), format!("ref: refs/heads/{branch}\n").as_bytes(), 0o640)?;
+    atomic::write(&draft.join("HEAD"), &head_of(branch), 0o640)?;
     for folder in ["objects", "refs"] {
         atomic::sync_folder(&draft.join(folder))?;
     }

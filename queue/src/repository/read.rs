@@ -145,7 +145,7 @@ impl Repository {
     }
 
     /// An object's content. Its header is looked at first, so that nothing is allocated by a length that is too long.
-    fn raw(&self, oid: Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>> {
+    pub(super) fn raw(&self, oid: Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>> {
         let odb = self.odb()?;
         let (size, found) = odb.read_header(oid).map_err(|error| self.broken("read an object of", error))?;
         if found != kind {

@@ -54,6 +54,40 @@ fn git_reads_what_we_write() {
     assert_eq!(prove(&proof, &keys, &Expect::default()).unwrap().commit, four);
 }
 
+/// A branch that was lost is no new beginning, one that names nothing is no history, and `HEAD` says nothing that is not known.
+#[test]
+fn a_damaged_branch_is_told_and_a_head_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.git");
+    let open = || Repository::open_or_create(&path, "requests").unwrap();
+    open().check_branch().unwrap();
+    let request = request(1, "files:/var/www");
+    let tip = open().commit_files(&files(std::slice::from_ref(&request)), &request.message(), &signer(dir.path(), 1), "web1").unwrap();
+    assert_eq!(open().last_seq().unwrap(), 1);
+    let branch = path.join("refs/heads/requests");
+    for head in [None, Some(""), Some("ref: r"), Some("\u{0}\u{0}")] {
+        match head {
+            None => std::fs::remove_file(path.join("HEAD")).unwrap(),
+            Some(text) => std::fs::write(path.join("HEAD"), text).unwrap(),
+        }
+        let opened = open();
+        opened.check_branch().unwrap();
+        assert_eq!(git_ok(&path, &["rev-parse", "HEAD"]).trim(), tip, "{head:?}");
+    }
+    let said = |words: &[&str]| {
+        let error = open().check_branch().unwrap_err().render();
+        assert!(words.iter().chain(&[branch.to_str().unwrap(), "--lost-found"]).all(|word| error.contains(word)), "{error}");
+    };
+    std::fs::write(&branch, format!("{}\n", "1".repeat(40))).unwrap();
+    said(&["is damaged"]);
+    std::fs::write(&branch, "").unwrap();
+    said(&[]);
+    std::fs::remove_file(&branch).unwrap();
+    said(&["is not there", &tip]);
+    open().reset_to(&tip).unwrap();
+    open().check_branch().unwrap();
+}
+
 #[test]
 fn walks_and_moves() {
     let dir = tempfile::tempdir().unwrap();

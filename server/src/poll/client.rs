@@ -135,7 +135,10 @@ impl Client {
     pub fn answers<T>(&self, node: &Node, use_it: impl FnOnce(&Repository) -> Result<T>) -> Result<T> {
         let mut kept = lock(&self.answers);
         if kept.is_none() {
-            *kept = Some(Repository::open_or_create(&node.config.receipts_path(&self.name), super::RECEIPTS_BRANCH)?);
+            let repository = Repository::open_or_create(&node.config.receipts_path(&self.name), super::RECEIPTS_BRANCH)?;
+            // A history begun a second time is one that no client takes.
+            repository.check_branch()?;
+            *kept = Some(repository);
         }
         let result = kept.as_ref().map_or_else(|| Err(Error::failed("the receipts are not open")), use_it);
         if result.is_err() {

@@ -36,6 +36,8 @@ pub fn take_in(poller: &Poller, client: &Client, grant: &ClientGrant) -> Result<
         return Ok(false);
     }
     let log = Repository::open_or_create(&poller.node.config.log_path(&client.name), LOG_BRANCH)?;
+    // What does not follow a damaged copy is no fault of the client's.
+    log.check_branch()?;
     let mut taken = false;
     for piece in pieces(&folder, log.tip()?.as_deref())? {
         taken |= one(poller, client, grant, &log, &piece)?;

@@ -5,7 +5,7 @@
 use super::damage::{Found, What};
 use crate::node::Node;
 use archive::store::{Store, Turns};
-use base::{Dataset, Monitor, Name, RequestId, Result, Silent};
+use base::{Dataset, Error, Monitor, Name, RequestId, Result, Silent};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,19 @@ pub struct Checked {
     pub found: Vec<Found>,
     /// What was looked at and is whole.
     pub whole: Vec<What>,
+}
+
+/// What is damaged of the histories that are no client's: who may do what, and what was taken away. They are small, and read
+/// each time.
+pub fn of_the_node(node: &Node) -> Vec<Error> {
+    let paths = [node.config.admin_path(), node.config.audit_path()];
+    let damage = |path: &PathBuf| {
+        let problems = modules::check_repository(path, TIME).unwrap_or_else(|error| vec![error.one_line()]);
+        let why = problems.into_iter().next()?;
+        let error = Error::failed(format!("{} is damaged: {why}", path.display()));
+        Some(error.hint("Put a copy of that folder back."))
+    };
+    paths.iter().filter(|path| path.is_dir()).filter_map(damage).collect()
 }
 
 /// Looks at the share of a client's repositories whose turn it is.
@@ -47,7 +60,7 @@ pub fn check(node: &Node, client: &Name, store: &Store, percent: f64, monitor: &
         all.insert(format!("mirror/{name}"), (What::Mirror(name), path, dataset));
     }
     for (name, path) in [("log", node.config.log_path(client)), ("receipts", node.config.receipts_path(client))] {
-        if path.join("HEAD").exists() {
+        if path.is_dir() {
             all.insert(format!("history/{name}"), (What::History(name.into()), path, None));
         }
     }
@@ -85,7 +98,8 @@ pub fn check(node: &Node, client: &Name, store: &Store, percent: f64, monitor: &
                     modules::mark_damaged(&path)?;
                 }
                 turns.again(&name);
-                let why = if problems.len() == 1 { why.clone() } else { format!("{why} (and {} lines more)", problems.len() - 1) };
+                let why = if is_mirror { why.clone() } else { format!("{}: {why}", path.display()) };
+                let why = if problems.len() == 1 { why } else { format!("{why} (and {} lines more)", problems.len() - 1) };
                 checked.found.push(Found { what, why, touches: touches(&dataset) });
             }
         }

@@ -64,7 +64,7 @@ pub fn run(node: &Node, clients: &[Name], share: Share, monitor: &dyn Monitor) -
     // This thread alone. What waits for its turn costs nobody anything.
     let _ = rustix::process::setpriority_process(None, NICE);
     let signer = Signer::from_file(&node.config.receipts_key)?;
-    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    let (mut all, mut errors) = (Vec::new(), mirrors::of_the_node(node));
     for client in clients {
         match one(node, client, share, &signer, monitor) {
             Ok(scrubbed) => all.push(scrubbed),
