@@ -60,14 +60,19 @@ pub fn git() -> Command {
     command
 }
 
-/// Bounds the memory of a program that was just started, and of all that it starts: half of the machine's, and at least
-/// 2 GiB. What a stranger sends can be small and unfold to any size. Files that it maps do not count.
-pub fn bound_memory(child: &Child) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+/// The most memory of a program that works on what a stranger sent, which can be small and unfold to any size: half of the
+/// machine's, and at least 2 GiB. Files that it maps do not count.
+pub fn memory_limit() -> u64 {
     let info = rustix::system::sysinfo();
     #[expect(clippy::useless_conversion, reason = "its width is the platform's")]
     let total = u64::from(info.totalram).saturating_mul(info.mem_unit.into());
-    let most = (total / 2).max(2 << 30);
+    (total / 2).max(2 << 30)
+}
+
+/// Bounds the memory of a program that was just started, and of all that it starts, to [`memory_limit`].
+fn bound_memory(child: &Child) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let most = memory_limit();
     let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
     // It may have ended already; and a lower limit than this may hold, which is as good.
     let _ = prlimit(Some(pid), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
@@ -86,7 +91,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs to the end; stdout up to `limit` bytes, stderr up to 64 KiB, at most `time` long.
+/// Runs to the end; stdout up to `limit` bytes, stderr up to 64 KiB, at most `time` long, within [`memory_limit`].
 ///
 /// # Errors
 /// When the program cannot be started, prints more than allowed, or takes longer. A non-zero exit is no error here.
@@ -94,13 +99,14 @@ pub fn run(command: Command, limit: usize, time: Duration) -> Result<Output> {
     run_started(command, limit, time, |_| ())
 }
 
-/// As [`run`]; `started` gets the child at once, to set limits for it before it has children of its own.
+/// As [`run`]; `started` gets the child at once, to set more limits for it before it has children of its own.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_started(mut command: Command, limit: usize, time: Duration, started: impl FnOnce(&Child)) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", &name)?;
+    bound_memory(&child);
     started(&child);
     let mut running = Running(child);
     let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
@@ -214,10 +220,7 @@ mod tests {
         command.args(["-c", "read go; ulimit -d"]);
         let (reader, writer) = std::io::pipe().unwrap();
         command.stdin(reader);
-        let output = run_started(command, 100, Duration::from_secs(20), |child| {
-            bound_memory(child);
-            drop(writer);
-        });
+        let output = run_started(command, 100, Duration::from_secs(20), |_| drop(writer));
         let limit: u64 = String::from_utf8(output.unwrap().stdout).unwrap().trim().parse().unwrap();
         assert!(limit >= 1 << 20);
     }

@@ -2,6 +2,7 @@
 //!
 //! Does not choose repositories; every path comes from a table of the callers'.
 
+use crate::limits;
 use crate::serve::Node;
 use base::{Error, Result, process};
 use queue::Repository;
@@ -45,6 +46,7 @@ pub fn upload_pack(path: &Path) -> Result<ExitCode> {
         .arg(safe_directory(path))
         .args(["-c", "uploadpack.allowAnySHA1InWant=false", "upload-pack", "--strict", SILENCE])
         .arg(path);
+    limits::serve();
     Err(Error::failed("git could not be run").because(git.exec()))
 }
 
@@ -60,6 +62,7 @@ pub fn upload_pack_open(folder: &std::os::fd::OwnedFd) -> Result<ExitCode> {
     let real = std::fs::read_link(&here).at("find", &here)?;
     let mut git = command();
     git.current_dir(&here).arg("-c").arg(safe_directory(&real)).args(["upload-pack", "--strict", SILENCE, "."]);
+    limits::serve();
     Err(Error::failed("git could not be run").because(git.exec()))
 }
 

@@ -4,7 +4,7 @@
 //! tells how far was handed over, so that what a crash lost is repeated.
 
 use crate::queues::Slot;
-use crate::{git, refs};
+use crate::{git, limits, refs};
 use base::config::NodeConfig;
 use base::{At, Error, Result, atomic, crash, process};
 use queue::Repository;
@@ -125,7 +125,7 @@ pub fn bring_back(slot: &Slot, repository: &Repository) -> Result<()> {
 fn pack(git: &mut Command, new: &str, old: Option<&str>, into: std::fs::File) -> Result<()> {
     git.args(["pack-objects", "--revs", "--stdout", "--delta-base-offset", "--threads=1", "-q"]);
     git.stdin(Stdio::piped()).stdout(Stdio::from(into)).stderr(Stdio::piped());
-    let mut running = process::Running(git.spawn().at("start", "git")?);
+    let mut running = process::Running(limits::spawn(git, limits::PACK)?);
     if let Some(mut stdin) = running.0.stdin.take() {
         let revs = old.map_or_else(|| format!("{new}\n"), |old| format!("{new}\n^{old}\n"));
         stdin.write_all(revs.as_bytes()).at("write to", "git")?;

@@ -27,6 +27,20 @@ pub struct Limits {
 /// For `git receive-pack`: a push has at most 8 MiB, and whoever pushes holds the queue's lock.
 pub const RECEIVE: Limits = Limits { cpu: 300, file: 256 << 20, space: 4 << 30, memory: 512 << 20, time: Duration::from_secs(900) };
 
+/// For git that packs the gate's own small repositories.
+pub const PACK: Limits = Limits { file: 1 << 30, ..RECEIVE };
+
+/// How long `git upload-pack` may compute, in seconds; whoever asks may ask for everything, again and again.
+const SERVE_CPU: u64 = 4 * 3600;
+
+/// Limits this process, which is about to become git that serves: its time on the processor and its memory.
+pub fn serve() {
+    for (resource, limit) in [(Resource::Cpu, SERVE_CPU), (Resource::Data, base::process::memory_limit())] {
+        let most = getrlimit(resource).maximum.map_or(limit, |most| most.min(limit));
+        let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    }
+}
+
 /// A crash must not leave the memory of a process that handled a stranger's bytes.
 pub fn no_core_files() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
@@ -75,7 +89,10 @@ fn pass_on(mut from: ChildStdout) -> Vec<u8> {
 }
 
 /// Starts a child that inherits the limits; this process keeps its own.
-fn spawn(command: &mut Command, limits: Limits) -> Result<Child> {
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn(command: &mut Command, limits: Limits) -> Result<Child> {
     let wanted =
         [(Resource::Cpu, limits.cpu), (Resource::Fsize, limits.file), (Resource::As, limits.space), (Resource::Data, limits.memory)];
     let before = wanted.map(|(resource, limit)| {

@@ -3,6 +3,7 @@
 //! Knows neither the commands nor the queue's files. `table` says which modules there are; nothing else in the workspace
 //! looks at a module's name.
 
+mod allowance;
 mod archived;
 mod choosing;
 mod declared;
@@ -19,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 
+pub use allowance::Allowance;
 pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
 pub use archived::sweep_staging;
 pub use git::mirror_name;
@@ -260,6 +262,8 @@ pub struct ServerContext<'a> {
     pub mirrors: &'a Path,
     /// How many bytes the client may keep here, mirrors included.
     pub quota: Option<u64>,
+    /// What it may use.
+    pub allowance: Allowance<'a>,
     /// The longest time that fetching may take.
     pub time: Duration,
     /// The node's clock, which becomes the time of acceptance.

@@ -79,6 +79,7 @@ impl Node {
             git_peer: &no_peer,
             mirrors: &self.mirrors(),
             quota: self.quota,
+            allowance: crate::Allowance::NONE,
             time: Duration::from_secs(120),
             received: Timestamp::from_second(1_800_000_000 + self.later).unwrap(),
             monitor: &Silent,

@@ -16,6 +16,7 @@ fn client(paused: bool) -> ClientGrant {
         allow: vec![],
         quota: None,
         default_quota: true,
+        limits: crate::access::Limits::default(),
         part_ttl: None,
         keep: None,
         expect: None,

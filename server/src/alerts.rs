@@ -15,11 +15,14 @@ use base::{Dataset, Name, Result, clock};
 use jiff::{SignedDuration, Timestamp};
 use mail::{Trouble, Wrong};
 use queue::access::AccessList;
+use queue::access::limits::OVER;
 use std::collections::BTreeMap;
 
 /// What the node's own things begin with, and the alarms of a client; none can be a client's name.
 const OWN: &str = "this node: ";
 const ALARMS: &str = "alarms of ";
+/// What a client's limits begin with.
+const LIMITS: &str = "limits of ";
 /// What damage of a client's data begins with.
 const DAMAGE: &str = "damage of ";
 
@@ -54,7 +57,7 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
         of_damage(node, name, &mut wrong);
         let last = read_last(&folder);
         if last.received.is_none() {
-            unknown.push(format!("{name}:"));
+            unknown.extend([format!("{name}:"), format!("{LIMITS}{name}")]);
         }
         if !grant.paused {
             of_silence(name, &last, &access.list, clock::now(), &mut wrong);
@@ -67,7 +70,7 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
         }
     }
     let known = |thing: &str| {
-        let client = thing.strip_prefix(ALARMS).or_else(|| thing.strip_prefix(DAMAGE)).unwrap_or(thing);
+        let client = [ALARMS, DAMAGE, LIMITS].iter().find_map(|start| thing.strip_prefix(start)).unwrap_or(thing);
         let client = client.split_once(':').map_or(client, |(client, _)| client);
         thing.starts_with(OWN)
             || (clients.keys().any(|name| name.as_str() == client) && !unknown.iter().any(|start| thing.starts_with(start)))
@@ -96,8 +99,21 @@ fn of_damage(node: &Node, client: &Name, wrong: &mut Wrong) {
     }
 }
 
+/// What a limit or the quota is the reason of is one thing too: the client chooses how many datasets it asks for.
 fn of_requests(client: &str, last: Last, wrong: &mut Wrong) {
     for (dataset, trouble) in last.trouble {
+        if [OVER, "over quota"].iter().any(|words| trouble.reason.starts_with(words)) {
+            let thing = wrong.things.entry(format!("{LIMITS}{client}"));
+            let first = Trouble { since: trouble.since, what: "were reached".into(), why: format!("{dataset}: {}", trouble.reason) };
+            thing
+                .and_modify(|known| {
+                    if trouble.since < known.since {
+                        known.clone_from(&first)
+                    }
+                })
+                .or_insert(first.clone());
+            continue;
+        }
         let what = if trouble.outcome == queue::Outcome::Refused { "was refused" } else { "failed" };
         wrong.things.insert(format!("{client}:{dataset}"), Trouble { since: trouble.since, what: what.into(), why: trouble.reason });
     }

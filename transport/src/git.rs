@@ -88,13 +88,15 @@ pub struct GitFetch {
     pub time: Duration,
     /// The largest file that git may write; a pack is one file.
     pub file_limit: Option<u64>,
+    /// The most bytes in a second.
+    pub rate: Option<u64>,
     /// Whether objects are checked as they come in (complaints about old history are warnings).
     pub fsck: bool,
 }
 
 impl Default for GitFetch {
     fn default() -> Self {
-        Self { time: TIME, file_limit: None, fsck: true }
+        Self { time: TIME, file_limit: None, rate: None, fsck: true }
     }
 }
 
@@ -107,8 +109,7 @@ impl Peer {
         let mut command = self.git(repo)?;
         command.args(["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", "--"]);
         command.arg(self.url(remote_name)?).arg(refspec);
-        let output = process::run_started(command, 1 << 20, TIME, process::bound_memory)
-            .map_err(|error| error.context(format!("could not push to {}", self.name())))?;
+        let output = process::run(command, 1 << 20, TIME).map_err(|error| error.context(format!("could not push to {}", self.name())))?;
         crash::point("pushed");
         if output.status.success() {
             return Ok(PushOutcome::Accepted);
@@ -143,7 +144,10 @@ impl Peer {
     /// As [`Peer::git_fetch`].
     pub fn git_try_fetch(&self, repo: &Path, remote_name: &str, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome> {
         let url = self.url(remote_name)?;
-        let command = self.git(repo)?;
+        let mut command = self.git(repo)?;
+        if let Some(rate) = options.rate {
+            command.env(wrapper::RATE, rate.to_string());
+        }
         let output =
             fetch(command, &url, refspecs, &options).map_err(|error| error.context(format!("could not fetch from {}", self.name())))?;
         crash::point("fetched");
@@ -164,8 +168,8 @@ impl Peer {
     pub fn git_ls_remote(&self, remote_name: &str, limit: usize, time: Duration) -> Result<Vec<u8>> {
         let mut command = self.git(Path::new("/"))?;
         command.args(["ls-remote", "--symref", "--"]).arg(self.url(remote_name)?);
-        let output = process::run_started(command, limit, time, process::bound_memory)
-            .map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
+        let output =
+            process::run(command, limit, time).map_err(|error| error.context(format!("could not list the refs of {}", self.name())))?;
         if output.status.success() { Ok(output.stdout) } else { Err(self.broken("list the refs of", &output)) }
     }
 
@@ -266,7 +270,6 @@ fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetc
     // Ends by itself: when git is gone nobody reads the pipe any more.
     let feed = std::thread::spawn(move || writer.write_all(lines.as_bytes()));
     let output = process::run_started(command, 1 << 20, options.time, |child| {
-        process::bound_memory(child);
         if let (Some(limit), Ok(pid)) = (options.file_limit, i32::try_from(child.id())) {
             let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
             // Without the limit, quota is checked afterwards all the same.

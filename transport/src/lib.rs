@@ -7,6 +7,7 @@ mod git;
 mod guard;
 mod peer;
 mod range;
+pub mod rate;
 mod sftp;
 pub mod wrapper;
 

@@ -8,10 +8,13 @@ use base::process::{self, Running};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{Read, Write};
 use std::process::{ChildStdout, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Carries the arguments of ssh, one a line.
 pub(crate) const VARIABLE: &str = "NIGHTSAFE_SSH_ARGUMENTS";
+
+/// How many bytes may come in a second, where that is bounded.
+pub(crate) const RATE: &str = "NIGHTSAFE_SSH_RATE";
 
 /// What separates the arguments.
 pub(crate) const SEPARATOR: char = '\n';
@@ -46,13 +49,15 @@ fn run(arguments: &str) -> Result<i32, String> {
     let child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
     let mut child = Running(child.map_err(|error| format!("could not start ssh: {error}"))?);
     let stdout = child.0.stdout.take().ok_or("ssh has no output")?;
-    relay(stdout, &mut std::io::stdout().lock(), *stall)?;
+    let rate = std::env::var(RATE).ok().and_then(|rate| rate.parse().ok());
+    relay(stdout, &mut std::io::stdout().lock(), *stall, rate)?;
     let status = child.0.wait().map_err(|error| format!("could not wait for ssh: {error}"))?;
     Ok(status.code().unwrap_or(255))
 }
 
-/// Hands on what the peer sends; an error when it is silent for longer than `stall`.
-fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration) -> Result<(), String> {
+/// Hands on what the peer sends, at most `rate` bytes in a second; an error when it is silent for longer than `stall`.
+fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration, rate: Option<u64>) -> Result<(), String> {
+    let (begun, mut passed) = (Instant::now(), 0);
     let timeout = Timespec::try_from(stall).map_err(|error| error.to_string())?;
     let mut buffer = vec![0u8; 1 << 16];
     loop {
@@ -67,7 +72,11 @@ fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration) -> Result<(
             Ok(0) => return Ok(()),
             // Git may have all that it wants and be gone.
             Ok(n) => {
-                to.write_all(&buffer[..n]).and_then(|()| to.flush()).map_err(|error| format!("git does not read any more: {error}"))?
+                to.write_all(&buffer[..n]).and_then(|()| to.flush()).map_err(|error| format!("git does not read any more: {error}"))?;
+                passed += n as u64;
+                if let Some(rate) = rate {
+                    std::thread::sleep(crate::rate::early(passed, rate, begun.elapsed()));
+                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("could not read from ssh: {error}")),
@@ -89,11 +98,15 @@ mod tests {
     fn bytes_pass_and_silence_ends_it() {
         let (_child, from) = output_of("head -c 300000 /dev/zero");
         let mut got = Vec::new();
-        relay(from, &mut got, Duration::from_secs(20)).unwrap();
+        relay(from, &mut got, Duration::from_secs(20), None).unwrap();
         assert_eq!(got.len(), 300_000);
+        let (_child, from) = output_of("head -c 100000 /dev/zero");
+        let (begun, mut got) = (Instant::now(), Vec::new());
+        relay(from, &mut got, Duration::from_secs(20), Some(200_000)).unwrap();
+        assert!(got.len() == 100_000 && begun.elapsed() >= Duration::from_millis(490));
         let (_child, from) = output_of("echo a; exec sleep 30");
         let mut got = Vec::new();
-        assert!(relay(from, &mut got, Duration::from_millis(200)).unwrap_err().contains("nothing"));
+        assert!(relay(from, &mut got, Duration::from_millis(200), None).unwrap_err().contains("nothing"));
         assert_eq!(got, b"a\n");
     }
 }

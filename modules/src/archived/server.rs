@@ -2,6 +2,7 @@
 //!
 //! Opens nothing: what is in the packs the node cannot read.
 
+use crate::allowance::Slowed;
 use crate::git::mirrors_size;
 use crate::{Fetched, Lane, ServerContext, ServerModule};
 use archive::limits;
@@ -91,6 +92,7 @@ pub(super) fn fetch_from(
         match answer(exports.read(&format!("{}.manifest", claim.id), limits::MANIFEST))? {
             Ok(Some(bytes)) => {
                 fetched += bytes.len() as u64;
+                context.monitor.bytes(fetched);
                 bytes
             }
             Ok(None) => return Ok(Fetched::Failed { reason: "the client does not offer the manifest any more; submit it again".into() }),
@@ -113,12 +115,16 @@ pub(super) fn fetch_from(
         return Ok(refused);
     }
     let packs = context.store.to_fetch(&claim.id, &manifest.public)?;
+    let new = packs.iter().fold(0u64, |sum, pack| sum.saturating_add(pack.size));
+    if let Some(reason) = context.allowance.refuses(manifest.public.packs.len(), new) {
+        return refused(reason);
+    }
     if !packs.is_empty() {
         let exports = match exports {
             Some(exports) => exports,
             None => open()?,
         };
-        context.monitor.task(&format!("fetching {}", claim.dataset), Some(packs.iter().map(|pack| pack.size).sum()));
+        context.monitor.task(&format!("fetching {}", claim.dataset), Some(new));
         match fetch_packs(&*exports, context, claim, &packs)? {
             Ok(bytes) => fetched += bytes,
             Err(answer) => return Ok(answer),
@@ -174,7 +180,8 @@ fn fetch_packs(
             }
             continue;
         }
-        let mut writer: PackWriter<'_> = context.store.begin_pack(&claim.id, pack)?;
+        let writer: PackWriter<'_> = context.store.begin_pack(&claim.id, pack)?;
+        let mut writer = Slowed::new(writer, context.allowance.bandwidth);
         match answer(exports.pull(&name, pack.size, &mut writer, context.monitor))? {
             Ok(Some(bytes)) => fetched += bytes,
             Ok(None) => {
@@ -183,7 +190,7 @@ fn fetch_packs(
             }
             Err(refused) => return Ok(Err(refused)),
         }
-        if let Err(refused) = answer(writer.finish())? {
+        if let Err(refused) = answer(writer.into_inner().finish())? {
             return Ok(Err(refused));
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
         MirrorFrom::Remote { peer, name } => {
             let refspecs: Vec<String> = ids.iter().enumerate().map(|(n, id)| format!("{id}:refs/nightsafe/incoming/{n}")).collect();
             if !refspecs.is_empty() {
-                peer.git_fetch(target, name, &refspecs, GitFetch { time: TIME, file_limit: None, fsck: true })?;
+                peer.git_fetch(target, name, &refspecs, GitFetch { time: TIME, file_limit: None, rate: None, fsck: true })?;
             }
         }
     }

@@ -155,12 +155,26 @@ fn try_fetch(
         if room == Some(0) {
             return refused("over quota: nothing more of this client is taken in");
         }
+        if let Some(reason) = (context.allowance.today)(1) {
+            return refused(reason);
+        }
+        let most = room.into_iter().chain(context.allowance.left).min();
         let staging = context.store.incoming(&claim.id).join("git");
         mirror.staging(&staging, anew)?;
         // Refs of ours alone, numbered: no name that a client chose takes part.
         let refspecs: Vec<String> = ids.iter().enumerate().map(|(n, id)| format!("{id}:refs/nightsafe/incoming/{n}")).collect();
-        let options = GitFetch { time: left(), file_limit: room, fsck: true };
-        match source.fetch(&staging, &refspecs, options) {
+        let options = GitFetch { time: left(), file_limit: most, rate: context.allowance.bandwidth, fsck: true };
+        let came = source.fetch(&staging, &refspecs, options);
+        // Whatever became of it, it came over the network.
+        fetched = packs_size(&staging)?;
+        context.monitor.bytes(fetched);
+        if came.as_ref().is_ok_and(|came| matches!(came, FetchOutcome::Unfit(_)))
+            && let Some(left) = context.allowance.left.filter(|left| Some(*left) == most && fetched >= *left)
+            && let Some(reason) = (context.allowance.today)(left.saturating_add(1))
+        {
+            return refused(reason);
+        }
+        match came {
             Err(error) if Peer::is_gates_refusal(&error) => return failed(error.one_line()),
             other => match other? {
                 FetchOutcome::Fetched => {}
@@ -168,13 +182,11 @@ fn try_fetch(
                 FetchOutcome::Unfit(words) => return refused(format!("what the source sent cannot be taken in: {words}")),
             },
         }
-        fetched = packs_size(&staging)?;
         if room.is_some_and(|room| fetched > room) {
             return refused(format!("over quota: the repository needs {fetched} bytes more than are left"));
         }
         grown = mirror.adopt(&staging, anew)?;
         atomic::remove_tree(&staging)?;
-        context.monitor.bytes(fetched);
     }
     if anew && let Err(error) = upkeep::mend(&path, context.time) {
         context.monitor.problem(&error.context(format!("the mirror of {} is still damaged", claim.dataset)));

@@ -39,7 +39,7 @@ pub fn check_repository(path: &Path, time: Duration) -> Result<Vec<String>> {
 fn fsck(path: &Path, time: Duration) -> Result<Vec<String>> {
     // What a repository's own configuration could have git run takes no part.
     let arguments = ["-c", "core.fsmonitor=false", "fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"];
-    let output = process::run_started(git(path, &arguments), WORDS, time, process::bound_memory)?;
+    let output = process::run(git(path, &arguments), WORDS, time)?;
     let Some(code) = output.status.code() else { return Err(process::failure("git fsck", &output)) };
     if code == 0 {
         return Ok(Vec::new());

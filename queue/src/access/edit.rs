@@ -2,7 +2,7 @@
 //!
 //! Does not sign or send: the command commits what [`AccessList::to_files`] gives.
 
-use super::{AccessList, ClientGrant, RestorerGrant, parse};
+use super::{AccessList, ClientGrant, Limits, RestorerGrant, parse};
 use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use ssh_key::PublicKey;
@@ -89,6 +89,7 @@ impl AccessList {
             allow: new.allow,
             quota: new.quota.or(self.default_quota),
             default_quota: new.quota.is_none(),
+            limits: Limits::default(),
             part_ttl: None,
             keep: None,
             expect: None,

@@ -4,10 +4,12 @@
 
 mod edit;
 pub mod history;
+pub mod limits;
 mod parse;
 mod serialise;
 
 pub use edit::NewClient;
+pub use limits::Limits;
 pub use serialise::authorized_line;
 
 use crate::verdict::Role;
@@ -47,6 +49,8 @@ pub struct ClientGrant {
     pub quota: Option<ByteSize>,
     /// Whether `quota` is that of `[defaults]` (or of nobody).
     pub default_quota: bool,
+    /// What it may use, where the list says so for it: else what `[defaults]` says.
+    pub limits: Limits,
     /// How long its parts wait for their whole, where the list says so for it.
     pub part_ttl: Option<Span>,
     /// What is kept of its datasets, where no [`KeepFor`] says otherwise: else what `[defaults]` says.
@@ -116,6 +120,8 @@ pub struct AccessList {
     pub header: Vec<String>,
     /// The quota of clients without one of their own.
     pub default_quota: Option<ByteSize>,
+    /// What clients may use that have no limits of their own.
+    pub default_limits: Limits,
     /// How long parts of clients without a setting of their own wait for their whole.
     pub default_part_ttl: Option<Span>,
     /// What is kept of clients that do not say; without it everything is.
@@ -156,6 +162,11 @@ impl AccessList {
         let clients = self.clients.iter().filter(|(_, grant)| has(&grant.keys)).map(|(name, _)| Role::Client(name.clone()));
         let restorers = self.restorers.iter().filter(|(_, grant)| has(&grant.keys)).map(|(name, _)| Role::Restorer(name.clone()));
         admins.chain(clients).chain(restorers).next()
+    }
+
+    /// What this client may use.
+    pub fn limits(&self, grant: &ClientGrant) -> Limits {
+        grant.limits.or(self.default_limits)
     }
 
     /// How long an accepted part of this client waits for its whole before it is dropped.

@@ -2,7 +2,7 @@
 //!
 //! Does not open files: keys come from a function of the caller's.
 
-use super::{AccessList, ClientGrant, Entry, KeepFor, LIST, RestorerGrant, is_key_file_name, wrong};
+use super::{AccessList, ClientGrant, Entry, KeepFor, LIST, Limits, RestorerGrant, is_key_file_name, wrong};
 use crate::verdict::Role;
 use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
@@ -33,6 +33,8 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct Defaults {
     quota: Option<ByteSize>,
+    #[serde(default)]
+    limits: Limits,
     keep: Option<Keep>,
     expect: Option<Span>,
     part_ttl: Option<Span>,
@@ -55,6 +57,8 @@ struct RawClient {
     #[serde(default)]
     allow: Vec<DatasetPattern>,
     quota: Option<ByteSize>,
+    #[serde(default)]
+    limits: Limits,
     #[serde(default)]
     paused: bool,
     keep: Option<Keep>,
@@ -86,8 +90,9 @@ pub(super) fn whole(list: &[u8], keys: &mut KeyReader<'_>) -> Result<AccessList>
     let lines = Lines(text);
     let (default_quota, default_part_ttl) = (raw.defaults.quota, raw.defaults.part_ttl);
     let (default_keep, default_expect) = (raw.defaults.keep.clone(), raw.defaults.expect);
-    let header = header(text);
-    let mut access = AccessList { header, default_quota, default_part_ttl, default_keep, default_expect, ..AccessList::default() };
+    let (header, default_limits) = (header(text), raw.defaults.limits);
+    let mut access =
+        AccessList { header, default_limits, default_quota, default_part_ttl, default_keep, default_expect, ..AccessList::default() };
     let mut owners = BTreeMap::new();
     for (name, admin) in raw.admin {
         let (found, files) = read_keys(&lines, &Role::Admin(name.clone()), &admin.keys, keys, &mut owners)?;
@@ -175,6 +180,7 @@ fn client_grant(
         allow: raw.allow,
         quota: raw.quota.or(default),
         default_quota: raw.quota.is_none(),
+        limits: raw.limits,
         part_ttl: raw.part_ttl,
         keep: raw.keep,
         expect: raw.expect,

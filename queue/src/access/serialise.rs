@@ -2,7 +2,7 @@
 //!
 //! What is written is canonical: what the parser reads from it is the same list.
 
-use super::{AccessList, KEYS, LIST, parse};
+use super::{AccessList, KEYS, LIST, Limits, parse};
 use crate::verdict::Role;
 use base::{Error, Keep, Result, Span};
 use ssh_key::PublicKey;
@@ -38,6 +38,7 @@ impl AccessList {
         if let Some(quota) = self.default_quota {
             field(&mut defaults, "quota", &quoted(&String::from(quota)));
         }
+        limits(&mut defaults, self.default_limits);
         if let Some(ttl) = self.default_part_ttl {
             field(&mut defaults, "part_ttl", &quoted(&String::from(ttl)));
         }
@@ -68,6 +69,7 @@ impl AccessList {
             if let (Some(quota), false) = (grant.quota, grant.default_quota) {
                 field(&mut text, "quota", &quoted(&String::from(quota)));
             }
+            limits(&mut text, grant.limits);
             if let Some(ttl) = grant.part_ttl {
                 field(&mut text, "part_ttl", &quoted(&String::from(ttl)));
             }
@@ -142,6 +144,13 @@ fn table(text: &mut String, kind: &str, name: &str) {
 /// A name may hold a dot, which would begin another table.
 fn key(name: &str) -> String {
     if name.contains('.') { quoted(name) } else { name.to_owned() }
+}
+
+fn limits(text: &mut String, limits: Limits) {
+    let said = limits.to_toml();
+    if !said.is_empty() {
+        field(text, "limits", &said);
+    }
 }
 
 fn keeping(text: &mut String, keep: Option<&Keep>, expect: Option<Span>) {

@@ -111,6 +111,8 @@ fn what_is_wrong_is_named_with_its_line() {
         ("reach = \"ssh\"", "keep_for = [{ datasets = \"postgres\", keep = \"U:U\" }]", "line 13: \"postgres\" is no pattern"),
         ("reach = \"ssh\"", "keep_for = [{ keep = \"U:U\" }]", "line 13: missing field `datasets`"),
         ("reach = \"ssh\"", "part_ttl = \"1 day\"", "line 13"),
+        ("reach = \"ssh\"", "limits = { request_a_day = 5 }", "line 13: unknown field `request_a_day`"),
+        ("quota = \"200 GiB\"", "limits = { fetches = 9 }", "line 6: fetches is 1"),
         ("reach = \"ssh\"", "raech = \"ssh\"", "line 13"),
         ("quota = \"200 GiB\"", "keep = { daily = 7, weakly = 1 }", "line 6"),
         ("quota = \"200 GiB\"", "quota = 200", "line 6"),
@@ -257,6 +259,7 @@ proptest! {
         restorers in prop::collection::btree_map(any_name(), prop::collection::vec((any_name(), any_pattern()), 0..4), 0..4),
         quota in prop::option::of(any::<u64>()),
         ttl in prop::option::of(0u64..1_000_000_000),
+        (packs, bandwidth) in (prop::option::of(1u32..), prop::option::of(1u64 << 14..)),
         header in prop::collection::vec("# ?[a-zä]{0,10}", 0..3),
         keeps in prop::collection::vec(prop::option::of(any_keep()), 3),
         patterns in prop::collection::vec(any_pattern(), 0..3),
@@ -267,6 +270,7 @@ proptest! {
         let mut list = AccessList { header, default_quota: quota.map(ByteSize), default_part_ttl, ..AccessList::default() };
         list.default_keep = keeps[0].clone();
         list.default_expect = default_part_ttl;
+        list.default_limits.bandwidth = bandwidth.map(ByteSize);
         for (name, count) in &admins {
             for _ in 0..*count {
                 list.add_admin(name, &fresh()).unwrap();
@@ -280,6 +284,7 @@ proptest! {
             list.pause_client(&name, paused).unwrap();
             list.set_client(&name, Some(keeps[1].clone()), Some(default_part_ttl.filter(|_| !paused))).unwrap();
             let grant = list.clients.get_mut(&name).unwrap();
+            grant.limits.packs = packs.and_then(std::num::NonZeroU32::new);
             grant.part_ttl = default_part_ttl.filter(|_| paused);
             grant.keep_for = patterns.iter().map(|datasets| KeepFor { datasets: datasets.clone(), keep: keeps[2].clone(), expect: default_part_ttl }).collect();
         }

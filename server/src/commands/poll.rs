@@ -31,6 +31,9 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let mut names = poller.look(sweep)?;
     names.extend(poller.with_requests());
     crew::serve_once(&poller, names)?;
+    while poller.unfinished() {
+        crew::serve_once(&poller, poller.look(false)?)?;
+    }
     if sweep {
         poller.swept()?;
     }

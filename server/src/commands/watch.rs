@@ -103,6 +103,13 @@ fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>) -> Result<()> 
             tell(looked);
             std::thread::sleep(BREATH);
         }
+        if poller.unfinished() {
+            // The others had their turn.
+            if events.try_iter().any(|event| matches!(event, Event::Stop)) {
+                return Ok(());
+            }
+            continue;
+        }
         if !wait(poller, crew, events, sweep_at, &mut asked)? {
             return Ok(());
         }

@@ -2,9 +2,12 @@
 //!
 //! Does not fetch and does not decide. Files here are no truth but the poller's memory, see [`crate::state`].
 
+use super::ingest::Begun;
 use super::retry::Retry;
+use super::spent::{Count, Spent};
+use super::turns::Turns;
 use crate::node::Node;
-use base::{Error, Name, RequestId, Result};
+use base::{Error, Name, RequestId, Result, clock};
 use jiff::Timestamp;
 use queue::{Outcome, Receipt, Repository};
 use serde::{Deserialize, Serialize};
@@ -48,6 +51,9 @@ impl Default for Last {
     }
 }
 
+/// Where it stands what a client has used, in its folder.
+const SPENT: &str = "spent.toml";
+
 /// How many datasets in trouble are remembered for one client.
 const MOST_TROUBLE: usize = 1000;
 
@@ -79,8 +85,12 @@ pub struct Client {
     answers: Mutex<Option<Repository>>,
     retry: Mutex<Retry>,
     last: Mutex<Last>,
+    spent: Mutex<Spent>,
+    /// Whose turn it is to fetch.
+    pub turns: Turns,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
     lanes: Mutex<BTreeMap<RequestId, modules::Lane>>,
+    begun: Mutex<Option<Begun>>,
 }
 
 impl Client {
@@ -96,8 +106,11 @@ impl Client {
             answers: Mutex::default(),
             retry: Mutex::new(read_retry(&folder)),
             last: Mutex::new(read_last(&folder)),
+            spent: Mutex::new(crate::state::load(&folder.join(SPENT))),
+            turns: Turns::default(),
             peers: Mutex::default(),
             lanes: Mutex::default(),
+            begun: Mutex::default(),
             folder,
         })
     }
@@ -128,6 +141,22 @@ impl Client {
         keep(&self.last, &self.folder.join("last.toml"), change)
     }
 
+    /// What it has used within a day.
+    pub fn spent(&self) -> Spent {
+        lock(&self.spent).clone()
+    }
+
+    /// As [`Client::retry`], for what it has used.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn spend(&self, count: Count, more: u64) -> Result<()> {
+        if more == 0 {
+            return Ok(());
+        }
+        keep(&self.spent, &self.folder.join(SPENT), |spent| spent.note(count, more, clock::now()))
+    }
+
     /// Uses the repository of receipts, which is kept open. One at a time, so that each request gets one receipt.
     ///
     /// # Errors
@@ -146,6 +175,11 @@ impl Client {
             *kept = None;
         }
         result
+    }
+
+    /// The pack of its that is taken in over several rounds.
+    pub fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
+        lock(&self.begun)
     }
 
     /// The connection to `endpoint`, kept as long as the endpoint stays the same.

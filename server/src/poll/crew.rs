@@ -57,7 +57,15 @@ impl Crew {
                 let after = after.clone();
                 scope.spawn(move || {
                     lanes.work(|name| {
-                        let serve = || serve::serve(poller, name, lane, key, &|| lanes.stopping());
+                        let serve = || {
+                            serve::serve(
+                                poller,
+                                name,
+                                lane,
+                                key,
+                                &serve::Signs { stopping: &|| lanes.stopping(), crowded: &|| lanes.crowded() },
+                            )
+                        };
                         // One client's trouble must not take the others' workers away.
                         let done = catch_unwind(AssertUnwindSafe(serve))
                             .unwrap_or_else(|_| Err(Error::failed("the program has a fault; its words are above")));

@@ -6,7 +6,7 @@
 use base::{At, Error, Kind, Result, crash, process, untrusted};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -64,15 +64,22 @@ fn parse_name(name: &str) -> Option<(&str, &str)> {
 
 /// Those first that lead on from `tip`, one from the other; then the rest, by name.
 fn in_order(mut pieces: Vec<Piece>, tip: Option<&str>) -> Vec<Piece> {
-    pieces.sort_by(|a, b| a.path.cmp(&b.path));
+    // The last of a list is taken first.
+    pieces.sort_by(|a, b| b.path.cmp(&a.path));
+    let mut by_old: BTreeMap<String, Vec<Piece>> = BTreeMap::new();
+    let count = pieces.len();
+    for piece in pieces {
+        by_old.entry(piece.old.clone()).or_default().push(piece);
+    }
     let mut at = tip.unwrap_or(NONE).to_owned();
-    let mut ordered = Vec::with_capacity(pieces.len());
-    while let Some(index) = pieces.iter().position(|piece| piece.old == at) {
-        let piece = pieces.remove(index);
+    let mut ordered = Vec::with_capacity(count);
+    while let Some(piece) = by_old.get_mut(&at).and_then(Vec::pop) {
         at.clone_from(&piece.new);
         ordered.push(piece);
     }
-    ordered.append(&mut pieces);
+    let mut rest: Vec<Piece> = by_old.into_values().flatten().collect();
+    rest.sort_by(|a, b| a.path.cmp(&b.path));
+    ordered.append(&mut rest);
     ordered
 }
 
@@ -165,7 +172,7 @@ pub fn bring_in(git_dir: &Path, piece: &Piece) -> Result<Brought> {
         .args(["index-pack", "--stdin", "--strict", "--fix-thin"])
         .arg(format!("--max-input-size={PACK_LIMIT}"))
         .stdin(Stdio::from(file));
-    let output = process::run_started(command, 4096, TIME, process::bound_memory)?;
+    let output = process::run(command, 4096, TIME)?;
     crash::point("brought in");
     if !output.status.success() {
         let error = process::failure("git index-pack", &output);

@@ -7,9 +7,10 @@
 
 use super::client::Client;
 use super::handover::{Brought, Piece, bring_in, discard, pieces, take_out};
+use super::spent::Count;
 use super::{Poller, receipts};
 use base::{Claim, Error, Kind, Name, Proof, RequestId, Result, Sha256, atomic, clock};
-use queue::access::ClientGrant;
+use queue::access::{ClientGrant, Limits};
 use queue::check::{Chain, Verdict, judge_commit};
 use queue::pool::{NodeEntry, NodePool};
 use queue::request::request_name;
@@ -19,35 +20,73 @@ use std::path::{Path, PathBuf};
 /// The branch of requests.
 pub const LOG_BRANCH: &str = "requests";
 
-/// Takes in what `client` handed over. True when there was something new.
+/// How much of one client is taken in before the next one has its turn: so many requests, and as if it were so many for
+/// each pack, which git looks at first.
+const ROUND: usize = 200;
+const PACK_COSTS: usize = 10;
+
+/// What became of taking in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// There was something new.
+    pub new: bool,
+    /// There is more, which has to wait until the others had their turn.
+    pub more: bool,
+}
+
+/// A pack that is taken in over several rounds.
+#[derive(Debug)]
+pub struct Begun {
+    about: String,
+    /// Where the log was left.
+    tip: Option<String>,
+    /// The commits that are still to be taken, in order.
+    rest: Vec<String>,
+}
+
+/// Takes in what `client` handed over, or as much as one round allows.
 ///
 /// # Errors
 /// When it cannot be done now; what was not taken in stays with the gate.
-pub fn take_in(poller: &Poller, client: &Client, grant: &ClientGrant) -> Result<bool> {
+pub fn take_in(poller: &Poller, client: &Client, grant: &ClientGrant) -> Result<Taken> {
     let folder = poller.node.config.handover_path().join(client.name.as_str());
     let waits = match pieces(&folder, None) {
         Err(error) if error.kind() == Kind::Refused => {
             poller.alarm(client, "hand-over", &error.one_line())?;
-            return Ok(false);
+            return Ok(Taken::default());
         }
         other => !other?.is_empty(),
     };
     if !waits {
-        return Ok(false);
+        return Ok(Taken::default());
     }
     let log = Repository::open_or_create(&poller.node.config.log_path(&client.name), LOG_BRANCH)?;
     // What does not follow a damaged copy is no fault of the client's.
     log.check_branch()?;
-    let mut taken = false;
+    let (mut taken, mut room) = (Taken::default(), ROUND);
     for piece in pieces(&folder, log.tip()?.as_deref())? {
-        taken |= one(poller, client, grant, &log, &piece)?;
+        if room == 0 {
+            taken.more = true;
+            break;
+        }
+        taken.new |= one(poller, client, grant, &log, &piece, &mut room)?;
+        if client.begun().is_some() {
+            // The packs behind it go on from its end.
+            taken.more = true;
+            break;
+        }
     }
     Ok(taken)
 }
 
-fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, piece: &Piece) -> Result<bool> {
+fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, piece: &Piece, room: &mut usize) -> Result<bool> {
     let tip = log.tip()?;
     let about = format!("{}-{}", piece.old, piece.new);
+    let begun = client.begun().take();
+    if let Some(begun) = begun.filter(|begun| begun.about == about && begun.tip == tip) {
+        return commits(poller, client, grant, log, piece, begun, room);
+    }
+    *room = room.saturating_sub(PACK_COSTS);
     if tip.as_deref() == Some(piece.new.as_str()) {
         atomic::remove(&piece.path)?;
         return Ok(false);
@@ -61,8 +100,8 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
             return Ok(false);
         }
     };
-    let commits = match log.walk(tip.as_deref(), &piece.new) {
-        Ok(commits) => commits,
+    let rest = match log.walk(tip.as_deref(), &piece.new) {
+        Ok(rest) => rest,
         Err(error) => {
             // Handed over a second time, it is in our history; otherwise somebody wants to have that history changed.
             let known = tip.as_deref().is_some_and(|tip| log.walk(Some(&piece.new), tip).is_ok());
@@ -82,11 +121,31 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, log: &Repository, 
             return Ok(false);
         }
     };
-    let signed = Intake::new(poller, client, grant, log)?.take(&commits)?;
+    commits(poller, client, grant, log, piece, Begun { about, tip, rest }, room)
+}
+
+/// Takes in commits that are in the log's repository by now, as many as there is room for. The pack goes when nothing is
+/// left of it.
+fn commits(
+    poller: &Poller,
+    client: &Client,
+    grant: &ClientGrant,
+    log: &Repository,
+    piece: &Piece,
+    begun: Begun,
+    room: &mut usize,
+) -> Result<bool> {
+    let Begun { about, tip, rest } = begun;
+    let (signed, seen) = Intake::new(poller, client, grant, log)?.take(&rest, room)?;
     if let Some(signed) = &signed {
         log.set_tip(signed, tip.as_deref())?;
     }
-    atomic::remove(&piece.path)?;
+    if seen < rest.len() {
+        let tip = signed.clone().or(tip);
+        *client.begun() = Some(Begun { about, tip, rest: rest[seen..].to_vec() });
+    } else {
+        atomic::remove(&piece.path)?;
+    }
     Ok(signed.is_some())
 }
 
@@ -95,10 +154,12 @@ struct Intake<'a> {
     poller: &'a Poller,
     client: &'a Client,
     grant: &'a ClientGrant,
+    limits: Limits,
     log: &'a Repository,
     pool: NodePool,
     chain: Chain,
     refusals: Vec<Receipt>,
+    taken: u64,
     last: Option<RequestId>,
 }
 
@@ -113,35 +174,48 @@ impl<'a> Intake<'a> {
     fn new(poller: &'a Poller, client: &'a Client, grant: &'a ClientGrant, log: &'a Repository) -> Result<Self> {
         let pool = NodePool::open(&client.pool_path())?;
         let chain = Chain::after(log.last_seq()?);
-        Ok(Self { poller, client, grant, log, pool, chain, refusals: Vec::new(), last: None })
+        let limits = poller.access().list.limits(grant);
+        Ok(Self { poller, client, grant, limits, log, pool, chain, refusals: Vec::new(), taken: 0, last: None })
     }
 
-    /// Gives the last commit that the client signed: the log goes up to there. What somebody put behind it is not the
+    /// Takes commits as long as there is `room`, one at least, and says how many that were. Gives the last commit that the client signed: the log goes up to there. What somebody put behind it is not the
     /// client's word, and the client's own next commit would not stand on it; what is before it, the client signed for.
-    fn take(mut self, commits: &[String]) -> Result<Option<String>> {
-        let mut signed = None;
+    fn take(mut self, commits: &[String], room: &mut usize) -> Result<(Option<String>, usize)> {
+        let (mut signed, mut seen) = (None, 0);
         for commit in commits {
+            if *room == 0 && seen > 0 {
+                break;
+            }
+            seen += 1;
             match self.commit(commit) {
-                Ok(()) => signed = Some(commit.clone()),
-                Err(error) if error.kind() == Kind::Refused => self.alarm(commit, &error.one_line())?,
+                Ok(requests) => {
+                    *room = room.saturating_sub(requests.max(1));
+                    signed = Some(commit.clone());
+                }
+                Err(error) if error.kind() == Kind::Refused => {
+                    *room = room.saturating_sub(1);
+                    self.alarm(commit, &error.one_line())?;
+                }
                 Err(error) => return Err(error),
             }
         }
         if !self.refusals.is_empty() {
             receipts::answer(&self.poller.node, &self.poller.signer, self.client, self.refusals)?;
         }
+        self.client.spend(Count::Requests, self.taken)?;
         if let Some(id) = self.last {
             self.client.last(|last| last.received = Some((clock::now(), id)))?;
         }
-        Ok(signed)
+        Ok((signed, seen))
     }
 
-    /// One commit; an error of kind refused means that it proves nothing.
-    fn commit(&mut self, oid: &str) -> Result<()> {
+    /// One commit, and how many requests were in it; an error of kind refused means that it proves nothing.
+    fn commit(&mut self, oid: &str) -> Result<usize> {
         let commit = self.log.load(oid)?;
         let node = &self.poller.node.config.name;
         let verdicts = judge_commit(&commit, self.log, &self.client.name, node, &self.grant.keys)?;
         remember_signer(self.client, &signature::read_commit(&commit.raw)?.key, oid)?;
+        let count = verdicts.len();
         for verdict in verdicts {
             match verdict {
                 Verdict::Accept(request) => {
@@ -152,7 +226,7 @@ impl<'a> Intake<'a> {
                 Verdict::Alarm(words) => self.alarm(oid, &words)?,
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     fn request(&mut self, claim: &Claim, refused: Option<String>) -> Result<()> {
@@ -163,13 +237,25 @@ impl<'a> Intake<'a> {
             }
             Known::No => {}
         }
-        let refused = self.chain.take(claim).err().map(|error| error.one_line()).or(refused);
+        let refused = self.chain.take(claim).err().map(|error| error.one_line()).or(refused).or_else(|| self.too_many_today());
         match refused {
             Some(reason) => self.refusals.push(receipts::refusal(&self.poller.node, claim, reason)),
-            None => self.pool.add(&claim.id, &claim.commit)?,
+            None => {
+                self.pool.add(&claim.id, &claim.commit)?;
+                self.taken += 1;
+            }
         }
         self.last = Some(claim.id.clone());
         Ok(())
+    }
+
+    /// Why one request more is too much for today.
+    fn too_many_today(&self) -> Option<String> {
+        let most = self.limits.requests_a_day?;
+        let limit = ("requests_a_day", most.get().into(), &*most.to_string());
+        let mut spent = self.client.spent();
+        spent.note(Count::Requests, self.taken, clock::now());
+        spent.over(Count::Requests, limit, 1, clock::now(), &|count| count.to_string())
     }
 
     fn known(&self, claim: &Claim) -> Result<Known> {

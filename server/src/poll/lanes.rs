@@ -74,6 +74,11 @@ impl<J: Clone + Ord> Lanes<J> {
         self.lock().stopping
     }
 
+    /// Whether jobs wait for a worker; a job that could go on for long looks at this as well, and asks for itself again.
+    pub fn crowded(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
     /// Waits until nothing runs (and, unless stopping, nothing waits), at most `time`; false when time ran out.
     pub fn wait_idle(&self, time: Option<Duration>) -> bool {
         let deadline = time.map(|time| Instant::now() + time);
@@ -146,6 +151,29 @@ mod tests {
             assert_eq!(most.load(Ordering::SeqCst), 1);
             lanes.stop();
         });
+    }
+
+    #[test]
+    fn a_job_with_much_to_do_lets_others_go_before() {
+        let lanes = Lanes::new();
+        let (left, order) = (AtomicUsize::new(6), Mutex::new(Vec::new()));
+        ["flood", "web1", "web2"].into_iter().for_each(|name| lanes.ask(name));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                lanes.work(|name| {
+                    order.lock().unwrap().push(*name);
+                    while *name == "flood" && left.load(Ordering::SeqCst) > 0 {
+                        left.fetch_sub(1, Ordering::SeqCst);
+                        if lanes.crowded() {
+                            return lanes.ask("flood");
+                        }
+                    }
+                });
+            });
+            assert!(lanes.wait_idle(None));
+            lanes.stop();
+        });
+        assert_eq!(order.into_inner().unwrap(), ["flood", "web1", "web2", "flood"]);
     }
 
     #[test]

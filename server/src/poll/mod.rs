@@ -25,13 +25,16 @@ mod lanes;
 mod receipts;
 pub mod retry;
 mod serve;
+mod spent;
 mod tidy;
 pub mod timetable;
+mod turns;
 
 use crate::access::{self, Access};
 use crate::node::Node;
 use base::{Blake3, Error, FileLock, Kind, Name, Result, atomic, clock};
 use client::Client;
+use ingest::Taken;
 use jiff::Timestamp;
 use queue::Signer;
 use queue::access::ClientGrant;
@@ -64,6 +67,8 @@ pub struct Poller {
     clients: Mutex<BTreeMap<Name, Arc<Client>>>,
     worst: Mutex<Option<Kind>>,
     looked: AtomicBool,
+    /// Clients of which more waits than one round takes in.
+    unfinished: Mutex<BTreeSet<Name>>,
     _lock: FileLock,
 }
 
@@ -87,6 +92,7 @@ impl Poller {
             clients: Mutex::default(),
             worst: Mutex::default(),
             looked: AtomicBool::default(),
+            unfinished: Mutex::default(),
             _lock: lock,
         };
         this.own("gate's folders", this.node.prepare_gate())?;
@@ -110,7 +116,8 @@ impl Poller {
     }
 
     /// Takes in what was handed over, from clients that left a mark, or with `sweep` from all. Gives the clients that
-    /// are to be served because of it. One thread at a time may do this.
+    /// are to be served because of it. Of each client a bounded part is taken in, so that a flood of one delays no other; while
+    /// [`Poller::unfinished`] says so, the next look goes on. One thread at a time may do this.
     ///
     /// # Errors
     /// When the hand-over or the access list cannot be read at all; what goes wrong with one client is that client's.
@@ -132,9 +139,10 @@ impl Poller {
         let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
         *lock(&self.access) = Arc::clone(&fresh);
         let mut awake = BTreeSet::new();
+        let unfinished = std::mem::take(&mut *lock(&self.unfinished));
         for (name, grant) in &fresh.list.clients {
             let marked = sweep || marks.contains(name.as_str());
-            match self.look_at(name, grant, all || marked) {
+            match self.look_at(name, grant, all || marked || unfinished.contains(name)) {
                 Ok(new) if new || marked => {
                     awake.insert(name.clone());
                 }
@@ -156,18 +164,26 @@ impl Poller {
             return Ok(changed);
         }
         match ingest::take_in(self, &client, grant) {
-            Ok(taken) => {
+            Ok(Taken { new, more }) => {
+                if more {
+                    lock(&self.unfinished).insert(name.clone());
+                }
                 client.retry(|retry| {
                     retry.worked(HANDOVER);
-                    if taken {
+                    if new {
                         // Its push has just shown that the client is there.
                         retry.hurry(now);
                     }
                 })?;
-                Ok(taken || changed)
+                Ok(new || changed)
             }
             Err(error) => self.try_again(&client, &[HANDOVER], &error).map(|()| changed),
         }
+    }
+
+    /// Whether something of a client waits that the last look did not get to.
+    pub fn unfinished(&self) -> bool {
+        !lock(&self.unfinished).is_empty()
     }
 
     /// The clients that have requests in the pool.

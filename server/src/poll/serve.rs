@@ -4,24 +4,37 @@
 //! receipt, and the ones after it go on.
 
 use super::client::Client;
+use super::spent::Count;
 use super::{Poller, ingest, receipts};
 use crate::node::Node;
 use crate::silence;
 use archive::store::Store;
 use base::config::NodeConfig;
 use base::config::SshAddress;
-use base::{At, ByteSize, Claim, Error, Kind, Name, Payload, Reason, RequestId, Result, Silent, clock};
-use modules::{Fetched, Lane, ServerContext, server_module};
-use queue::access::ClientGrant;
+use base::{At, ByteSize, Claim, Error, Kind, Monitor, Name, Payload, Reason, RequestId, Result, clock};
+use modules::{Allowance, Fetched, Lane, ServerContext, server_module};
+use queue::access::{ClientGrant, Limits, limits::over};
 use queue::pool::{NodeEntry, NodePool};
 use queue::{Outcome, Receipt, Repository};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use transport::{Endpoint, Peer};
 
 /// The lanes, with the names that their waits have.
 pub const LANES: [(Lane, &str); 2] = [(Lane::Archive, "archives"), (Lane::Git, "mirrors")];
+
+/// So many requests of a client are answered before others who wait have their turn.
+const TURN: u32 = 32;
+
+/// What a long job looks at between two requests.
+pub struct Signs<'a> {
+    /// Whether work is to end soon.
+    pub stopping: &'a dyn Fn() -> bool,
+    /// Whether other clients wait for a worker.
+    pub crowded: &'a dyn Fn() -> bool,
+}
 
 /// What became of one request for now.
 enum Step {
@@ -33,19 +46,19 @@ enum Step {
     NotNow,
 }
 
-/// Serves what `name` has in `lane` until nothing is left for now, or `stopping` says so. True when the client came back
-/// after it could not be reached: then its other lane is worth a look as well.
+/// Serves what `name` has in `lane` until nothing is left for now, or the signs say so. True when both its lanes are to be
+/// looked at again: it came back after it could not be reached, others wait, or the other lane had to wait for this one.
 ///
 /// # Errors
 /// When the client's pool cannot be read; what goes wrong with one request is written down for that request.
-pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn Fn() -> bool) -> Result<bool> {
+pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, signs: &Signs<'_>) -> Result<bool> {
     let client = poller.client(name)?;
     if !client.pool_path().is_dir() {
         return Ok(false);
     }
     let pool = NodePool::open(&client.pool_path())?;
     let mut tried: BTreeSet<RequestId> = BTreeSet::new();
-    let mut came_back = false;
+    let (mut came_back, mut answered) = (false, 0);
     loop {
         let access = poller.access();
         let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused) else { return Ok(came_back) };
@@ -57,16 +70,26 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn
             return Ok(came_back);
         }
         for entry in entries {
-            if stopping() {
+            if (signs.stopping)() {
                 return Ok(false);
             }
             // Each request is judged by the list that is in force when its turn comes.
             if !Arc::ptr_eq(&access, &poller.access()) {
                 break;
             }
+            if answered >= TURN && (signs.crowded)() {
+                return Ok(true);
+            }
+            let limits = access.list.limits(grant);
+            // The lane that has the turn sees that this one was sent away.
+            let Some(turn) = client.turns.take(limits.fetches) else { return Ok(came_back) };
             tried.insert(entry.id.clone());
             let Some(_mine) = pool.start(&entry.id)? else { continue };
-            match one(poller, &client, grant, &pool, &entry, key)? {
+            let step = one(poller, &client, (grant, &limits), &pool, &entry, key)?;
+            drop(turn);
+            let other_waits = client.turns.sent_away();
+            answered += 1;
+            match step {
                 Step::Answered => {
                     came_back |= client.retry(|retry| {
                         let worked = retry.worked(key);
@@ -77,7 +100,10 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, stopping: &dyn
                     })?;
                 }
                 Step::Later => {}
-                Step::NotNow => return Ok(came_back),
+                Step::NotNow => return Ok(came_back || other_waits),
+            }
+            if other_waits {
+                return Ok(true);
             }
         }
     }
@@ -113,8 +139,11 @@ fn claim_of(poller: &Poller, client: &Client, entry: &NodeEntry) -> Result<(Clai
     ingest::accepted_claim(&log, client, &poller.node.config.name, entry)
 }
 
-fn one(poller: &Poller, client: &Client, grant: &ClientGrant, pool: &NodePool, entry: &NodeEntry, key: &str) -> Result<Step> {
-    let error = match receipt_for(poller, client, grant, entry) {
+/// What the list says of a client.
+type Granted<'a> = (&'a ClientGrant, &'a Limits);
+
+fn one(poller: &Poller, client: &Client, granted: Granted<'_>, pool: &NodePool, entry: &NodeEntry, key: &str) -> Result<Step> {
+    let error = match receipt_for(poller, client, granted, entry) {
         Ok(Some((receipt, reason))) => match conclude(poller, client, pool, receipt, reason) {
             Ok(()) => return Ok(Step::Answered),
             Err(error) => error.context("could not answer"),
@@ -137,7 +166,7 @@ fn one(poller: &Poller, client: &Client, grant: &ClientGrant, pool: &NodePool, e
 }
 
 /// Fetches what the request asks for and says what the receipt is to be, and why it was asked for; `None` when it has one.
-fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &NodeEntry) -> Result<Option<(Receipt, Reason)>> {
+fn receipt_for(poller: &Poller, client: &Client, (grant, limits): Granted<'_>, entry: &NodeEntry) -> Result<Option<(Receipt, Reason)>> {
     if receipts::find(&poller.node, client, &entry.id)?.is_some() {
         return Ok(None);
     }
@@ -152,19 +181,28 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
     }
     tracing::info!("{}: fetching {} ({})", client.name, claim.dataset, claim.id);
     enough_room(&poller.node.config)?;
-    let started = Instant::now();
+    let (started, came) = (Instant::now(), Came::default());
     let store = Store::open(&client.folder)?;
+    let node_time = poller.node.config.fetch_time.0;
     let context = ServerContext {
         store: &store,
         peer: &|| peer(poller, client, grant, grant.address.as_ref(), "address"),
         git_peer: &|| peer(poller, client, grant, grant.git_address.as_ref().or(grant.address.as_ref()), "git_address"),
         mirrors: &client.folder.join("mirrors"),
         quota: grant.quota.map(|quota| quota.0),
-        time: poller.node.config.fetch_time.0,
+        allowance: Allowance {
+            packs: limits.packs.map(Into::into),
+            bandwidth: limits.bandwidth.map(|rate| rate.0),
+            left: limits.bytes_a_day.map(|most| most.0.saturating_sub(client.spent().used(Count::Bytes, clock::now()))),
+            today: &|needed| too_much_today(client, limits, needed),
+        },
+        time: limits.time.map_or(node_time, |time| time.0.min(node_time)),
         received: clock::now(),
-        monitor: &Silent,
+        monitor: &came,
     };
-    let fetched = server_module(claim.dataset.module()).fetch(&context, &claim, attachment.as_deref())?;
+    let fetched = server_module(claim.dataset.module()).fetch(&context, &claim, attachment.as_deref());
+    client.spend(Count::Bytes, came.0.load(Ordering::Relaxed))?;
+    let fetched = in_time(fetched, limits, started)?;
     let receipt = receipt(&poller.node, &claim, fetched, started);
     tracing::info!(
         "{}: {} {}: {} {}",
@@ -175,6 +213,35 @@ fn receipt_for(poller: &Poller, client: &Client, grant: &ClientGrant, entry: &No
         receipt.reason.as_deref().unwrap_or_default()
     );
     Ok(Some((receipt, claim.reason)))
+}
+
+/// Counts what comes over the network.
+#[derive(Debug, Default)]
+struct Came(AtomicU64);
+
+impl Monitor for Came {
+    fn bytes(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why so many bytes more are too much for today.
+fn too_much_today(client: &Client, limits: &Limits, needed: u64) -> Option<String> {
+    let most = limits.bytes_a_day?;
+    let limit = ("bytes_a_day", most.0, &*format!("{:?}", String::from(most)));
+    client.spent().over(Count::Bytes, limit, needed, clock::now(), &|bytes| ByteSize(bytes).to_string())
+}
+
+/// A fetch that was ended because it took as long as the client's limit allows is refused; for other reasons it is tried
+/// again.
+fn in_time(fetched: Result<Fetched>, limits: &Limits, started: Instant) -> Result<Fetched> {
+    match (fetched, limits.time) {
+        (Err(error), Some(time)) if error.kind() == Kind::NotNow && started.elapsed() >= time.0 => {
+            let found = "fetching it took longer; submit it again, or ask the node's administrator for more time";
+            Ok(Fetched::Refused { reason: over("time", format!("{:?}", String::from(time)), found), missing: Vec::new() })
+        }
+        (fetched, _) => fetched,
+    }
 }
 
 /// Whether a fetch may begin: `keep_free` is left for what the node has to write itself.

@@ -9,6 +9,8 @@ use queue::{Outcome, Receipt, Repository, Request};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod limits;
+
 struct Play {
     dir: tempfile::TempDir,
     node: Node,

@@ -45,8 +45,9 @@ mod imports;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
-mod log;
+mod limits;
 #[cfg(test)]
+mod log;
 mod loopback;
 #[cfg(test)]
 mod mail;

@@ -1,0 +1,110 @@
+//! Limits by client: what is over one gets a receipt that says so, once by mail, and everything goes on.
+
+use crate::harness::{Loopback, run};
+
+struct Limited {
+    safe: Loopback,
+    now: String,
+}
+
+impl Limited {
+    fn start() -> Self {
+        let safe = Loopback::start();
+        safe.sh("printf '#!/bin/sh\\ncat >\"$(mktemp %s/mail-XXXX)\"\\n' \"$PWD/box\" >sendmail; chmod +x sendmail; mkdir box source/t; echo one >source/t/one");
+        let config = safe.read("node.toml");
+        let program = safe.text("sendmail");
+        safe.write(
+            "node.toml",
+            &format!("{config}\n[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{program}\"\n"),
+        );
+        Self { safe, now: "allow = [\"*\"]".into() }
+    }
+
+    /// Gives the client these limits and no others.
+    fn set(&mut self, limits: &str) {
+        let next = format!("allow = [\"*\"]\nlimits = {{ {limits} }}");
+        self.safe.edit("admin/access.toml", &self.now, &next);
+        self.now = next;
+        self.safe.loopback("start").exits(0);
+    }
+
+    /// Changes the tree and backs it up; gives the receipt as `log` has it. `day` is when the node polls.
+    fn back_up(&self, module: &str, path: &str, day: Option<&str>) -> serde_json::Value {
+        self.safe.sh("date +%N >>source/t/one");
+        self.safe.client(&["submit", module, path]).exits(0);
+        self.safe.client(&["send"]).exits(0);
+        let mut poll = self.safe.command("nightsafe-server");
+        poll.arg("poll").envs(day.map(|day| ("NIGHTSAFE_NOW", day)));
+        run(&mut poll).exits(0);
+        let _ = self.safe.client(&["send"]);
+        let receipts = "node/data/web1/receipts.git";
+        let name = self.safe.git(receipts, &["ls-tree", "--name-only", "receipts"]);
+        let text = self.safe.git(receipts, &["cat-file", "blob", &format!("receipts:{}", name.trim())]);
+        serde_json::to_value(text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{error}: {text}"))).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(&self, receipt: &serde_json::Value, words: &[&str]) {
+        assert_eq!(receipt["outcome"], "refused", "{receipt}");
+        let reason = receipt["reason"].as_str().unwrap();
+        assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
+    }
+}
+
+#[test]
+fn what_is_over_a_limit_is_refused_with_its_name_and_told_once() {
+    let mut limited = Limited::start();
+    let path = limited.safe.text("source/t");
+    limited.set("packs = 1");
+    for _ in 0..2 {
+        limited.refused(&limited.back_up("files", &path, None), &["over the limit packs = 1: the snapshot refers to 2"]);
+    }
+    limited.set("requests_a_day = 2");
+    let reason = ["over the limit requests_a_day = 2: 2 within 24 hours", "possible again from"];
+    limited.refused(&limited.back_up("dummy", "x", None), &reason);
+    let told = limited.safe.sh("cat box/*");
+    assert!(told.contains("Subject: [nightsafe node1] limits of web1 were reached"), "{told}");
+    assert_eq!(limited.safe.names("box").len(), 1, "once for all that is over a limit: {told}");
+    // Two of these make 257 KiB.
+    limited.set("bytes_a_day = \"256 KiB\"");
+    assert_eq!(limited.back_up("files", &path, None)["outcome"], "stored");
+    limited.refused(
+        &limited.back_up("files", &path, None),
+        &["over the limit bytes_a_day = \"256 KiB\": 128.", "within 24 hours", "possible again from"],
+    );
+    // A mirror's size is known only when it comes.
+    limited.safe.sh("git init -q -b main source/work; cd source/work; head -c 200000 /dev/urandom >big; git add .; git -c user.name=a -c user.email=a@example.org commit -q -m one; git clone -q --bare . ../g");
+    limited.refused(&limited.back_up("git", &limited.safe.text("source/g"), None), &["over the limit bytes_a_day", "possible again from"]);
+    let tomorrow = limited.safe.sh("date -u -d '+25 hours' +%Y-%m-%dT%H:%M:%SZ");
+    assert_eq!(limited.back_up("git", &limited.safe.text("source/g"), Some(tomorrow.trim()))["outcome"], "stored");
+    limited.set("requests_a_day = 100");
+    for (module, path) in [("files", path.as_str()), ("dummy", "x")] {
+        assert_eq!(limited.back_up(module, path, Some(tomorrow.trim()))["outcome"], "stored");
+    }
+    let told = limited.safe.sh("cat box/*");
+    assert!(told.contains("limits of web1 is well again") || told.contains("limits of web1 are well again"), "{told}");
+    assert_eq!(limited.safe.names("box").len(), 2, "{told}");
+}
+
+#[test]
+fn a_fetch_is_as_fast_and_as_long_as_the_list_allows() {
+    let mut limited = Limited::start();
+    let path = limited.safe.text("source/t");
+    // Two packs of 64 KiB.
+    limited.set("bandwidth = \"32 KiB\", fetches = 1");
+    let receipt = limited.back_up("files", &path, None);
+    assert!(receipt["outcome"] == "stored" && receipt["seconds"].as_u64().unwrap() >= 3, "{receipt}");
+    limited.set("bandwidth = \"16 KiB\", time = \"1s\"");
+    limited.refused(&limited.back_up("files", &path, None), &["over the limit time = \"1s\": fetching it took longer"]);
+    // An archive and a mirror take turns.
+    limited.set("fetches = 1");
+    limited
+        .safe
+        .sh("git init -q -b main source/work; cd source/work; git -c user.name=a -c user.email=a@example.org commit -q --allow-empty -m one; git clone -q --bare . ../g");
+    for (module, path) in [("files", path.as_str()), ("git", &limited.safe.text("source/g"))] {
+        limited.safe.client(&["submit", module, path]).exits(0);
+    }
+    limited.safe.round();
+    let waiting = |name: &String| name.starts_with('C') || name.starts_with('P');
+    assert_eq!(limited.safe.names("node/data/web1/pool").iter().filter(|name| waiting(name)).count(), 0);
+}
