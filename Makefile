@@ -3,15 +3,17 @@
 # make check   formatting, lints, shell scripts, directions of imports
 # make build   the three programs, in target/release
 # make bench   us and the peers on PATH side by side (docs/benchmarks.md); TREE=, TREES=, RUNS=, ONLY=, QUICK=1; after make build
-# make chaos three clients and a node, on whom everything comes that can come; SECONDS=, SEED= (docs/threats.md)
+# make chaos   three clients and a node, on whom everything comes that can come; SECONDS=, SEED= (docs/threats.md)
 # make big     20 GB of zeros through both ends; shows how much memory that takes
+# make fuzz    runs every target of fuzz/ for SECONDS= each (60), JOBS= at once (2), ONLY= some; installs cargo-fuzz where it is missing
+# make flood   how long a client waits while another one floods the node; REQUESTS=, LOGINS=; after make build
 # The first four install the Debian packages that they need, when one is missing.
 
 CARGO ?= cargo
 # Tests that cross a process mostly wait for it.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: all build demo test check bench chaos big
+.PHONY: all build demo test check bench chaos big fuzz flood
 
 all: build
 
@@ -34,7 +36,7 @@ check:
 	@deploy/packages.sh build check
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck deploy/*.sh docs/*.sh tests/fixtures/*.sh .ci/run
+	shellcheck deploy/*.sh docs/*.sh tests/fixtures/*.sh fuzz/*.sh .ci/run
 	$(CARGO) test --locked --package tests --test it -- imports
 	$(CARGO) test --locked --package base -- crash
 
@@ -47,6 +49,13 @@ chaos:
 	@deploy/packages.sh build demo
 	$(CARGO) build --locked --workspace --bins --features crash-points
 	@SECONDS_OF_CHAOS="$(SECONDS)" SEED="$(SEED)" nice -n 5 python3 tests/chaos/run.py
+
+fuzz:
+	@SECONDS_EACH="$(SECONDS)" fuzz/run.sh
+
+flood: build
+	@deploy/packages.sh demo
+	@deploy/flood.sh
 
 big: build
 	@deploy/packages.sh demo

@@ -72,7 +72,11 @@ pub fn serve(tree: &mut dyn Tree) -> Result<ExitCode> {
     }
 }
 
-fn converse(tree: &mut dyn Tree, input: &mut impl Read, output: &mut impl Write) -> std::io::Result<()> {
+/// As [`serve`], over any two ends.
+///
+/// # Errors
+/// When one of them fails, or what comes does not keep to the protocol.
+pub fn converse(tree: &mut dyn Tree, input: &mut impl Read, output: &mut impl Write) -> std::io::Result<()> {
     let mut session = Session { tree, handles: Vec::new(), begun: false };
     let mut packets = wire::Packets::new(INPUT);
     let mut replies = Replies::new(FLUSH + READ_LIMIT + 1024);
@@ -186,11 +190,11 @@ impl From<Denied> for Status {
     }
 }
 
-/// The name without a slash before it.
+/// The name without the one slash that may stand before it.
 fn plain(name: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(name).ok()?;
     let name = name.strip_prefix('/').unwrap_or(name);
-    (!name.is_empty() && name.len() <= 1024 && !name.contains('\0')).then_some(name)
+    (!name.is_empty() && !name.starts_with('/') && name.len() <= 1024 && !name.contains('\0')).then_some(name)
 }
 
 /// The only thing that clients ask this for is where they are, and how a name is written in full.
