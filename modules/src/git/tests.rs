@@ -34,6 +34,9 @@ impl Source for Local {
             FetchOutcome::Fetched
         } else if words.contains("not our ref") {
             FetchOutcome::Gone(words)
+        } else if words.contains("invalid index-pack output") {
+            // As over ssh: the source was reached, and git was not satisfied.
+            return Err(base::Error::failed(words));
         } else {
             return Err(base::Error::not_now(words));
         })
@@ -442,7 +445,8 @@ fn damage_of_the_mirror_is_not_the_sources() {
     let pack = std::fs::read_dir(&packs).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "pack");
     let pack = pack.unwrap();
     let mut bytes = std::fs::read(&pack).unwrap();
-    bytes.truncate(40);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
     std::fs::remove_file(&pack).unwrap();
     std::fs::write(&pack, bytes).unwrap();
     setup.commit("2");
