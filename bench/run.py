@@ -214,6 +214,9 @@ def about(bench: Bench) -> dict:
 
 
 def main() -> int:
+    if len(sys.argv) > 1:
+        say("bench: what is measured is said by variables, as in make bench QUICK=1 ONLY=first; docs/benchmarks.md has all of them")
+        return 2
     measure.adopt_orphans()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Right below: control sockets of ssh need short paths.
