@@ -50,8 +50,16 @@ say() { printf '%-36s middle %6s ms, longest %6s ms\n' "$1" "$(sed -n "$((rounds
 ask >/dev/null
 say alone "$(ask)"
 
-# Before the clock runs, so that what is measured is the node.
-for ((n = 0; n < requests; n++)); do echo "f$n"; done | xargs -P 2 -n 1 nightsafe submit dummy >/dev/null
+# Files as submit writes them, which a client that was taken over may do as well.
+nightsafe submit dummy f >/dev/null
+sample=$(find client/pool/inbox -name 'C*')
+id=$(basename "$sample")
+for ((n = 1; n < requests; n++)); do
+    next=C20260101T000000Z-$(printf '%08x' "$n")
+    text=$(<"$sample")
+    text=${text/"${id#C}"/"${next#C}"}
+    printf '%s\n' "${text/'"f"'/"\"f$n\""}" >"client/pool/inbox/$next"
+done
 nightsafe send >flood.log 2>&1 &
 flood=$!
 pids+=($!)

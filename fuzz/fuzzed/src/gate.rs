@@ -69,7 +69,7 @@ pub fn command(bytes: &[u8]) {
         (3, Verb::UploadPackPath(dataset)) => {
             let path = dataset.path();
             dataset.module() == "git"
-                && (path == "/home/a/x.git" || path.starts_with("/srv/git/"))
+                && (["/home/a/x.git", "/srv/git"].contains(&path) || path.starts_with("/srv/git/"))
                 && path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."))
         }
         _ => false,
