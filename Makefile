@@ -30,7 +30,7 @@ demo: build
 test:
 	@deploy/packages.sh build demo test
 	$(CARGO) build --locked --workspace --bins --features crash-points
-	$(CARGO) test --locked --workspace --features crash-points
+	$(CARGO) test --locked --workspace --features crash-points --no-fail-fast
 
 check:
 	@deploy/packages.sh build check
