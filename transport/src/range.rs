@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use openssh_sftp_client::{Error as SftpError, file::File};
 use std::collections::VecDeque;
 use std::io::{self, SeekFrom};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncSeekExt;
 use tokio::task::JoinHandle;
 
@@ -49,10 +49,9 @@ pub(crate) async fn read(
         }
         let wanted = (end - offset - done).min(u64::from(BLOCK));
         let Some(task) = flight.0.front_mut() else { return Ok(done) };
-        let patience = STALL.min(deadline.saturating_duration_since(Instant::now()));
-        let bytes = tokio::time::timeout(patience, task)
+        let bytes = tokio::time::timeout(patience(deadline)?, task)
             .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the peer took too long to answer"))?
+            .map_err(|_| too_long())?
             .map_err(|_| io::Error::new(io::ErrorKind::ConnectionAborted, "the sftp session broke"))??;
         flight.0.pop_front();
         sink(&bytes)?;
@@ -61,6 +60,20 @@ pub(crate) async fn read(
             return Ok(done);
         }
     }
+}
+
+/// How long the peer may take for its next answer. Said by the clock and not by a timer of no time at all, which fires after
+/// a millisecond or so: a peer that is near would answer each time before that.
+///
+/// # Errors
+/// When `deadline` has passed.
+pub(crate) fn patience(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(too_long()) } else { Ok(STALL.min(left)) }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer took too long to answer")
 }
 
 /// What the peer says of this file is the file's trouble; everything else ends the session, and may be tried again.

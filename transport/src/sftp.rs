@@ -120,7 +120,7 @@ impl Sftp {
     pub fn try_open(&self, name: &str) -> Result<Option<RemoteFile>> {
         let runtime = runtime()?;
         let link = &self.link;
-        let patience = STALL.min(link.deadline.saturating_duration_since(Instant::now()));
+        let patience = range::patience(link.deadline).map_err(|error| link.broken("open", name, error))?;
         let opened = runtime.block_on(async {
             tokio::time::timeout(patience, async {
                 let mut file = link.session.open(name).await?;
