@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import contenders
 import measure
 import report
+import scratch
 import trees
 from safe import Safe
 from sshd import Sshd
@@ -83,6 +84,10 @@ class Bench:
         self.made += 1
         return self.dir / f"{self.made}-{name}"
 
+    def scratch(self, name: str) -> scratch.Scratch:
+        """A folder for many files, which is removed by its `close`."""
+        return scratch.Scratch(self.new(name))
+
     def safe(self, watch: bool) -> Safe:
         """A fresh installation of ours."""
         return Safe(self.new("safe"), self.programs, watch)
@@ -109,8 +114,8 @@ class Round:
 
     def __init__(self, bench: Bench, number: int):
         self.bench, self.number, self.release = bench, number, 0
-        self.tree = bench.new("tree") / "tree"
-        self.tree.parent.mkdir()
+        self.scratches = [bench.scratch("tree")]
+        self.tree = self.scratches[0].dir / "tree"
         if bench.trees:
             trees.copy(bench.trees[0], self.tree)
         else:
@@ -146,7 +151,8 @@ class Round:
         for every in self.open.values():
             for contender in every:
                 contender.close()
-        shutil.rmtree(self.tree.parent)
+        for own in self.scratches:
+            own.close()
 
 
 def say(text: str) -> None:
@@ -237,6 +243,7 @@ def main() -> int:
         say("bench: interrupted")
     finally:
         measure.end_all()
+        scratch.close_all(keep=not done)
         if bench:
             rows = report.rows(bench.measurements)
             result = {"about": about(bench), "rows": rows, "skipped": bench.skipped, "failed": bench.failed}

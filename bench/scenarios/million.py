@@ -1,7 +1,5 @@
 """One million small files: time and memory of the first backup, of one without change, and of the restore."""
 
-import shutil
-
 from run import settle_disk
 
 TREE = False
@@ -9,7 +7,8 @@ FOLDER = 1000  # files in a folder
 
 
 def measure(bench, number):
-    tree = bench.new("million")
+    many = bench.scratch("million")
+    tree = many.dir / "tree"
     make(tree, bench.million)
     safe = bench.safe(watch=True)
     safe.submit("dummy", "warm")
@@ -18,11 +17,11 @@ def measure(bench, number):
         settle_disk()
         bench.record(row, "nightsafe", number, safe.submit("files", tree))
         safe.settle()
-    back = bench.new("back")
+    back = bench.scratch("back")
     settle_disk()
-    bench.record(f"{files}, restore", "nightsafe", number, safe.client("restore", f"files:{tree}", "--target", back))
-    shutil.rmtree(back)
-    shutil.rmtree(tree)
+    bench.record(f"{files}, restore", "nightsafe", number, safe.client("restore", f"files:{tree}", "--target", back.dir))
+    back.close()
+    many.close()
     safe.close()
 
 

@@ -1,6 +1,5 @@
 """The newest snapshot back, all of it, into an empty folder. In the first run what comes back is compared with the tree."""
 
-import shutil
 import subprocess
 
 from measure import Failed
@@ -15,13 +14,13 @@ def measure(bench, round_):
             round_.ensure(contender)
             if not contender.incremental and round_.release:
                 contender.backup(round_.tree)
-            target = bench.new("back")
-            target.mkdir()
+            # All stay until the run is over: what it costs to delete them must not be measured with the next one.
+            round_.scratches.append(bench.scratch("back"))
+            target = round_.scratches[-1].dir
             settle_disk()
             bench.record(row, contender.name, round_.number, contender.restore(round_.tree, target))
             if round_.number == 0:
                 compare(contender.name, round_.tree, contender.restored(round_.tree, target))
-            shutil.rmtree(target)
 
 
 def compare(name, tree, back):
