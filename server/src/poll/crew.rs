@@ -7,6 +7,7 @@ use super::{Poller, serve};
 use base::{Error, Name, Result};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -17,18 +18,37 @@ const GRACE: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct Crew {
     lanes: Vec<Lanes<Name>>,
+    /// How often somebody was asked for.
+    asked: AtomicU64,
 }
 
 impl Crew {
     /// Nobody has anything to do yet.
     pub fn new() -> Self {
-        Self { lanes: serve::LANES.iter().map(|_| Lanes::new()).collect() }
+        Self { lanes: serve::LANES.iter().map(|_| Lanes::new()).collect(), asked: AtomicU64::new(0) }
     }
 
     /// Asks for a client to be served.
     pub fn ask(&self, client: &Name) {
         for lanes in &self.lanes {
             lanes.ask(client.clone());
+        }
+        // Behind the asking, see `wait_idle`.
+        self.asked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until nobody works and nobody is asked for in any lane, all at once: one that has work to do may ask for the
+    /// others, also for one that was waited for already.
+    fn wait_idle(&self) {
+        loop {
+            let asked = self.asked.load(Ordering::SeqCst);
+            for lanes in &self.lanes {
+                lanes.wait_idle(None);
+            }
+            // Who asks works until after it has counted, so whatever was asked for by the end of the waiting is counted.
+            if self.asked.load(Ordering::SeqCst) == asked {
+                return;
+            }
         }
     }
 
@@ -96,10 +116,43 @@ pub fn serve_once(poller: &Poller, names: BTreeSet<Name>) -> Result<()> {
     let (after, _done) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         crew.start(scope, poller, workers, &after);
-        for lanes in &crew.lanes {
-            lanes.wait_idle(None);
-        }
+        crew.wait_idle();
         crew.stop();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_lane_asks_of_the_other_is_done_before_the_end() {
+        let name = Name::new("web1").unwrap();
+        let (crew, archives, mirrors) = (Crew::new(), AtomicU64::new(0), AtomicU64::new(0));
+        let rest = || std::thread::sleep(Duration::from_millis(20));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                crew.lanes[0].work(|_| {
+                    if archives.fetch_add(1, Ordering::SeqCst) > 0 {
+                        rest();
+                        assert!(!crew.lanes[0].stopping(), "the end was asked for although there was work");
+                    }
+                });
+            });
+            // Works when the other one is through, and then has something for it.
+            scope.spawn(|| {
+                crew.lanes[1].work(|name| {
+                    if mirrors.fetch_add(1, Ordering::SeqCst) == 0 {
+                        rest();
+                        crew.ask(name);
+                    }
+                });
+            });
+            crew.ask(&name);
+            crew.wait_idle();
+            crew.stop();
+        });
+        assert_eq!((archives.into_inner(), mirrors.into_inner()), (2, 2));
+    }
 }

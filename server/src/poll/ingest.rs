@@ -178,8 +178,9 @@ impl<'a> Intake<'a> {
         Ok(Self { poller, client, grant, limits, log, pool, chain, refusals: Vec::new(), taken: 0, last: None })
     }
 
-    /// Takes commits as long as there is `room`, one at least, and says how many that were. Gives the last commit that the client signed: the log goes up to there. What somebody put behind it is not the
-    /// client's word, and the client's own next commit would not stand on it; what is before it, the client signed for.
+    /// Takes commits as long as there is `room`, one at least, and says how many that were. Gives the last commit that the
+    /// client signed: the log goes up to there. What somebody put behind it is not the client's word, and the client's own
+    /// next commit would not stand on it; what is before it, the client signed for.
     fn take(mut self, commits: &[String], room: &mut usize) -> Result<(Option<String>, usize)> {
         let (mut signed, mut seen) = (None, 0);
         for commit in commits {

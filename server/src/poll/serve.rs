@@ -84,13 +84,15 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, signs: &Signs<
             // The lane that has the turn sees that this one was sent away.
             let Some(turn) = client.turns.take(limits.fetches) else { return Ok(came_back) };
             tried.insert(entry.id.clone());
-            let Some(_mine) = pool.start(&entry.id)? else { continue };
-            let step = one(poller, &client, (grant, &limits), &pool, &entry, key)?;
+            let step = match pool.start(&entry.id)? {
+                Some(_mine) => Some(one(poller, &client, (grant, &limits), &pool, &entry, key)?),
+                None => None,
+            };
             drop(turn);
             let other_waits = client.turns.sent_away();
             answered += 1;
             match step {
-                Step::Answered => {
+                Some(Step::Answered) => {
                     came_back |= client.retry(|retry| {
                         let worked = retry.worked(key);
                         if worked {
@@ -99,8 +101,8 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, signs: &Signs<
                         worked
                     })?;
                 }
-                Step::Later => {}
-                Step::NotNow => return Ok(came_back || other_waits),
+                Some(Step::Later) | None => {}
+                Some(Step::NotNow) => return Ok(came_back || other_waits),
             }
             if other_waits {
                 return Ok(true);
