@@ -27,23 +27,19 @@ nightsafe-server poll || true
 nightsafe send || true
 
 for target in request receipt commit manifest access; do mkdir -p "$corpus/$target"; done
-queue=$dir/node/client/queues/node1.git
-number=0
-for commit in $(git -C "$queue" rev-list refs/heads/requests); do
-    number=$((number + 1))
-    git -C "$queue" cat-file commit "$commit" >"$corpus/commit/real-$number"
-    for name in $(git -C "$queue" ls-tree --name-only "$commit" | grep '^RQ'); do
-        git -C "$queue" cat-file blob "$commit:$name" >"$corpus/request/real-$number"
+# history REPOSITORY BRANCH PREFIX TARGET: its commits, and the files in them that begin with PREFIX, as seeds of TARGET.
+history() {
+    local repository=$1 branch=$2 prefix=$3 target=$4 number=0 commit name
+    for commit in $(git -C "$repository" rev-list "refs/heads/$branch"); do
+        number=$((number + 1))
+        git -C "$repository" cat-file commit "$commit" >"$corpus/commit/real-$target-$number"
+        for name in $(git -C "$repository" ls-tree --name-only "$commit" | grep "^$prefix"); do
+            git -C "$repository" cat-file blob "$commit:$name" >"$corpus/$target/real-$number"
+        done
     done
-done
-number=0
-for commit in $(git -C "$store/receipts.git" rev-list refs/heads/receipts); do
-    number=$((number + 1))
-    git -C "$store/receipts.git" cat-file commit "$commit" >"$corpus/commit/real-receipt-$number"
-    for name in $(git -C "$store/receipts.git" ls-tree --name-only "$commit" | grep '^RC'); do
-        git -C "$store/receipts.git" cat-file blob "$commit:$name" >"$corpus/receipt/real-$number"
-    done
-done
+}
+history "$dir/node/client/queues/node1.git" requests RQ request
+history "$store/receipts.git" receipts RC receipt
 number=0
 for manifest in "$store"/snapshots/*/manifest; do
     number=$((number + 1))

@@ -42,8 +42,9 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     sync_folder_of(path)
 }
 
-/// Renames a file and replaces nothing: what stands at `to` stays and is an error (`AlreadyExists` in the chain). One step,
-/// so that the file never has two names, which readers refuse; not durable until its folder is flushed.
+/// Renames a file and replaces nothing: what stands at `to` stays and is an error (`AlreadyExists` in the chain). The file
+/// never has two names, which readers refuse; not durable until its folder is flushed. One step, but on file systems that
+/// cannot do that (some network file systems), where a look and a rename follow each other.
 ///
 /// # Errors
 /// With the path.

@@ -37,13 +37,6 @@ fn write_list(data: &Path, grant: &RestorerGrant, to: &mut dyn Write) -> Result<
     writeln!(to, "{text}").at("write", "the list")
 }
 
-/// The same list as a file in memory, for who has a session already: another command costs more than a small restore.
-fn list_file(data: &Path, grant: &RestorerGrant) -> Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("list", MemfdFlags::CLOEXEC).at("make", "a file in memory")?);
-    write_list(data, grant, &mut file)?;
-    Ok(file)
-}
-
 /// The mirror `hex` of `client`, if its dataset is granted.
 ///
 /// # Errors
@@ -63,7 +56,7 @@ pub fn mirror(config: &NodeConfig, grant: &RestorerGrant, client: &Name, hex: &s
 /// # Errors
 /// When the other end cannot be talked to.
 pub fn sftp(config: &NodeConfig, grant: &RestorerGrant) -> Result<ExitCode> {
-    sftp::serve(&mut Stores { config, data: beneath::folder(&config.data)?, grant, known: HashMap::new() })
+    sftp::serve(&mut Stores { config, data: beneath::folder(&config.data)?, grant, known: HashMap::new(), listed: None })
 }
 
 struct Stores<'a> {
@@ -71,6 +64,8 @@ struct Stores<'a> {
     data: OwnedFd,
     grant: &'a RestorerGrant,
     known: HashMap<(Name, RequestId), bool>,
+    // As it was when it was asked for first: however often it is opened, it takes memory once.
+    listed: Option<File>,
 }
 
 /// A name that means something here.
@@ -132,6 +127,19 @@ impl Stores<'_> {
         }
     }
 
+    /// The list as a file in memory, for who has a session already: another command costs more than a small restore.
+    fn list(&mut self) -> Result<File> {
+        let file = match self.listed.take() {
+            Some(file) => file,
+            None => {
+                let mut file = File::from(rustix::fs::memfd_create("list", MemfdFlags::CLOEXEC).at("make", "a file in memory")?);
+                write_list(&self.config.data, self.grant, &mut file)?;
+                file
+            }
+        };
+        self.listed.insert(file).try_clone().at("open", "the list")
+    }
+
     /// The dataset of a snapshot, from the request that was proven when it was accepted.
     fn dataset(&self, client: &Name, id: &RequestId) -> Option<Dataset> {
         let path = format!("{client}/snapshots/{id}/request.toml");
@@ -146,7 +154,7 @@ impl Tree for Stores<'_> {
     fn open(&mut self, name: &str) -> std::result::Result<File, Denied> {
         if name == listing::FILE {
             // Why it cannot be made is told to who asks for it by the command.
-            return list_file(&self.config.data, self.grant).map_err(|_| Denied::Forbidden);
+            return self.list().map_err(|_| Denied::Forbidden);
         }
         match asked(name) {
             Some(asked) if self.allowed(&asked) => sftp::open_beneath(&self.data, Path::new(name)),

@@ -111,7 +111,7 @@ impl Source {
         let mut offered: Vec<Offered> = match self {
             Self::Local { store } => store.readable_snapshots(monitor)?.into_iter().map(|one| Offered::from(one.accepted)).collect(),
             Self::Remote { node, peer, session } => {
-                listing(peer, session).map_err(|error| {
+                listing(peer, open_session(peer, session)).map_err(|error| {
                     error.hint(format!("Listing and restoring need a restorer's key: set restore = {{ key = \"…\" }} in the [[node]] {node} of the configuration."))
                 })?
                 .into_iter()
@@ -175,7 +175,7 @@ impl Source {
             Self::Local { store } => Ok(store.packs()),
             Self::Remote { peer, session, .. } => {
                 let (peer, sftp) = (Arc::clone(peer), open_session(peer, session)?);
-                Ok(Arc::new(RemotePacks { peer, session: Mutex::new(Some(Arc::clone(&sftp))), sftp, client: client.clone() }))
+                Ok(Arc::new(RemotePacks { peer, sftp, client: client.clone() }))
             }
         }
     }
@@ -191,8 +191,8 @@ impl Source {
 }
 
 /// What a node lists for a restorer: read in the session that is needed anyway, which spares a command.
-fn listing(peer: &Peer, session: &Mutex<Option<Arc<Sftp>>>) -> Result<Vec<Listed>> {
-    let read = match open_session(peer, session) {
+fn listing(peer: &Peer, session: Result<Arc<Sftp>>) -> Result<Vec<Listed>> {
+    let read = match session {
         // It cannot be reached, or is another one.
         Err(error) if error.kind() != base::Kind::Failed => return Err(error),
         opened => opened.and_then(|sftp| sftp.read(listing::FILE, LISTING_LIMIT)),
@@ -237,7 +237,6 @@ fn runtime(config: &ClientConfig) -> PathBuf {
 /// Packs of a client at a node.
 struct RemotePacks {
     peer: Arc<Peer>,
-    session: Mutex<Option<Arc<Sftp>>>,
     sftp: Arc<Sftp>,
     client: Name,
 }
@@ -249,7 +248,7 @@ impl PackSource for RemotePacks {
 
     fn repairs(&self) -> Result<Vec<Public>> {
         let mut claims = Vec::new();
-        let listed: Vec<Offered> = listing(&self.peer, &self.session)?.into_iter().filter_map(Listed::snapshot).collect();
+        let listed: Vec<Offered> = listing(&self.peer, Ok(Arc::clone(&self.sftp)))?.into_iter().filter_map(Listed::snapshot).collect();
         let ours = listed.iter().filter(|one| one.client == self.client && !one.repairs.is_empty());
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by_key(|one| std::cmp::Reverse(one.order));

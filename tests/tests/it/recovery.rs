@@ -172,12 +172,7 @@ fn another_host_key_is_refused_on_both_sides() {
 #[test]
 fn receipts_by_another_key_free_nothing_until_trusted() {
     let safe = Loopback::start();
-    let path = safe.text("source/a");
-    safe.sh(&format!("mkdir '{path}'; head -c 2000000 /dev/urandom >'{path}/x'"));
-    safe.client(&["submit", "files", &path]).ok();
-    safe.client(&["send"]).silent();
-    let exported = safe.names("client/export/node1");
-    assert!(!exported.is_empty());
+    let (_, exported) = safe.exported(2_000_000);
     // The node comes back with another key, or somebody else answers in its place.
     safe.sh("mv node/receipts node/receipts.old; mv node/receipts.pub node/receipts.pub.old; ssh-keygen -q -t ed25519 -N '' -C node1 -f node/receipts");
     safe.node(&["poll"]).silent();

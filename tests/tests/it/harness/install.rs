@@ -130,6 +130,19 @@ impl Loopback {
         self.round();
     }
 
+    /// Makes a folder `source/a` with a file `x` of so many random bytes, submits and sends it. Gives the folder, and the names
+    /// of the packs that wait for the node.
+    #[track_caller]
+    pub fn exported(&self, bytes: u32) -> (String, Vec<String>) {
+        let path = self.text("source/a");
+        self.sh(&format!("mkdir '{path}'; head -c {bytes} /dev/urandom >'{path}/x'"));
+        self.client(&["submit", "files", &path]).ok();
+        self.client(&["send"]).silent();
+        let packs = self.names("client/export/node1");
+        assert!(!packs.is_empty(), "nothing was prepared");
+        (path, packs)
+    }
+
     /// The text of a file below the folder.
     #[track_caller]
     pub fn read(&self, relative: &str) -> String {

@@ -9,11 +9,7 @@ use std::process::Stdio;
 #[test]
 fn sftp_serves_what_it_must_and_nothing_else() {
     let safe = Loopback::start();
-    let path = safe.text("source/a");
-    safe.sh(&format!("mkdir '{path}'; head -c 100000 /dev/urandom >'{path}/x'"));
-    safe.client(&["submit", "files", &path]).ok();
-    safe.client(&["send"]).silent();
-    let exported = safe.names("client/export/node1");
+    let (_, exported) = safe.exported(100_000);
     safe.sh(&format!("ln -s ../../id_ed25519 client/export/node1/{}x", exported[0]));
     safe.sh("mkfifo client/export/node1/fifo");
     let key = safe.text("client/id_ed25519");

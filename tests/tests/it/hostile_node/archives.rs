@@ -28,36 +28,27 @@ const HELPERS: &str = r#"
 /// An old state may be wanted; it is never taken for the newest.
 const OLDER: &[&str] = &["OLDER HISTORY", "number 1 as the newest, and number 3 was seen"];
 const UNPROVEN: &[&str] = &["does not verify"];
+const UNUSABLE: &[&str] = &["data was not restored", "cannot be used"];
 
 const CASES: &[Case] = &[
-    Case {
-        what: "two packs swapped",
-        script: "swap packs/$(pack $A2) packs/$(pack $B)",
-        told: &["data was not restored", "cannot be used"],
-        code: 3,
-    },
-    Case {
-        what: "the pack of the state before",
-        script: "cp packs/$(pack $A1) old; into packs/$(pack $A2) <old",
-        told: &["data was not restored", "cannot be used"],
-        code: 3,
-    },
+    Case { what: "two packs swapped", script: "swap packs/$(pack $A2) packs/$(pack $B)", told: UNUSABLE, code: 3 },
+    Case { what: "the pack of the state before", script: "cp packs/$(pack $A1) old; into packs/$(pack $A2) <old", told: UNUSABLE, code: 3 },
     Case {
         what: "a pack of random bytes of the same size",
         script: "p=packs/$(pack $A2); head -c $(stat -c %s $p) /dev/urandom | into $p",
-        told: &["data was not restored", "cannot be used"],
+        told: UNUSABLE,
         code: 3,
     },
     Case {
         what: "a pack of the node's own, for the right recipients",
         script: "mkdir t; echo evil >t/0; tar -C t -cf - 0 | zstd -q | seal | into packs/$(pack $A2)",
-        told: &["data was not restored", "cannot be used"],
+        told: UNUSABLE,
         code: 3,
     },
     Case {
         what: "a pack of a stranger's, for the right recipients",
         script: "cat $M/packs/$(ls -S $M/packs | head -1) | into packs/$(pack $A2)",
-        told: &["data was not restored", "cannot be used"],
+        told: UNUSABLE,
         code: 3,
     },
     Case {

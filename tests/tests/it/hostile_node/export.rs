@@ -77,11 +77,7 @@ fn refused(answer: &Answer) -> bool {
 #[test]
 fn the_clients_gate_gives_a_node_its_packs_and_nothing_else() {
     let safe = Loopback::start();
-    let path = safe.text("source/a");
-    safe.sh(&format!("mkdir '{path}'; head -c 100000 /dev/urandom >'{path}/x'"));
-    safe.client(&["submit", "files", &path]).ok();
-    safe.client(&["send"]).silent();
-    let exported = safe.names("client/export/node1");
+    let (_, exported) = safe.exported(100_000);
     let pack = exported[0].clone();
     let state = "cd client && find . -printf '%p %y %m %s %l %T@\\n' | grep -v '^./cache\\|^./retry' | sort";
     safe.sh("cd client/export/node1; ln -s ../../id_ed25519 key; ln -s /etc passwords; ln -s /etc/passwd passwd; mkfifo pipe; mkdir folder; ln ../../id_ed25519 hard; echo x >.hidden; mkdir ../node2; echo other >../node2/pack");

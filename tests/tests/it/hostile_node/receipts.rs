@@ -176,12 +176,7 @@ fn receipts_that_lie_free_nothing() {
     for path in ["x", "y"] {
         safe.back_up("dummy", path);
     }
-    let path = safe.text("source/a");
-    safe.sh(&format!("mkdir '{path}'; head -c 100000 /dev/urandom >'{path}/x'"));
-    safe.client(&["submit", "files", &path]).ok();
-    safe.client(&["send"]).silent();
-    let exported = safe.names("client/export/node1");
-    assert!(!exported.is_empty());
+    let (path, exported) = safe.exported(100_000);
     safe.client(&["log", "--verify"]).says(&["3 requests, 2 receipts, 1 waiting; 0 things do not fit"]).exits(0);
     safe.sh("git clone -q -b receipts node/data/web1/receipts.git w; cd w; git config user.name node1; git config user.email node1@nightsafe.invalid; git config gpg.format ssh");
     let log = safe.client(&["log", "--json"]).json();
