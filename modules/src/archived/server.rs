@@ -8,9 +8,10 @@ use crate::{Fetched, Lane, ServerContext, ServerModule};
 use archive::limits;
 use archive::manifest::{Manifest, PackRef, Public};
 use archive::store::{Content, PackWriter, Quota, Stats};
-use base::{Blake3, Claim, Kind, Monitor, Payload, Result};
+use base::{Blake3, Claim, Error, Kind, Monitor, Payload, Result};
 use queue::receipt::MISSING_LIMIT;
 use std::io::Write;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use transport::Sftp;
 
@@ -161,12 +162,35 @@ fn inequality(public: &Public, claim: &Claim) -> Option<String> {
         .map(|(what, found, signed)| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"))
 }
 
-/// Fetches packs; the answer instead when one is not there any more, or is another one.
+/// Fetches packs; the answer instead when one is not there any more, or is another one. A pack is checked and made durable
+/// while the next one is fetched: that takes as long as the disk does.
 fn fetch_packs(
     exports: &dyn Exports,
     context: &ServerContext<'_>,
     claim: &Claim,
     packs: &[PackRef],
+) -> Result<std::result::Result<u64, Fetched>> {
+    std::thread::scope(|scope| {
+        let (whole, whole_end) = sync_channel(1);
+        let closer = scope.spawn(move || whole_end.into_iter().try_for_each(PackWriter::finish));
+        let fetched = pull_packs(exports, context, claim, packs, &whole);
+        drop(whole);
+        let closed = closer.join().unwrap_or_else(|_| Err(Error::failed("the thread that closes packs has ended unexpectedly")));
+        // What is wrong with a pack is why no other was handed on.
+        match answer(closed)? {
+            Ok(()) => fetched,
+            Err(refused) => Ok(Err(refused)),
+        }
+    })
+}
+
+/// Gives each pack that is fetched to `whole`, until nobody takes it any more.
+fn pull_packs<'a>(
+    exports: &dyn Exports,
+    context: &ServerContext<'a>,
+    claim: &Claim,
+    packs: &[PackRef],
+    whole: &SyncSender<PackWriter<'a>>,
 ) -> Result<std::result::Result<u64, Fetched>> {
     let mut fetched = 0;
     let mut missing = Vec::new();
@@ -180,7 +204,7 @@ fn fetch_packs(
             }
             continue;
         }
-        let writer: PackWriter<'_> = context.store.begin_pack(&claim.id, pack)?;
+        let writer = context.store.begin_pack(&claim.id, pack)?;
         let mut writer = Slowed::new(writer, context.allowance.bandwidth);
         match answer(exports.pull(&name, pack.size, &mut writer, context.monitor))? {
             Ok(Some(bytes)) => fetched += bytes,
@@ -190,8 +214,8 @@ fn fetch_packs(
             }
             Err(refused) => return Ok(Err(refused)),
         }
-        if let Err(refused) = answer(writer.into_inner().finish())? {
-            return Ok(Err(refused));
+        if whole.send(writer.into_inner()).is_err() {
+            break;
         }
     }
     if missing.is_empty() {
