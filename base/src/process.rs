@@ -1,6 +1,7 @@
 //! Starting other programs: a cleared environment, a fixed search path, bounded output, an end in every case.
 
 use crate::error::{At, Error, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
@@ -70,12 +71,41 @@ pub fn memory_limit() -> u64 {
 }
 
 /// Bounds the memory of a program that was just started, and of all that it starts, to [`memory_limit`].
-fn bound_memory(child: &Child) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+pub fn bound_memory(child: &Child) {
+    use rustix::process::{Resource, Rlimit, prlimit};
     let most = memory_limit();
-    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
     // It may have ended already; and a lower limit than this may hold, which is as good.
-    let _ = prlimit(Some(pid), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
+    let _ = prlimit(Some(Pid::from_child(child)), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
+}
+
+/// Ends a program with all that it started. They are stopped from the top down first, so that none starts another meanwhile. What
+/// has let go of its parent is not found.
+pub fn end_family(of: Pid) {
+    let (mut family, mut found) = (Vec::new(), vec![of]);
+    while !found.is_empty() {
+        for pid in &found {
+            let _ = kill_process(*pid, Signal::STOP);
+        }
+        family.append(&mut found);
+        found =
+            parents().into_iter().filter(|(pid, parent)| family.contains(parent) && !family.contains(pid)).map(|(pid, _)| pid).collect();
+    }
+    for pid in family {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Every process and its parent.
+fn parents() -> Vec<(Pid, Pid)> {
+    let number = |text: &str| Pid::from_raw(text.parse().ok()?);
+    let parent = |entry: std::fs::DirEntry| {
+        let pid = number(entry.file_name().to_str()?)?;
+        let stat = std::fs::read(entry.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything: the state, then the parent.
+        let rest = stat.rsplit(|b| *b == b')').next()?;
+        Some((pid, number(std::str::from_utf8(rest).ok()?.split_ascii_whitespace().nth(1)?)?))
+    };
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(parent).collect()
 }
 
 /// A child that is killed and waited for when it is dropped, so that nothing is left running.
@@ -133,6 +163,8 @@ pub fn run_started(mut command: Command, limit: usize, time: Duration, started: 
             break status;
         }
         if Instant::now() >= deadline {
+            // What it started would go on without it: git's index-pack may compute for hours over a few bytes.
+            end_family(Pid::from_child(&running.0));
             return Err(Error::not_now(format!("{name} took longer than {} s and was ended", time.as_secs())));
         }
         std::thread::sleep(pause);
@@ -209,6 +241,14 @@ mod tests {
         let mut held = command("sh");
         held.args(["-c", "sleep 30 & exit 0"]);
         assert_eq!(run(held, 10, Duration::from_millis(200)).unwrap_err().kind(), crate::Kind::NotNow);
+        // What is over its time ends with all that it started; the pipe tells when nobody has it any more.
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut family = command("sh");
+        family.args(["-c", "sh -c 'sleep 300; :' <&0 & wait"]).stdin(writer);
+        assert!(run(family, 10, Duration::from_millis(300)).unwrap_err().one_line().contains("took longer"));
+        let begun = Instant::now();
+        assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(200));
         let mut bad = command("ls");
         bad.args(["--", "/does-not-exist"]);
         assert!(run_ok(bad, 10, time).unwrap_err().one_line().contains("does-not-exist"));

@@ -49,8 +49,8 @@ pub fn no_core_files() {
 /// The most that is kept of what a program says.
 const SAID: usize = 64 << 10;
 
-/// Runs a program to its end within `limits`; after its time it is killed. What it says goes to our own standard output,
-/// and the beginning of it is given back.
+/// Runs a program to its end within `limits`; after its time it is killed, with all that it started. What it says goes to our own
+/// standard output, and the beginning of it is given back.
 ///
 /// # Errors
 /// When it cannot be started; of kind "not now" when its time was over.
@@ -62,7 +62,7 @@ pub fn run(command: &mut Command, limits: Limits) -> Result<(ExitStatus, Vec<u8>
         let late = matches!(ended.recv_timeout(limits.time), Err(mpsc::RecvTimeoutError::Timeout));
         if late {
             // It may have ended in this moment.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            base::process::end_family(pid);
         }
         late
     });

@@ -4,7 +4,7 @@
 
 use crate::endpoint::{Endpoint, SshArguments};
 use base::process::{self, Running};
-use base::{At, Error, Result};
+use base::{At, Error, Exit, Kind, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -73,6 +73,7 @@ impl Peer {
     pub fn stream(&self, verb: &str) -> Result<Stream> {
         let mut command = self.command(verb)?;
         let mut child = Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", "ssh")?);
+        process::bound_memory(&child.0);
         let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
         let words = std::thread::spawn(move || {
             let mut kept = Vec::new();
@@ -131,7 +132,8 @@ pub(crate) fn failure(name: &str, verb: &str, code: Option<i32>, stderr: &[u8]) 
         return unreachable(name, &words);
     }
     let words = if words.is_empty() { "it said nothing".into() } else { words };
-    Error::failed(format!("{name} did not carry out {verb:?}: {words}"))
+    let error = Error::failed(format!("{name} did not carry out {verb:?}: {words}"));
+    if code == Some(Exit::NotNow as i32) { error.with_kind(Kind::NotNow) } else { error }
 }
 
 /// The error for a connection that did not come about, with ssh's own words.
