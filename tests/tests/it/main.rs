@@ -10,6 +10,9 @@ mod bench;
 #[cfg(test)]
 mod by_hand;
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod chaos;
+#[cfg(test)]
 mod choose;
 #[cfg(test)]
 mod config;
