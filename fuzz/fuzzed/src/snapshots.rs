@@ -14,6 +14,8 @@ use std::sync::{Arc, OnceLock};
 
 /// How many entries are looked at.
 const ENTRIES: usize = 200;
+/// Of how many of them the content is read: each time threads are started, which takes longer than all the rest.
+const FILES: usize = 4;
 /// How much is taken of one file: a hole may be of any size.
 const CONTENT: usize = 4 << 20;
 
@@ -95,7 +97,7 @@ impl Write for Bounded {
 /// - 2: the length of one frame in three bytes, and how it is compressed;
 /// - 3: the pack file, as it is.
 ///
-/// All of it is read: every entry, and every file's content.
+/// All of it is read: every entry, and the content of the first files.
 pub fn pack(bytes: &[u8]) {
     let &[kind, level, ref rest @ ..] = bytes else { return };
     let hostile = Hostile::get();
@@ -184,15 +186,18 @@ fn read(hostile: &Hostile, file: Vec<u8>, frames: u32, table: Blake3, first: &[u
     let Ok(manifest) = Manifest::seal(public, &sealed, hostile.epoch.recipient()) else { return };
     let packs = Packs(HashMap::from([(name.digest, Arc::new(file))]));
     let Ok(reader) = SnapshotReader::open(manifest, &hostile.identities, Arc::new(packs)) else { return };
-    let mut last: Option<Vec<u8>> = None;
+    let (mut last, mut files): (Option<Vec<u8>>, usize) = (None, 0);
     for entry in reader.entries().take(ENTRIES).flatten() {
         assert!(last.is_none_or(|last| last < entry.path), "entries come in order");
         let _ = reader.check_lists(&entry);
-        let mut taken = Bounded(CONTENT);
-        if reader.read_file(&entry, &mut taken).is_ok()
-            && let archive::entry::EntryKind::File { size, .. } = entry.kind
+        if let archive::entry::EntryKind::File { size, .. } = entry.kind
+            && files < FILES
         {
-            assert_eq!((CONTENT - taken.0) as u64, size, "a file has the size that its entry says");
+            files += 1;
+            let mut taken = Bounded(CONTENT);
+            if reader.read_file(&entry, &mut taken).is_ok() {
+                assert_eq!((CONTENT - taken.0) as u64, size, "a file has the size that its entry says");
+            }
         }
         last = Some(entry.path);
     }
