@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How long a client waits for its receipt while another one floods the node: `make flood`, after make build.
 #
-#   REQUESTS=10000   requests that the other one pushes        LOGINS=1000   logins of its within a minute
+#   REQUESTS=10000   requests that the other one pushes        LOGINS=1000   logins of its within a minute; once each ends at once,
+#                                                              and once each is to stay
 #
 # Prints the middle and the longest of ROUNDS (9) requests: alone, during the requests, during the logins. What counts is how much
 # longer it is than alone; a busy machine makes all of them longer.
@@ -72,13 +73,23 @@ port=$(cat sshd/port)
 known=$dir/known
 printf '[127.0.0.1]:%s %s\n' "$port" "$(cut -d' ' -f1,2 sshd/host_ed25519.pub)" >"$known"
 knock() {
-    ssh -F none -n -T -p "$port" -i "$dir/client/id_ed25519" -o BatchMode=yes -o IdentitiesOnly=yes -o ControlPath=none \
-        -o UserKnownHostsFile="$known" -o LogLevel=ERROR "$(id -un)@127.0.0.1" ping >/dev/null 2>&1
+    ssh -F none -T -p "$port" -i "$dir/client/id_ed25519" -o BatchMode=yes -o IdentitiesOnly=yes -o ControlPath=none \
+        -o UserKnownHostsFile="$known" -o LogLevel=ERROR "$(id -un)@127.0.0.1" "$1" <&7 >/dev/null 2>&1
 }
-(for ((n = 0; n < logins; n++)); do
-    knock &
-    sleep "$(awk "BEGIN { print 60 / $logins }")"
-done; wait) &
-pids+=($!)
-sleep 1
+# Nothing ever comes of this, and no end either.
+mkfifo never
+exec 7<>never
+rush() {
+    (for ((n = 0; n < logins; n++)); do
+        knock "$1" &
+        sleep "$(awk "BEGIN { print 60 / $logins }")"
+    done) &
+    pids+=($!)
+    sleep 1
+}
+rush ping
 say "during $logins logins in a minute" "$(ask)"
+wait "${pids[-1]}"
+rush "git-upload-pack 'queue'"
+say "during $logins that are to stay" "$(ask)"
+printf '%s\n' "at the end of that: $(pgrep -cf "git .*upload-pack .*$dir/node/gate/queues/web1.git" || true) sessions of it open"

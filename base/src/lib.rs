@@ -20,6 +20,7 @@ mod keep;
 mod lock;
 mod monitor;
 mod name;
+pub mod names;
 pub mod process;
 mod read_at;
 mod sizes;

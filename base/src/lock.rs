@@ -2,6 +2,7 @@
 
 use crate::error::{At, Result};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -42,6 +43,17 @@ impl FileLock {
         }
     }
 
+    /// Holds the lock until this process, and whatever it starts or becomes from now on, has ended.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub fn leave(self) -> Result<()> {
+        rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty()).at("hand on", "a lock")?;
+        // Not even we let go of it by hand: what we started may still run.
+        let _ = ManuallyDrop::new(self);
+        Ok(())
+    }
+
     /// What is locked.
     pub fn file(&self) -> &File {
         &self.file
@@ -74,5 +86,20 @@ mod tests {
         drop(lock);
         assert!(FileLock::try_now(&path).unwrap().is_some());
         drop(copy);
+    }
+
+    #[test]
+    fn a_lock_that_is_left_is_handed_on() {
+        use std::os::fd::AsRawFd;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("lock");
+        let lock = FileLock::wait(&path).unwrap();
+        let there = format!("/proc/self/fd/{}", lock.file().as_raw_fd());
+        let has_it = || {
+            std::process::Command::new("readlink").arg(&there).output().unwrap().stdout.trim_ascii() == path.as_os_str().as_encoded_bytes()
+        };
+        assert!(!has_it());
+        lock.leave().unwrap();
+        assert!(has_it() && FileLock::try_now(&path).unwrap().is_none());
     }
 }

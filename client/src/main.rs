@@ -8,7 +8,6 @@ mod commands;
 mod contact;
 mod history;
 mod ledger;
-mod names;
 mod outcome;
 mod output;
 mod progress;

@@ -17,6 +17,7 @@ mod queues;
 mod refs;
 mod restorer;
 mod serve;
+mod sessions;
 mod sftp;
 mod wait;
 

@@ -2,7 +2,7 @@
 //!
 //! Decides nothing itself (that is `queue::verdict`) and carries out nothing itself.
 
-use crate::{admin, export, git, log, queues, restorer, wait};
+use crate::{admin, export, git, log, queues, restorer, sessions, wait};
 use base::config::{ClientConfig, NodeConfig};
 use base::{Error, Exit, Result};
 use queue::access::{self, Entry, RestorerGrant};
@@ -37,7 +37,10 @@ pub fn serve(config: &Path, role: Role) -> Result<ExitCode> {
     let command = command().inspect_err(|error| log::refused(&rules.log_folder(), &role, Some("no text"), &error.one_line()))?;
     let decided = verdict(&role, &rules.grant(), command.as_deref());
     match decided {
-        Verdict::Run(verb) => rules.carry_out(verb, &role),
+        Verdict::Run(verb) => {
+            rules.enter().inspect_err(|error| log::refused(&rules.log_folder(), &role, command.as_deref(), &error.one_line()))?;
+            rules.carry_out(verb, &role)
+        }
         Verdict::Refuse(why) => {
             log::refused(&rules.log_folder(), &role, command.as_deref(), &why);
             Err(Error::refused(why))
@@ -82,6 +85,17 @@ impl Rules {
         match self {
             Self::Client(config) => config.state.clone(),
             Self::Node(known) => known.0.config.gate.clone(),
+        }
+    }
+
+    /// Counts this session, where sessions are counted.
+    fn enter(&self) -> Result<()> {
+        match self {
+            Self::Node(known) => match (&known.0, &known.1) {
+                (node, Entry::Client(grant)) => sessions::enter(node, grant.limits.sessions()),
+                _ => Ok(()),
+            },
+            Self::Client(_) => Ok(()),
         }
     }
 

@@ -196,6 +196,11 @@ impl NodeConfig {
         self.gate.join("queues").join(format!("{client}.git"))
     }
 
+    /// Where the gate counts a client's sessions: a lock for each that may be open at once.
+    pub fn gate_sessions_path(&self, client: &Name) -> PathBuf {
+        self.gate.join("sessions").join(client.as_str())
+    }
+
     /// The gate's repository for the access list.
     pub fn gate_admin_path(&self) -> PathBuf {
         self.gate.join("admin.git")

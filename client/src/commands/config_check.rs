@@ -136,7 +136,7 @@ fn datasets(config: &ClientConfig, findings: &mut Findings) {
                 .and_then(|()| module.reach(config, &entry.address))
                 .map_err(|e| e.context(format!("{} cannot be backed up", entry.address))),
             None => Err(base::Error::usage(format!("{}: there is no module {:?}", entry.address, entry.address.module()))
-                .hint(crate::names::hint(entry.address.module(), modules::names(Some(config)).iter().copied()))),
+                .hint(base::names::hint(entry.address.module(), modules::names(Some(config)).iter().copied()))),
         };
         findings.add(checked, format!("{} goes to {}.", entry.address, nodes.join(" and ")));
         if entry.sealed {

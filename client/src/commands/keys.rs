@@ -85,7 +85,7 @@ fn offered(recall: &Recall, client: Option<&Name>) -> Result<Vec<Offered>> {
         offered.retain(|one| one.client == *client);
         if offered.is_empty() {
             return Err(Error::failed(format!("there are no snapshots of {client}"))
-                .hint(crate::names::hint(client.as_str(), known.iter().map(String::as_str))));
+                .hint(base::names::hint(client.as_str(), known.iter().map(String::as_str))));
         }
     }
     Ok(offered)

@@ -1,9 +1,9 @@
 //! `nightsafe node`: what this machine believes of a node.
 
-use crate::{names, output, trust};
+use crate::{output, trust};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{At, Error, Exit, FileLock, Name, Result, atomic};
+use base::{At, Error, Exit, FileLock, Name, Result, atomic, names};
 use queue::signature::parse_public_key;
 use std::io::BufRead;
 

@@ -3,11 +3,10 @@
 use super::dry_run::{self, Telling};
 use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
-use crate::output::worse;
+use crate::output::{self, worse};
 use crate::progress::Progress;
-use crate::{names, output};
 use base::config::ClientConfig;
-use base::{Dataset, Error, Exit, Name, Reason, RequestId, Result, Span};
+use base::{Dataset, Error, Exit, Name, Reason, RequestId, Result, Span, names};
 use queue::pool::{ClientPool, PoolFile, State, Submitted};
 use std::time::{Duration, Instant};
 

@@ -139,7 +139,7 @@ fn scope(recall: &Recall, offered: &[Offered], wanted: Option<&Wanted>) -> Resul
         Some(Wanted::Snapshot(id)) => {
             let found = offered.iter().find(|one| one.snapshot == *id).ok_or_else(|| {
                 let names = offered.iter().map(|one| one.snapshot.as_str());
-                Error::failed(format!("there is no snapshot {id}")).hint(crate::names::hint(id.as_str(), names))
+                Error::failed(format!("there is no snapshot {id}")).hint(base::names::hint(id.as_str(), names))
             })?;
             (found.client.clone(), found.dataset.clone())
         }

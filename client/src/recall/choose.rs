@@ -2,8 +2,7 @@
 //!
 //! Decides over a listing alone. What is chosen is proven afterwards; a listing proves nothing.
 
-use crate::names;
-use base::{Address, Dataset, Error, Name, RequestId, Result};
+use base::{Address, Dataset, Error, Name, RequestId, Result, names};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;

@@ -94,9 +94,8 @@ impl Recall {
                 let found = offered.iter().find(|one| one.snapshot == *id);
                 let names = || offered.iter().map(|one| one.snapshot.as_str()).collect::<Vec<_>>();
                 (
-                    found.ok_or_else(|| {
-                        Error::failed(format!("there is no snapshot {id}")).hint(crate::names::hint(id.as_str(), names()))
-                    })?,
+                    found
+                        .ok_or_else(|| Error::failed(format!("there is no snapshot {id}")).hint(base::names::hint(id.as_str(), names())))?,
                     false,
                 )
             }

@@ -64,7 +64,7 @@ impl Source {
         let node = match name {
             Some(name) => config.node(name).ok_or_else(|| {
                 Error::usage(format!("the configuration has no node {name}"))
-                    .hint(crate::names::hint(name.as_str(), config.nodes.iter().map(|node| node.name.as_str())))
+                    .hint(base::names::hint(name.as_str(), config.nodes.iter().map(|node| node.name.as_str())))
             })?,
             None => config.nodes.first().ok_or_else(|| Error::usage("the configuration has no [[node]] to read from"))?,
         };

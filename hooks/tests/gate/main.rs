@@ -4,4 +4,5 @@
 mod access;
 mod clients;
 mod files;
+mod sessions;
 mod site;

@@ -2,7 +2,7 @@
 //!
 //! Does not sign or send: the command commits what [`AccessList::to_files`] gives.
 
-use super::{AccessList, ClientGrant, Limits, RestorerGrant, parse};
+use super::{AccessList, ClientGrant, Limits, RestorerGrant, limits, parse};
 use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use ssh_key::PublicKey;
@@ -23,6 +23,19 @@ pub struct NewClient {
     pub allow: Vec<DatasetPattern>,
     /// Its own quota.
     pub quota: Option<ByteSize>,
+}
+
+/// What is changed of a client. What is `None` stays as it is, `Some(None)` is left to `[defaults]`.
+#[derive(Debug, Clone, Default)]
+pub struct ClientChange {
+    /// What is kept of it.
+    pub keep: Option<Option<Keep>>,
+    /// How often a snapshot is expected.
+    pub expect: Option<Option<Span>>,
+    /// How much may be kept.
+    pub quota: Option<Option<ByteSize>>,
+    /// What it may use; the last one counts where two are of one name.
+    pub limits: Vec<limits::Change>,
 }
 
 impl AccessList {
@@ -117,18 +130,22 @@ impl AccessList {
         Ok(())
     }
 
-    /// Says what is kept of a client, and how often a snapshot is expected. `None` leaves it as it is, `Some(None)` to
-    /// `[defaults]`.
+    /// Says what is kept of a client, how often a snapshot is expected, and what it may use.
     ///
     /// # Errors
     /// Of kind usage when there is none.
-    pub fn set_client(&mut self, name: &Name, keep: Option<Option<Keep>>, expect: Option<Option<Span>>) -> Result<()> {
+    pub fn set_client(&mut self, name: &Name, change: ClientChange) -> Result<()> {
         let grant = self.clients.get_mut(name).ok_or_else(|| unknown(name))?;
-        if let Some(keep) = keep {
+        grant.limits = change.limits.iter().try_fold(grant.limits, |limits, change| limits.with(change))?;
+        if let Some(keep) = change.keep {
             grant.keep = keep;
         }
-        if let Some(expect) = expect {
+        if let Some(expect) = change.expect {
             grant.expect = expect;
+        }
+        if let Some(quota) = change.quota {
+            grant.quota = quota.or(self.default_quota);
+            grant.default_quota = quota.is_none();
         }
         Ok(())
     }

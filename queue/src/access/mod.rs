@@ -8,7 +8,7 @@ pub mod limits;
 mod parse;
 mod serialise;
 
-pub use edit::NewClient;
+pub use edit::{ClientChange, NewClient};
 pub use limits::Limits;
 pub use serialise::authorized_line;
 
@@ -200,7 +200,7 @@ impl AccessList {
 pub enum Entry {
     /// There is no such entry.
     Absent,
-    /// A client.
+    /// A client, with the limits that `[defaults]` gives it.
     Client(Box<ClientGrant>),
     /// An administrator.
     Admin,

@@ -120,7 +120,11 @@ pub(super) fn one(list: &[u8], role: &Role, keys: &mut KeyReader<'_>) -> Result<
     let (lines, mut owners) = (Lines(text), BTreeMap::new());
     Ok(match role {
         Role::Client(name) => match raw.client.remove(name) {
-            Some(client) => Entry::Client(Box::new(client_grant(&lines, role, client, raw.defaults.quota, keys, &mut owners)?)),
+            Some(client) => {
+                let mut grant = client_grant(&lines, role, client, raw.defaults.quota, keys, &mut owners)?;
+                grant.limits = grant.limits.or(raw.defaults.limits);
+                Entry::Client(Box::new(grant))
+            }
             None => Entry::Absent,
         },
         Role::Admin(name) if raw.admin.contains_key(name) => Entry::Admin,

@@ -86,6 +86,11 @@ fn the_list_of_the_handbook() {
     {
         assert_eq!(entry(dir.path(), &absent).unwrap(), Entry::Absent);
     }
+    let limited = list.to_toml().replace("[defaults]\n", "[defaults]\nlimits = { packs = 5, sessions = 9 }\n");
+    let limited = limited.replace("[client.web1]\n", "[client.web1]\nlimits = { packs = 7 }\n");
+    std::fs::write(dir.path().join(LIST), limited).unwrap();
+    let Entry::Client(web1) = entry(dir.path(), &Role::Client(client("web1"))).unwrap() else { panic!("a client") };
+    assert_eq!(web1.limits.to_toml(), "{ packs = 7, sessions = 9 }", "a client's own come first");
 }
 
 #[test]
@@ -191,6 +196,14 @@ fn edits() {
     assert!(list.add_client(&name("web1"), new(1, None, None)).unwrap_err().one_line().contains("admin alice"));
     assert!(list.add_client(&name("web1"), new(3, Some("a@b"), None)).unwrap_err().one_line().contains("host key"));
     assert!(list.add_client(&name("web1"), new(3, Some("a@b"), Some("x".into()))).is_err());
+    for (quota, own) in [(Some(ByteSize(7)), 7), (None, 5)] {
+        let limits = vec!["packs=5".parse().unwrap(), "packs=6".parse().unwrap(), "time=1h".parse().unwrap()];
+        list.set_client(&name("alice"), ClientChange { quota: Some(quota), limits, ..ClientChange::default() }).unwrap();
+        let grant = &list.clients[&name("alice")];
+        assert_eq!((grant.quota, grant.default_quota), (Some(ByteSize(own)), quota.is_none()));
+        assert_eq!(grant.limits.to_toml(), "{ packs = 6, time = \"1h\" }");
+    }
+    assert!(list.set_client(&name("bob"), ClientChange::default()).is_err());
     list.pause_client(&name("alice"), true).unwrap();
     assert!(list.pause_client(&name("bob"), true).is_err());
     assert_eq!(list.remove_admin(&name("alice")).unwrap_err().kind(), base::Kind::Refused);
@@ -282,7 +295,8 @@ proptest! {
             let new = NewClient { key: fresh(), address: address.clone(), git_address: address, host_key, allow, quota: quota.map(ByteSize) };
             list.add_client(&name, new).unwrap();
             list.pause_client(&name, paused).unwrap();
-            list.set_client(&name, Some(keeps[1].clone()), Some(default_part_ttl.filter(|_| !paused))).unwrap();
+            let expect = Some(default_part_ttl.filter(|_| !paused));
+            list.set_client(&name, ClientChange { keep: Some(keeps[1].clone()), expect, ..ClientChange::default() }).unwrap();
             let grant = list.clients.get_mut(&name).unwrap();
             grant.limits.packs = packs.and_then(std::num::NonZeroU32::new);
             grant.part_ttl = default_part_ttl.filter(|_| paused);

@@ -5,11 +5,13 @@
 use super::{AdminKey, public_key, text_of};
 use crate::access::{edit, scan};
 use crate::node::Node;
+use crate::poll::client::read_spent;
+use crate::poll::spent::{Count, Used};
 use crate::{keys, output};
 use base::config::SshAddress;
-use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span};
+use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span, clock};
 use clap::Subcommand;
-use queue::access::NewClient;
+use queue::access::{AccessList, ClientChange, ClientGrant, Limits, NewClient, limits};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -25,25 +27,14 @@ pub struct Args {
 enum What {
     /// Add a machine. Nothing is taken from it but what --allow names.
     Add(Box<Add>),
-    /// Show the machines and what is taken from them.
+    /// Show the machines, what is taken from them, and what they used of their limits within 24 hours.
     List {
         /// Print an array of objects.
         #[arg(long)]
         json: bool,
     },
-    /// Say what is kept of a machine, and how often a snapshot is expected.
-    Set {
-        /// The machine.
-        name: Name,
-        /// What is kept of each dataset: "daily=7,weekly=4" or "1W:1D,4W:1W"; "default" as [defaults] says.
-        #[arg(long, value_name = "RULES", value_parser = or_default::<Keep>, required_unless_present = "expect")]
-        keep: Option<OrDefault<Keep>>,
-        /// How often a snapshot is expected, as in 1d; "default" as [defaults] says.
-        #[arg(long, value_name = "TIME", value_parser = or_default::<Span>)]
-        expect: Option<OrDefault<Span>>,
-        #[command(flatten)]
-        admin: AdminKey,
-    },
+    /// Say what is kept of a machine, how often a snapshot is expected, and what it may use.
+    Set(Box<Set>),
     /// Take a machine out of the list; what it stored is kept.
     Remove {
         /// The machine.
@@ -61,6 +52,27 @@ enum What {
         #[command(flatten)]
         admin: AdminKey,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Set {
+    /// The machine.
+    name: Name,
+    /// What is kept of each dataset: "daily=7,weekly=4" or "1W:1D,4W:1W"; "default" as [defaults] says.
+    #[arg(long, value_name = "RULES", value_parser = or_default::<Keep>, required_unless_present_any = ["expect", "quota", "limit"])]
+    keep: Option<OrDefault<Keep>>,
+    /// How often a snapshot is expected, as in 1d; "default" as [defaults] says.
+    #[arg(long, value_name = "TIME", value_parser = or_default::<Span>)]
+    expect: Option<OrDefault<Span>>,
+    /// How much may be kept, as in "200 GiB"; "default" as [defaults] says.
+    #[arg(long, value_name = "SIZE", value_parser = or_default::<ByteSize>)]
+    quota: Option<OrDefault<ByteSize>>,
+    /// What it may use: bytes_a_day=50GiB, requests_a_day=500, packs=50000, fetches=1, time=6h, bandwidth=20MiB or sessions=16;
+    /// "default" as [defaults] says. May be given several times.
+    #[arg(long, value_name = "LIMIT=VALUE")]
+    limit: Vec<limits::Change>,
+    #[command(flatten)]
+    admin: AdminKey,
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,12 +106,16 @@ struct Add {
     /// How often a snapshot is expected, as in 1d: those that come sooner do not count for "last".
     #[arg(long, value_name = "TIME")]
     expect: Option<Span>,
+    /// What it may use: bytes_a_day=50GiB, requests_a_day=500, packs=50000, fetches=1, time=6h, bandwidth=20MiB or sessions=16. May
+    /// be given several times.
+    #[arg(long, value_name = "LIMIT=VALUE")]
+    limit: Vec<limits::Change>,
     #[command(flatten)]
     admin: AdminKey,
 }
 
 /// A setting, or that it is taken out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct OrDefault<T>(Option<T>);
 
 fn or_default<T: FromStr<Err = Error>>(text: &str) -> Result<OrDefault<T>> {
@@ -116,18 +132,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     match &args.what {
         What::Add(add) => self::add(&node, add)?,
         What::List { json } => list(&node, *json)?,
-        What::Set { name, keep, expect, admin } => {
-            let mut words: Vec<String> = Vec::new();
-            if let Some(OrDefault(keep)) = keep {
-                words.push(keep.as_ref().map_or("keep as by default".into(), |keep| format!("keep = {keep}")));
-            }
-            if let Some(OrDefault(expect)) = expect {
-                words.push(expect.map_or("expect as by default".into(), |expect| format!("expect = {}", String::from(expect))));
-            }
-            let (keep, expect) = (keep.clone().map(|keep| keep.0), expect.clone().map(|expect| expect.0));
-            let message = format!("Change what is kept of {name}\n\n{}\n", words.join("\n"));
-            edit::change(&node, &admin.signer()?, &message, |list| list.set_client(name, keep, expect))?;
-        }
+        What::Set(set) => self::set(&node, set)?,
         What::Remove { name, admin } => {
             edit::change(&node, &admin.signer()?, &format!("Take nothing from {name} any more\n\nWhat it stored is kept.\n"), |list| {
                 list.remove_client(name)
@@ -139,6 +144,31 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+fn set(node: &Node, set: &Set) -> Result<()> {
+    let mut words: Vec<String> = Vec::new();
+    let mut say = |name: &str, value: Option<String>| {
+        words.push(value.map_or_else(|| format!("{name} as by default"), |value| format!("{name} = {value}")));
+    };
+    if let Some(OrDefault(keep)) = &set.keep {
+        say("keep", keep.as_ref().map(ToString::to_string));
+    }
+    if let Some(OrDefault(expect)) = set.expect {
+        say("expect", expect.map(String::from));
+    }
+    if let Some(OrDefault(quota)) = set.quota {
+        say("quota", quota.map(String::from));
+    }
+    words.extend(set.limit.iter().map(ToString::to_string));
+    let message = format!("Change what is kept of {0} or what it may use\n\n{1}\n", set.name, words.join("\n"));
+    let change = ClientChange {
+        keep: set.keep.clone().map(|keep| keep.0),
+        expect: set.expect.map(|expect| expect.0),
+        quota: set.quota.map(|quota| quota.0),
+        limits: set.limit.clone(),
+    };
+    edit::change(node, &set.admin.signer()?, &message, |list| list.set_client(&set.name, change))
 }
 
 fn add(node: &Node, add: &Add) -> Result<()> {
@@ -161,7 +191,8 @@ fn add(node: &Node, add: &Add) -> Result<()> {
     };
     edit::change(node, &signer, &message, |list| {
         list.add_client(&add.name, new)?;
-        list.set_client(&add.name, Some(add.keep.clone()), Some(add.expect))
+        let (keep, expect) = (Some(add.keep.clone()), Some(add.expect));
+        list.set_client(&add.name, ClientChange { keep, expect, quota: None, limits: add.limit.clone() })
     })?;
     if add.allow.is_empty() {
         output::warning(&format!("{} may log in, and nothing is taken from it until --allow names it", add.name));
@@ -189,38 +220,80 @@ struct Row {
     keys: Vec<String>,
     allow: Vec<String>,
     quota: Option<u64>,
+    limits: Limited,
+    spent: Spent,
     /// As it is written in the list.
     keep: Option<String>,
     expect_seconds: Option<u64>,
     /// Datasets with rules of their own: pattern and rules.
     keep_for: Vec<(String, Option<String>)>,
     paused: bool,
+    #[serde(skip)]
+    words: String,
+}
+
+/// The limits that hold for a client, its own or those of `[defaults]`.
+#[derive(Serialize)]
+struct Limited {
+    bytes_a_day: Option<u64>,
+    requests_a_day: Option<u32>,
+    packs: Option<u32>,
+    fetches: Option<u8>,
+    time_seconds: Option<u64>,
+    /// Bytes in a second.
+    bandwidth: Option<u64>,
+    sessions: u16,
+}
+
+/// What came of a client within 24 hours.
+#[derive(Serialize)]
+struct Spent {
+    bytes: u64,
+    requests: u64,
+}
+
+impl From<Limits> for Limited {
+    fn from(limits: Limits) -> Self {
+        Self {
+            bytes_a_day: limits.bytes_a_day.map(|size| size.0),
+            requests_a_day: limits.requests_a_day.map(Into::into),
+            packs: limits.packs.map(Into::into),
+            fetches: limits.fetches,
+            time_seconds: limits.time.map(|span| span.0.as_secs()),
+            bandwidth: limits.bandwidth.map(|size| size.0),
+            sessions: limits.sessions(),
+        }
+    }
+}
+
+fn row(node: &Node, list: &AccessList, name: &Name, grant: &ClientGrant) -> Row {
+    let limits = list.limits(grant);
+    let (spent, now) = (read_spent(&node.config.client_path(name)), clock::now());
+    // What is counted by the day with what was used of it, the others as they stand in the list.
+    let mut words: Vec<String> = Used::of_day(&limits, &spent, now).iter().map(ToString::to_string).collect();
+    let others = Limits { bytes_a_day: None, requests_a_day: None, ..limits }.to_toml();
+    words.extend(Some(others.trim_matches(['{', '}', ' ']).to_owned()).filter(|others| !others.is_empty()));
+    Row {
+        name: name.to_string(),
+        address: grant.address.as_ref().map(ToString::to_string),
+        git_address: grant.git_address.as_ref().map(ToString::to_string),
+        host_key: grant.host_key.clone(),
+        keys: grant.keys.iter().map(|key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string()).collect(),
+        allow: grant.allow.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        quota: grant.quota.map(|quota| quota.0),
+        limits: limits.into(),
+        spent: Spent { bytes: spent.used(Count::Bytes, now), requests: spent.used(Count::Requests, now) },
+        keep: grant.keep.as_ref().or(list.default_keep.as_ref()).map(ToString::to_string),
+        expect_seconds: grant.expect.or(list.default_expect).map(|span| span.0.as_secs()),
+        keep_for: grant.keep_for.iter().map(|own| (own.datasets.as_str().to_owned(), own.keep.as_ref().map(ToString::to_string))).collect(),
+        paused: grant.paused,
+        words: words.join(", "),
+    }
 }
 
 fn list(node: &Node, json: bool) -> Result<()> {
-    let access = crate::access::current(node)?;
-    let rows: Vec<Row> = access
-        .list
-        .clients
-        .iter()
-        .map(|(name, grant)| Row {
-            name: name.to_string(),
-            address: grant.address.as_ref().map(ToString::to_string),
-            git_address: grant.git_address.as_ref().map(ToString::to_string),
-            host_key: grant.host_key.clone(),
-            keys: grant.keys.iter().map(|key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string()).collect(),
-            allow: grant.allow.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
-            quota: grant.quota.map(|quota| quota.0),
-            keep: grant.keep.as_ref().or(access.list.default_keep.as_ref()).map(ToString::to_string),
-            expect_seconds: grant.expect.or(access.list.default_expect).map(|span| span.0.as_secs()),
-            keep_for: grant
-                .keep_for
-                .iter()
-                .map(|own| (own.datasets.as_str().to_owned(), own.keep.as_ref().map(ToString::to_string)))
-                .collect(),
-            paused: grant.paused,
-        })
-        .collect();
+    let list = crate::access::current(node)?.list;
+    let rows: Vec<Row> = list.clients.iter().map(|(name, grant)| row(node, &list, name, grant)).collect();
     if json {
         return output::json(&rows);
     }
@@ -231,11 +304,12 @@ fn list(node: &Node, json: bool) -> Result<()> {
                 row.name,
                 row.address.unwrap_or_else(|| "-".into()),
                 row.quota.map_or_else(|| "none".into(), |quota| ByteSize(quota).to_string()),
+                if row.words.is_empty() { "none".into() } else { row.words },
                 row.keep.unwrap_or_else(|| "all".into()),
                 if row.paused { "paused".into() } else { String::new() },
                 row.allow.join(" "),
             ]
         })
         .collect();
-    output::table(&["CLIENT", "ADDRESS", "QUOTA", "KEEP", "", "ALLOWED"], &cells)
+    output::table(&["CLIENT", "ADDRESS", "QUOTA", "LIMITS", "KEEP", "", "ALLOWED"], &cells)
 }

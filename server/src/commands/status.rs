@@ -6,7 +6,8 @@ use super::snapshots::{clients, goes};
 use crate::node::Node;
 use crate::output;
 use crate::poll::alarms::{self, Alarm};
-use crate::poll::client::{read_last, read_retry};
+use crate::poll::client::{read_last, read_retry, read_spent};
+use crate::poll::spent::Used;
 use crate::scrub::{self, damage};
 use archive::store::Store;
 use base::{ByteSize, Exit, Monitor, Name, RequestId, Result, Silent, clock};
@@ -43,6 +44,8 @@ struct Standing {
     being_fetched: usize,
     bytes_used: u64,
     quota: Option<u64>,
+    /// The limits, quota among them, of which nine tenths are used, or more.
+    near: Vec<Used>,
     datasets: Vec<Stored>,
     silent: Vec<Silence>,
     trouble: Vec<Trouble>,
@@ -147,6 +150,11 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
     } else {
         (0, 0)
     };
+    let bytes_used = store.bytes_used()?.saturating_add(size_of(&folder.join("mirrors")));
+    let quota = grant.and_then(|grant| grant.quota).map(|quota| quota.0);
+    let mut near: Vec<Used> = quota.map(|most| Used { limit: "quota", used: bytes_used, most }).into_iter().collect();
+    near.extend(grant.iter().flat_map(|grant| Used::of_day(&list.limits(grant), &read_spent(&folder), clock::now())));
+    near.retain(Used::is_near);
     Ok(Standing {
         client: Some(name.to_string()),
         listed: grant.is_some(),
@@ -155,8 +163,9 @@ fn standing(node: &Node, list: &AccessList, name: &Name) -> Result<Standing> {
         last_request: last.received.map(|(_, id)| id.to_string()),
         waiting,
         being_fetched,
-        bytes_used: store.bytes_used()?.saturating_add(size_of(&folder.join("mirrors"))),
-        quota: grant.and_then(|grant| grant.quota).map(|quota| quota.0),
+        bytes_used,
+        quota,
+        near,
         datasets: datasets(node, &store, &Silent)?,
         silent,
         trouble: last
@@ -315,6 +324,10 @@ fn wrong(standing: &Standing) -> Vec<String> {
         .silent
         .iter()
         .map(|s| format!("{name}: {} is silent: nothing has come for {}; it is expected {}", s.dataset, clock::ago(s.since), s.expected));
+    let near = standing.near.iter().map(|near| {
+        let when = if near.limit == "quota" { "" } else { " within 24 hours" };
+        format!("{name}: near its limit: {near}{when}")
+    });
     let lanes: Vec<&Retry> = standing.retries.iter().filter(|retry| retry.what.parse::<RequestId>().is_err()).collect();
     // A client that cannot be reached is told once, not again for each of its requests.
     let own = |retry: &&Retry| retry.what.parse::<RequestId>().is_err() || !lanes.iter().any(|lane| lane.words == retry.words);
@@ -338,5 +351,5 @@ fn wrong(standing: &Standing) -> Vec<String> {
         None => format!("{}, for {}", d.line, clock::ago(d.since)),
     });
     let open = standing.open.iter().map(|open| format!("{name}: {open}"));
-    trouble.chain(silent).chain(retries).chain(alarms).chain(damage).chain(open).collect()
+    trouble.chain(silent).chain(near).chain(retries).chain(alarms).chain(damage).chain(open).collect()
 }

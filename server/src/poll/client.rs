@@ -106,7 +106,7 @@ impl Client {
             answers: Mutex::default(),
             retry: Mutex::new(read_retry(&folder)),
             last: Mutex::new(read_last(&folder)),
-            spent: Mutex::new(crate::state::load(&folder.join(SPENT))),
+            spent: Mutex::new(read_spent(&folder)),
             turns: Turns::default(),
             peers: Mutex::default(),
             lanes: Mutex::default(),
@@ -232,6 +232,11 @@ pub fn read_retry(folder: &Path) -> Retry {
 /// What a client's folder says of what came last, for commands that only look.
 pub fn read_last(folder: &Path) -> Last {
     crate::state::load(&folder.join("last.toml"))
+}
+
+/// What a client's folder says of what it has used, for commands that only look.
+pub fn read_spent(folder: &Path) -> Spent {
+    crate::state::load(&folder.join(SPENT))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

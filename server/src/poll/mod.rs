@@ -25,7 +25,7 @@ mod lanes;
 mod receipts;
 pub mod retry;
 mod serve;
-mod spent;
+pub mod spent;
 mod tidy;
 pub mod timetable;
 mod turns;

@@ -3,8 +3,9 @@
 //!
 //! Knows no clock: callers say what time it is. Losing the file costs a day's count, never data.
 
+use base::ByteSize;
 use jiff::Timestamp;
-use queue::access::limits;
+use queue::access::{Limits, limits};
 use serde::{Deserialize, Serialize};
 
 const HOUR: i64 = 3600;
@@ -120,6 +121,42 @@ impl Spent {
     }
 }
 
+/// How much of a limit is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Used {
+    /// The limit's name, as it stands in the list.
+    pub limit: &'static str,
+    /// How much is used; of a day's limits within 24 hours.
+    pub used: u64,
+    /// How much may be.
+    pub most: u64,
+}
+
+impl Used {
+    /// What is used of the limits of a day, where there are any.
+    pub fn of_day(limits: &Limits, spent: &Spent, now: Timestamp) -> Vec<Self> {
+        let bytes = limits.bytes_a_day.map(|most| Self { limit: "bytes_a_day", used: spent.used(Count::Bytes, now), most: most.0 });
+        let most = limits.requests_a_day.map(|most| u64::from(most.get()));
+        let requests = most.map(|most| Self { limit: "requests_a_day", used: spent.used(Count::Requests, now), most });
+        bytes.into_iter().chain(requests).collect()
+    }
+
+    /// Whether nine tenths of it are used, or more.
+    pub fn is_near(&self) -> bool {
+        u128::from(self.used) * 10 >= u128::from(self.most) * 9
+    }
+}
+
+impl std::fmt::Display for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.limit == "requests_a_day" {
+            write!(f, "{} {} of {}", self.limit, self.used, self.most)
+        } else {
+            write!(f, "{} {} of {}", self.limit, ByteSize(self.used), ByteSize(self.most))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +182,22 @@ mod tests {
             assert_eq!(spent.free_at(Bytes, limit, needed, at(6)), expected, "{limit} {needed}");
         }
         assert_eq!(spent.free_at(Bytes, 80, 5, at(6)), Some(at(6)));
+    }
+
+    #[test]
+    fn what_is_near_its_limit_is_said_in_its_own_unit() {
+        let mut spent = Spent::default();
+        spent.note(Bytes, 9 << 30, at(0));
+        spent.note(Requests, 8, at(0));
+        let limits = |text: &str| {
+            let changes: Vec<limits::Change> = text.split(' ').map(|text| text.parse().unwrap()).collect();
+            changes.iter().try_fold(Limits::default(), |limits, change| limits.with(change)).unwrap()
+        };
+        let used = Used::of_day(&limits("bytes_a_day=10GiB requests_a_day=9 packs=1"), &spent, at(3));
+        let words: Vec<(String, bool)> = used.iter().map(|used| (used.to_string(), used.is_near())).collect();
+        assert_eq!(words, [("bytes_a_day 9.0 GiB of 10.0 GiB".into(), true), ("requests_a_day 8 of 9".into(), false)]);
+        assert!(Used::of_day(&limits("packs=1"), &spent, at(3)).is_empty());
+        assert_eq!(Used::of_day(&limits("bytes_a_day=1GiB"), &spent, at(24))[0].used, 0);
     }
 
     #[test]

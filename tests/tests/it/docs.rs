@@ -64,6 +64,27 @@ fn the_page_on_retention_runs() {
 }
 
 #[test]
+fn the_page_on_limits_runs() {
+    let safe = Loopback::start();
+    safe.back_up("dummy", "x");
+    let text = std::fs::read_to_string(source_root().join("docs/limits.md")).unwrap();
+    // What it shows of the access list is one as it stands; only how this client is reached is left out.
+    let list = blocks(&text, "toml").concat();
+    let reached: String = safe
+        .read("admin/access.toml")
+        .lines()
+        .filter(|line| ["address", "git_addr", "host_key", "allow"].iter().any(|key| line.starts_with(key)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    safe.write("admin/access.toml", &format!("{list}{reached}"));
+    safe.loopback("start").exits(0);
+    let script = blocks(&text, "sh").concat().replace("~/safe", safe.dir.to_str().unwrap());
+    let run = crate::harness::run(safe.command("bash").args(["-euxc", &script])).exits(0);
+    run.says(&["bytes_a_day 0 B of 500.0 GiB, requests_a_day 1 of 500, packs = 20000, fetches = 2, time = \"6h\"", "sessions = 16"]);
+    safe.back_up("dummy", "x");
+}
+
+#[test]
 fn the_page_on_restores_runs() {
     let safe = Loopback::start();
     safe.sh("mkdir -p home/papers/drafts home/papers/old; echo 1 >home/papers/drafts/one.txt; echo 2 >home/papers/old/notes");

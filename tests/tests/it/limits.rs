@@ -86,6 +86,49 @@ fn what_is_over_a_limit_is_refused_with_its_name_and_told_once() {
     assert_eq!(limited.safe.names("box").len(), 2, "{told}");
 }
 
+/// What the access list says by hand a command says as well, and what was used of it is shown.
+#[test]
+fn limits_are_set_by_name_and_shown_with_what_was_used() {
+    let safe = Loopback::start();
+    let set = |words: &[&str]| safe.node(&[&["client", "set", "web1", "--admin-key", "admin/id_ed25519"], words].concat());
+    for (words, said) in [
+        (["--limit", "request_a_day=5"], "there is no limit \"request_a_day\". Did you mean requests_a_day or bytes_a_day?"),
+        (["--limit", "packs=none"], "\"none\" is no number; write it as in packs=50000, or packs=default"),
+        (["--limit", "bandwidth=1KiB"], "at least"),
+        (["--quota", "5"], "is no size"),
+    ] {
+        set(&words).exits(2).says(&[said]);
+    }
+    assert!(!safe.node(&["client", "list"]).ok().contains("a_day"), "nothing was changed");
+    set(&["--limit", "requests_a_day=10", "--limit", "bytes_a_day=1GiB", "--limit", "sessions=20", "--quota", "1TiB"]).silent();
+    for n in 0..9 {
+        safe.client(&["submit", "dummy", &format!("x{n}")]).exits(0);
+    }
+    safe.round();
+    let row = safe.node(&["client", "list", "--json"]).json()[0].clone();
+    assert_eq!(
+        (&row["quota"], &row["limits"]["sessions"], &row["spent"]["requests"]),
+        (&(1u64 << 40).into(), &20.into(), &9.into()),
+        "{row}"
+    );
+    safe.node(&["client", "list"]).says(&["bytes_a_day 0 B of 1.0 GiB, requests_a_day 9 of 10, sessions = 20"]).exits(0);
+    safe.node(&["status"]).says(&["web1: near its limit: requests_a_day 9 of 10 within 24 hours"]).exits(0);
+    let all = safe.node(&["status", "web1", "--json"]).json();
+    let near = &all.as_array().unwrap().iter().find(|standing| standing["client"] == "web1").unwrap()["near"];
+    assert_eq!(near, &serde_json::json!([{ "limit": "requests_a_day", "used": 9, "most": 10 }]));
+    safe.client(&["submit", "dummy", "y"]).exits(0);
+    safe.client(&["submit", "dummy", "z"]).exits(0);
+    safe.client(&["send"]).silent();
+    safe.node(&["poll"]).exits(0);
+    let refused = safe.node(&["status"]).ok();
+    assert!(refused.contains("over the limit requests_a_day = 10") && refused.contains("requests_a_day 10 of 10"), "{refused}");
+    set(&["--limit", "requests_a_day=default", "--quota", "default"]).silent();
+    assert!(!safe.node(&["status"]).ok().contains("near its limit"));
+    assert_eq!(safe.node(&["client", "list", "--json"]).json()[0]["quota"], serde_json::Value::Null);
+    let message = safe.git("node/data/admin.git", &["log", "-1", "--format=%B", "access"]);
+    assert!(message.contains("quota as by default\nrequests_a_day as by default"), "{message}");
+}
+
 #[test]
 fn a_fetch_is_as_fast_and_as_long_as_the_list_allows() {
     let mut limited = Limited::start();

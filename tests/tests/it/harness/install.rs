@@ -182,8 +182,11 @@ impl Loopback {
     /// ssh with one of the installation's keys and all options, without the address.
     pub fn ssh_command(&self, key: &str) -> Command {
         let hosts = self.at("home/known_hosts");
-        let host_key = self.read("sshd/host_ed25519.pub");
-        std::fs::write(&hosts, format!("[127.0.0.1]:{} {host_key}", self.port())).unwrap();
+        let known = format!("[127.0.0.1]:{} {}", self.port(), self.read("sshd/host_ed25519.pub"));
+        // An ssh that was started before may be reading it.
+        if std::fs::read_to_string(&hosts).ok().as_ref() != Some(&known) {
+            std::fs::write(&hosts, known).unwrap();
+        }
         let mut ssh = self.command("ssh");
         for option in
             ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "ControlPath=none", "GlobalKnownHostsFile=none", "LogLevel=ERROR"]

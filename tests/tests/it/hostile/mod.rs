@@ -11,6 +11,7 @@ mod objects;
 mod packs;
 mod refs;
 mod requests;
+mod sessions;
 mod sftp;
 mod signatures;
 

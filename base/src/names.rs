@@ -1,4 +1,6 @@
 //! The nearest existing names for one that does not exist.
+//!
+//! Does not know what the names are of.
 
 /// How many are offered.
 const OFFERED: usize = 3;
