@@ -170,7 +170,8 @@ fn is_test(path: &str) -> bool {
     })
 }
 
-fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+/// Every file of Rust below a folder.
+pub fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {

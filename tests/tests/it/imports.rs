@@ -53,6 +53,36 @@ fn imports_run_one_way() {
     }
 }
 
+/// Where programs are started, and what bounds them there. Everybody else calls `base::process::run`, which gives each an end in
+/// time, with all that it started, and a bound on its memory.
+const STARTS: &[(&str, &str)] = &[
+    ("base/src/process.rs", "the place itself"),
+    ("hooks/src/limits.rs", "git at the gate: time, processor, memory and files bounded before it starts"),
+    ("hooks/src/git.rs", "the gate becomes git that serves: processor and memory bounded, silence ends it, sessions are counted"),
+    ("transport/src/peer.rs", "ssh for sftp and for waits: memory bounded, and ended by who reads from it"),
+    ("transport/src/wrapper.rs", "ssh below git, whose bounds it inherits; silence ends it"),
+    ("modules/src/git/restore.rs", "git of the keyholder's, who may end it"),
+    ("modules/src/archived/dump.rs", "dumps of the client's own databases, with a time limit of their own"),
+];
+
+#[test]
+fn programs_are_started_where_they_are_bounded() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
+    let mut starts = BTreeSet::new();
+    for name in ["base", "queue", "archive", "transport", "mail", "modules", "client", "server", "hooks"] {
+        for file in crate::docs::sources(&root.join(name).join("src")) {
+            let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            let tests = ["tests", "testing.rs"].iter().any(|word| path.contains(word));
+            if !tests && [".spawn()", "Command::new(", ".exec()", ".output()", ".status()"].iter().any(|start| text.contains(start)) {
+                starts.insert(path);
+            }
+        }
+    }
+    assert_eq!(starts, STARTS.iter().map(|(file, _)| (*file).to_owned()).collect(), "say here what bounds what is started");
+}
+
 #[test]
 fn every_crate_takes_the_workspace_lints() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
