@@ -27,7 +27,7 @@ from safe import Safe
 from sshd import Sshd
 
 # In this order. Those with TREE measure the same repositories one after the other within a run.
-SCENARIOS = ["first", "unchanged", "release", "restore", "onefile", "postgres", "million", "sparse", "pull", "git", "tiny", "queued", "clients"]
+SCENARIOS = ["first", "unchanged", "release", "restore", "onefile", "postgres", "million", "sparse", "pull", "far", "git", "tiny", "queued", "clients"]
 
 # What may be set, and what it is otherwise. QUICK=1 takes the second.
 SETTINGS = {
@@ -37,6 +37,7 @@ SETTINGS = {
     "MILLION": (1_000_000, 2_000),  # small files
     "SPARSE": (100, 1),  # GB
     "PULL": (2_000, 20),  # MB
+    "FAR": (1_000, 20),  # MB
     "COMMITS": (20_000, 200),  # of a made repository
     "TINY": (20, 3),  # backups of a tiny dataset
     "QUEUED": (1_000, 20),  # requests

@@ -71,7 +71,21 @@ impl Peer {
     /// # Errors
     /// When ssh cannot be started. That the peer cannot be reached is told by [`Stream::finish`].
     pub fn stream(&self, verb: &str) -> Result<Stream> {
-        let mut command = self.command(verb)?;
+        self.stream_of(self.command(verb)?, verb)
+    }
+
+    /// As [`Peer::stream`], over a connection of its own, which ends with it.
+    ///
+    /// # Errors
+    /// As [`Peer::stream`].
+    pub fn stream_beside(&self, verb: &str) -> Result<Stream> {
+        // ssh takes the first of two that differ.
+        let mut command = process::command("ssh");
+        command.args(["-o", "ControlMaster=no", "-o", "ControlPath=none"]).args(self.command(verb)?.get_args());
+        self.stream_of(command, verb)
+    }
+
+    fn stream_of(&self, mut command: Command, verb: &str) -> Result<Stream> {
         let mut child = Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", "ssh")?);
         process::bound_memory(&child.0);
         let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());

@@ -54,8 +54,20 @@ impl Peer {
     /// # Errors
     /// As [`Peer::exec`].
     pub fn sftp_for(&self, time: Duration) -> Result<Sftp> {
+        self.session(self.stream("sftp")?, time)
+    }
+
+    /// As [`Peer::sftp_for`], over a connection of its own: ssh lets 2 MiB of each connection be on their way, so far away
+    /// several bring more than one.
+    ///
+    /// # Errors
+    /// As [`Peer::exec`].
+    pub fn sftp_beside(&self, time: Duration) -> Result<Sftp> {
+        self.session(self.stream_beside("sftp")?, time)
+    }
+
+    fn session(&self, mut stream: Stream, time: Duration) -> Result<Sftp> {
         let deadline = Instant::now() + time;
-        let mut stream = self.stream("sftp")?;
         let (Some(stdin), Some(stdout)) = (stream.stdin.take(), stream.stdout.take()) else {
             return Err(Error::failed("ssh was started without pipes"));
         };

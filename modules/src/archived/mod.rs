@@ -5,6 +5,7 @@
 pub(crate) mod client;
 mod dump;
 mod feed;
+mod packs;
 mod restore;
 mod server;
 mod staging;

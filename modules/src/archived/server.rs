@@ -2,21 +2,32 @@
 //!
 //! Opens nothing: what is in the packs the node cannot read.
 
-use crate::allowance::Slowed;
+use super::packs;
 use crate::git::mirrors_size;
 use crate::{Fetched, Lane, ServerContext, ServerModule};
 use archive::limits;
-use archive::manifest::{Manifest, PackRef, Public};
-use archive::store::{Content, PackWriter, Quota, Stats};
-use base::{Blake3, Claim, Error, Kind, Monitor, Payload, Result};
+use archive::manifest::{Manifest, Public};
+use archive::store::{Content, Quota, Stats};
+use base::{Blake3, Claim, Kind, Monitor, Payload, Result};
 use queue::receipt::MISSING_LIMIT;
 use std::io::Write;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use transport::Sftp;
 
+/// By which connection the client is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The one that everything shares.
+    Shared,
+    /// One of its own.
+    Beside,
+}
+
+/// Opens the client's export folder.
+pub(super) type Open<'a> = dyn Fn(Way) -> Result<Box<dyn Exports>> + 'a;
+
 /// The client's export folder. The tests have one without a network.
-pub(super) trait Exports {
+pub(super) trait Exports: Send {
     /// A whole file of at most `limit` bytes; `None` when there is no such file.
     fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>>;
     /// A file of exactly `size` bytes; `None` when there is no such file.
@@ -52,9 +63,13 @@ impl ServerModule for Server {
 
     fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
         let begun = Instant::now();
-        let open = || -> Result<Box<dyn Exports>> {
+        let open = |way: Way| -> Result<Box<dyn Exports>> {
             let left = context.time.saturating_sub(begun.elapsed()).max(Duration::from_secs(1));
-            Ok(Box::new((context.peer)()?.sftp_for(left)?))
+            let peer = (context.peer)()?;
+            Ok(Box::new(match way {
+                Way::Shared => peer.sftp_for(left)?,
+                Way::Beside => peer.sftp_beside(left)?,
+            }))
         };
         fetch_from(&open, context, claim, attachment, begun)
     }
@@ -75,7 +90,7 @@ fn answer<T>(result: Result<T>) -> Result<std::result::Result<T, Fetched>> {
 
 /// The whole way of one request. `open` is called at most when something must be fetched.
 pub(super) fn fetch_from(
-    open: &dyn Fn() -> Result<Box<dyn Exports>>,
+    open: &Open<'_>,
     context: &ServerContext<'_>,
     claim: &Claim,
     attachment: Option<&[u8]>,
@@ -89,7 +104,7 @@ pub(super) fn fetch_from(
     let bytes = if let Some(bytes) = attachment {
         bytes.to_vec()
     } else {
-        let exports = exports.insert(open()?);
+        let exports = exports.insert(open(Way::Shared)?);
         match answer(exports.read(&format!("{}.manifest", claim.id), limits::MANIFEST))? {
             Ok(Some(bytes)) => {
                 fetched += bytes.len() as u64;
@@ -123,12 +138,18 @@ pub(super) fn fetch_from(
     if !packs.is_empty() {
         let exports = match exports {
             Some(exports) => exports,
-            None => open()?,
+            None => open(Way::Shared)?,
         };
         context.monitor.task(&format!("fetching {}", claim.dataset), Some(new));
-        match fetch_packs(&*exports, context, claim, &packs)? {
-            Ok(bytes) => fetched += bytes,
-            Err(answer) => return Ok(answer),
+        let target =
+            packs::Target { store: context.store, id: &claim.id, bandwidth: context.allowance.bandwidth, monitor: context.monitor };
+        match answer(packs::fetch(exports, &|| open(Way::Beside), target, &packs))? {
+            Ok(packs::Fetched { bytes, missing }) if missing.is_empty() => fetched += bytes,
+            Ok(packs::Fetched { mut missing, .. }) => {
+                missing.truncate(MISSING_LIMIT);
+                return Ok(Fetched::Refused { reason: "missing".into(), missing });
+            }
+            Err(refused) => return Ok(refused),
         }
     }
     let stats = Stats { bytes_fetched: fetched, seconds: begun.elapsed().as_secs(), bytes_elsewhere: 0 };
@@ -160,67 +181,4 @@ fn inequality(public: &Public, claim: &Claim) -> Option<String> {
         .into_iter()
         .find(|(_, found, signed)| found != signed)
         .map(|(what, found, signed)| format!("the manifest's {what} is {found:?}, and {signed:?} was signed"))
-}
-
-/// Fetches packs; the answer instead when one is not there any more, or is another one. A pack is checked and made durable
-/// while the next one is fetched: that takes as long as the disk does.
-fn fetch_packs(
-    exports: &dyn Exports,
-    context: &ServerContext<'_>,
-    claim: &Claim,
-    packs: &[PackRef],
-) -> Result<std::result::Result<u64, Fetched>> {
-    std::thread::scope(|scope| {
-        let (whole, whole_end) = sync_channel(1);
-        let closer = scope.spawn(move || whole_end.into_iter().try_for_each(PackWriter::finish));
-        let fetched = pull_packs(exports, context, claim, packs, &whole);
-        drop(whole);
-        let closed = closer.join().unwrap_or_else(|_| Err(Error::failed("the thread that closes packs has ended unexpectedly")));
-        // What is wrong with a pack is why no other was handed on.
-        match answer(closed)? {
-            Ok(()) => fetched,
-            Err(refused) => Ok(Err(refused)),
-        }
-    })
-}
-
-/// Gives each pack that is fetched to `whole`, until nobody takes it any more.
-fn pull_packs<'a>(
-    exports: &dyn Exports,
-    context: &ServerContext<'a>,
-    claim: &Claim,
-    packs: &[PackRef],
-    whole: &SyncSender<PackWriter<'a>>,
-) -> Result<std::result::Result<u64, Fetched>> {
-    let mut fetched = 0;
-    let mut missing = Vec::new();
-    for pack in packs {
-        // Packs are the whole backup's, whichever part brings them.
-        let name = format!("{}.{}", claim.id.whole(), pack.digest.hex());
-        if !missing.is_empty() {
-            // Nothing will be stored; all that is missing is told at once.
-            if !exports.has(&name)? {
-                missing.push(pack.digest);
-            }
-            continue;
-        }
-        let writer = context.store.begin_pack(&claim.id, pack)?;
-        let mut writer = Slowed::new(writer, context.allowance.bandwidth);
-        match answer(exports.pull(&name, pack.size, &mut writer, context.monitor))? {
-            Ok(Some(bytes)) => fetched += bytes,
-            Ok(None) => {
-                missing.push(pack.digest);
-                continue;
-            }
-            Err(refused) => return Ok(Err(refused)),
-        }
-        if whole.send(writer.into_inner()).is_err() {
-            break;
-        }
-    }
-    if missing.is_empty() {
-        return Ok(Ok(fetched));
-    }
-    missing.truncate(MISSING_LIMIT);
-    Ok(Err(Fetched::Refused { reason: "missing".into(), missing }))
 }

@@ -1,7 +1,7 @@
 //! Archives from one end to the other without a network: prepared, fetched, refused, settled, restored.
 
 use super::dump::dump;
-use super::server::{Exports, fetch_from};
+use super::server::{Exports, Way, fetch_from};
 use crate::testing::{Node, claim_of, config, is_stored, restore_context};
 use crate::{ClientContext, Fetched, Module, PreparedRequest, RestoreSource, client_module, settle};
 use age::secrecy::ExposeSecret;
@@ -98,7 +98,7 @@ impl Setup {
     }
 
     pub(crate) fn fetch(&self, claim: &Claim, attachment: Option<&[u8]>) -> Fetched {
-        let open = || -> Result<Box<dyn Exports>> { Ok(Box::new(Folder(self.export()))) };
+        let open = |_: Way| -> Result<Box<dyn Exports>> { Ok(Box::new(Folder(self.export()))) };
         self.node.with(|context| fetch_from(&open, context, claim, attachment, Instant::now())).unwrap()
     }
 
@@ -187,7 +187,7 @@ fn files_go_and_come_back_and_only_news_travel() {
 
     // Nothing is new: no pack travels, and the client need not be reached.
     let (prepared, third) = setup.prepare();
-    let unreachable = || -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
+    let unreachable = |_: Way| -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
     let fetched = setup.node.with(|context| fetch_from(&unreachable, context, &third, prepared.attachment.as_deref(), Instant::now()));
     assert!(setup.exported().is_empty());
     assert!(is_stored(&fetched.unwrap()));
@@ -246,7 +246,7 @@ fn what_breaks_a_rule_is_refused_and_nothing_is_kept() {
         std::fs::write(setup.data("b"), noise(1000, 3)).unwrap();
         setup.prepare()
     };
-    let unreachable = || -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
+    let unreachable = |_: Way| -> Result<Box<dyn Exports>> { Err(base::Error::not_now("away")) };
     let error =
         setup.node.with(|context| fetch_from(&unreachable, context, &claim, prepared.attachment.as_deref(), Instant::now())).unwrap_err();
     assert_eq!(error.kind(), Kind::NotNow);

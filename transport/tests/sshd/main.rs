@@ -45,6 +45,8 @@ fn commands_share_one_login() {
     peer.close().unwrap();
     peer.exec("echo again", 100, TIME).unwrap();
     assert_eq!(server.logins(), 2);
+    peer.stream_beside("true").unwrap().finish(TIME).unwrap();
+    assert_eq!(server.logins(), 3);
 }
 
 #[test]
