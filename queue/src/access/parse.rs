@@ -76,18 +76,22 @@ struct RawRestorer {
 }
 
 /// The text, for finding the line of a byte.
-struct Lines<'a>(&'a str);
+struct Lines(Vec<usize>);
 
-impl Lines<'_> {
+impl Lines {
+    /// Where each line of `text` ends, looked for once: a list may name thousands of clients.
+    fn new(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
     fn of<T>(&self, value: &Spanned<T>) -> usize {
-        let start = value.span().start.min(self.0.len());
-        self.0.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1
+        self.0.partition_point(|end| *end < value.span().start) + 1
     }
 }
 
 pub(super) fn whole(list: &[u8], keys: &mut KeyReader<'_>) -> Result<AccessList> {
     let (text, raw) = read(list)?;
-    let lines = Lines(text);
+    let lines = Lines::new(text);
     let (default_quota, default_part_ttl) = (raw.defaults.quota, raw.defaults.part_ttl);
     let (default_keep, default_expect) = (raw.defaults.keep.clone(), raw.defaults.expect);
     let (header, default_limits) = (header(text), raw.defaults.limits);
@@ -117,7 +121,7 @@ pub(super) fn whole(list: &[u8], keys: &mut KeyReader<'_>) -> Result<AccessList>
 /// The entry of one role; the keys of others are not read.
 pub(super) fn one(list: &[u8], role: &Role, keys: &mut KeyReader<'_>) -> Result<Entry> {
     let (text, mut raw) = read(list)?;
-    let (lines, mut owners) = (Lines(text), BTreeMap::new());
+    let (lines, mut owners) = (Lines::new(text), BTreeMap::new());
     Ok(match role {
         Role::Client(name) => match raw.client.remove(name) {
             Some(client) => {
@@ -148,7 +152,7 @@ fn header(text: &str) -> Vec<String> {
 }
 
 fn client_grant(
-    lines: &Lines<'_>,
+    lines: &Lines,
     role: &Role,
     raw: RawClient,
     default: Option<ByteSize>,
@@ -194,7 +198,7 @@ fn client_grant(
 }
 
 fn restorer_grant(
-    lines: &Lines<'_>,
+    lines: &Lines,
     role: &Role,
     raw: RawRestorer,
     keys: &mut KeyReader<'_>,
@@ -218,7 +222,7 @@ pub(super) fn read_pattern(text: &str) -> Result<(Name, DatasetPattern)> {
 }
 
 fn read_keys(
-    lines: &Lines<'_>,
+    lines: &Lines,
     role: &Role,
     files: &Spanned<Vec<Spanned<String>>>,
     keys: &mut KeyReader<'_>,

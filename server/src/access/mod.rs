@@ -79,7 +79,11 @@ fn recovered(node: &Node, commit: String) -> Result<Access> {
     Ok(Access { tip: Some(commit), list })
 }
 
-fn tip(node: &Node) -> Result<Option<String>> {
+/// The commit of the list in the poller's own copy; `None` before the first.
+///
+/// # Errors
+/// When the copy cannot be read.
+pub fn tip(node: &Node) -> Result<Option<String>> {
     let path = node.config.admin_path();
     if path.join("HEAD").exists() { Repository::open(&path, BRANCH)?.tip() } else { Ok(None) }
 }

@@ -3,7 +3,7 @@
 //! Prints only what is new and wrong; what was told before is in `status`.
 
 use crate::node::Node;
-use crate::poll::{Poller, SWEEP, crew, timetable};
+use crate::poll::{Poller, SWEEP, crew, quiet, sweep_due, timetable};
 use base::{Exit, Kind, Result};
 use std::path::Path;
 use std::time::Instant;
@@ -23,12 +23,16 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
+    if !args.sweep && quiet::still(&node)? {
+        // What only time makes wrong is found by the sweep.
+        return ended(timetable::run_due(&node, timetable::JOBS)?);
+    }
     let Some(poller) = Poller::open(node)? else {
         // No news for cron, which starts it again in a minute.
         tracing::info!("another poll or watch works on this node");
         return Ok(Exit::NotNow);
     };
-    let sweep = args.sweep || poller.sweep_due();
+    let sweep = args.sweep || sweep_due(&poller.node);
     let mut names = poller.look(sweep)?;
     names.extend(poller.with_requests());
     crew::serve_once(&poller, names)?;
@@ -40,12 +44,17 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if sweep {
         poller.swept()?;
     }
+    quiet::begin(&poller)?;
     let (worst, node) = (poller.worst()?, poller.node.clone());
     // The next poll need not wait for what is done once a day.
     drop(poller);
     let daily = timetable::run_due(&node, timetable::JOBS)?;
     crate::alerts::tell(&node);
-    match worst.or(daily) {
+    ended(worst.or(daily))
+}
+
+fn ended(worst: Option<Kind>) -> Result<Exit> {
+    match worst {
         None => Ok(Exit::Done),
         Some(Kind::NotNow) => Ok(Exit::NotNow),
         // Each thing was told when it was new; cron must not send it again every minute.

@@ -129,6 +129,21 @@ pub fn take_marks(gate: &Path) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
+/// Whether there are marks to take, or things that hide what there is.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn marks_wait(gate: &Path) -> Result<bool> {
+    let Some(folder) = marks(gate)? else { return Ok(false) };
+    let shown = || gate.join("handover/wake");
+    for entry in rustix::fs::Dir::read_from(&folder).at("read the folder", shown())?.take(MOST) {
+        if !entry.at("read the folder", shown())?.file_name().to_bytes().starts_with(b".") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Leaves a mark for `name`, as the gate does.
 ///
 /// # Errors
@@ -264,9 +279,14 @@ mod tests {
         for name in ["web1", ".hidden"] {
             fs::write(wake.join(name), b"").unwrap();
         }
+        assert!(marks_wait(dir.path()).unwrap());
         leave_mark(dir.path(), "admin").unwrap();
         assert_eq!(take_marks(dir.path()).unwrap().into_iter().collect::<Vec<_>>(), ["admin", "web1"]);
         assert!(take_marks(dir.path()).unwrap().is_empty());
+        // What cannot be taken is looked at again, and by nobody passed over.
+        assert!(marks_wait(dir.path()).unwrap());
+        fs::remove_dir(wake.join("folder")).unwrap();
+        assert!(!marks_wait(dir.path()).unwrap());
         assert!(take_marks(&dir.path().join("absent")).unwrap().is_empty());
     }
 

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Lanes<J> {
     inner: Mutex<Inner<J>>,
-    changed: Condvar,
+    // Apart, so that a job wakes one worker and not everybody.
+    work: Condvar,
+    idle: Condvar,
 }
 
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl<J: Clone + Ord> Lanes<J> {
     /// No jobs.
     pub fn new() -> Self {
         let inner = Inner { waiting: VecDeque::new(), running: BTreeSet::new(), again: BTreeSet::new(), stopping: false };
-        Self { inner: Mutex::new(inner), changed: Condvar::new() }
+        Self { inner: Mutex::new(inner), work: Condvar::new(), idle: Condvar::new() }
     }
 
     /// Asks for `job`: once from now on it is looked at, however often it was asked for before.
@@ -36,8 +38,8 @@ impl<J: Clone + Ord> Lanes<J> {
             inner.again.insert(job);
         } else if !inner.waiting.contains(&job) {
             inner.waiting.push_back(job);
+            self.work.notify_one();
         }
-        self.changed.notify_all();
     }
 
     /// Works until [`Lanes::stop`]; any number of threads may do so. A job that panics ends its worker alone.
@@ -59,14 +61,15 @@ impl<J: Clone + Ord> Lanes<J> {
                 inner.running.insert(job.clone());
                 return Some(job);
             }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Lets workers end after the job that they have; what waits is left for the next start.
     pub fn stop(&self) {
         self.lock().stopping = true;
-        self.changed.notify_all();
+        self.work.notify_all();
+        self.idle.notify_all();
     }
 
     /// Whether work is to end soon; long jobs look at this between two requests.
@@ -85,14 +88,14 @@ impl<J: Clone + Ord> Lanes<J> {
         let mut inner = self.lock();
         while !(inner.running.is_empty() && (inner.stopping || inner.waiting.is_empty())) {
             let Some(deadline) = deadline else {
-                inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            inner = self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner = self.idle.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -114,8 +117,11 @@ impl<J: Clone + Ord> Drop for Done<'_, J> {
         inner.running.remove(self.job);
         if inner.again.remove(self.job) {
             inner.waiting.push_back(self.job.clone());
+            self.lanes.work.notify_one();
         }
-        self.lanes.changed.notify_all();
+        if inner.running.is_empty() {
+            self.lanes.idle.notify_all();
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod gate;
 pub mod handover;
 mod ingest;
 mod lanes;
+pub mod quiet;
 mod receipts;
 pub mod retry;
 mod serve;
@@ -82,6 +83,7 @@ impl Poller {
         node.check_owner()?;
         node.prepare()?;
         let Some(lock) = FileLock::try_now(&node.state_path().join("poll.lock"))? else { return Ok(None) };
+        quiet::end(&node)?;
         let signer = Signer::from_file(&node.config.receipts_key)
             .map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
         let access = access::refresh(&node, None, false)?;
@@ -97,13 +99,6 @@ impl Poller {
         };
         this.own("gate's folders", this.node.prepare_gate())?;
         Ok(Some(this))
-    }
-
-    /// Whether it is time to look at everything.
-    pub fn sweep_due(&self) -> bool {
-        let last = fs::metadata(self.node.state_path().join("sweep")).and_then(|meta| meta.modified());
-        // A time in the future is no reason to wait.
-        last.map_or(true, |last| SystemTime::now().duration_since(last).map_or(true, |age| age >= SWEEP))
     }
 
     /// Notes that everything was looked at.
@@ -186,15 +181,15 @@ impl Poller {
         !lock(&self.unfinished).is_empty()
     }
 
-    /// The clients that have requests in the pool.
+    /// The clients that have requests in the pool, and are not paused.
     pub fn with_requests(&self) -> BTreeSet<Name> {
         let access = self.access();
-        let busy = |name: &&Name| {
+        let busy = |name: &Name| {
             let path = self.node.config.client_path(name).join("pool");
             let pool = path.is_dir().then(|| NodePool::open(&path));
             pool.is_some_and(|pool| pool.and_then(|pool| Ok(!pool.processing()?.is_empty() || !pool.waiting()?.is_empty())).unwrap_or(true))
         };
-        access.list.clients.keys().filter(busy).cloned().collect()
+        access.list.clients.iter().filter(|(name, grant)| !grant.paused && busy(name)).map(|(name, _)| name.clone()).collect()
     }
 
     /// When something of a client is to be tried again, the earliest first; of what was due by the time in `asked`, the
@@ -295,6 +290,13 @@ impl Poller {
             *worst = Some(kind);
         }
     }
+}
+
+/// Whether it is time to look at everything.
+pub fn sweep_due(node: &Node) -> bool {
+    let last = fs::metadata(node.state_path().join("sweep")).and_then(|meta| meta.modified());
+    // A time in the future is no reason to wait.
+    last.map_or(true, |last| SystemTime::from(clock::now()).duration_since(last).map_or(true, |age| age >= SWEEP))
 }
 
 /// What the waits of whole lanes are called.

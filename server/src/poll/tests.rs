@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod limits;
+mod quiet;
 
 struct Play {
     dir: tempfile::TempDir,
