@@ -59,6 +59,30 @@ const OLD_HISTORY: [&str; 41] = [
     "symlinkTargetLength",
 ];
 
+/// Words of git's that find fault with what came, and would with the same bytes again: ssh lets none change on the way. Whatever
+/// may be the line's, or trouble of the peer's that passes, is not among them.
+const UNFIT: [&str; 17] = [
+    "fsck error",
+    "pack signature mismatch",
+    "pack version",
+    "pack has bad object",
+    "pack has junk at the end",
+    "pack is corrupted",
+    "inflate returned",
+    "inflate inconsistency",
+    "unresolved delta",
+    "COLLISION",
+    "did not receive expected object",
+    "did not send all necessary objects",
+    "shallow update not allowed",
+    "bad object",
+    "size_t overflow",
+    "data too large to fit",
+    OUT_OF_MEMORY,
+];
+/// What git says when what came needs more memory than it may have here ([`process::memory_limit`]).
+const OUT_OF_MEMORY: &str = "ut of memory";
+
 /// What came of a push that reached the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -77,7 +101,7 @@ pub enum FetchOutcome {
     Fetched,
     /// The peer does not have, or does not give, one of the ids or refs, with git's words.
     Gone(String),
-    /// What came is no good: git's fsck complains, or a file would be larger than allowed.
+    /// What came is no good: no pack, not the objects that were asked for, or more than a file or the memory may hold.
     Unfit(String),
 }
 
@@ -221,13 +245,27 @@ impl Peer {
     }
 }
 
-/// What git's words mean where trying again would come to the same.
+/// What git's words, in one line, mean where trying again would come to the same.
 fn final_trouble(words: &str) -> Option<FetchOutcome> {
-    let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    // What the peer's git says of its own trouble is handed on by ours under this name.
+    let own: Vec<&str> = words.split("; ").filter(|words| !words.starts_with("remote:")).collect();
+    let has = |parts: &[&str]| own.iter().any(|words| parts.iter().any(|part| words.contains(part)));
+    if is_full(words) || has(&["on the remote side"]) {
+        return None;
+    }
     if has(&["not our ref", "unadvertised object", "couldn't find remote ref"]) {
         return Some(FetchOutcome::Gone(words.into()));
     }
-    has(&["fsck error"]).then(|| FetchOutcome::Unfit(words.into()))
+    if has(&[OUT_OF_MEMORY]) {
+        let most = base::ByteSize(process::memory_limit());
+        return Some(FetchOutcome::Unfit(format!("it needs more memory than the {most} that a program may have here ({words})")));
+    }
+    has(&UNFIT).then(|| FetchOutcome::Unfit(words.into()))
+}
+
+/// Whether words tell of a full disk.
+fn is_full(words: &str) -> bool {
+    Error::failed(words).or_full().kind() == Kind::NotNow
 }
 
 /// Whether a pack in the making has met the limit on a file's size: the signal ends index-pack without a word.
@@ -298,15 +336,48 @@ fn refusal(output: &Output) -> Option<String> {
 
 /// Whether a push that came to nothing met a rule, and not a full disk or some other trouble over there.
 fn is_rule(words: &str) -> bool {
-    let full = Error::failed(words).or_full().kind() == Kind::NotNow;
     let unpacked = !words.contains("(unpacker error)") || ["fsck error", "exceeds maximum"].iter().any(|rule| words.contains(rule));
-    unpacked && !full
+    unpacked && !is_full(words)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn what_is_tried_again_and_what_is_not() {
+        let whole = "fatal: fetch-pack: invalid index-pack output";
+        for gone in ["fatal: remote error: upload-pack: not our ref ff5b63d1", "fatal: couldn't find remote ref refs/heads/x"] {
+            assert_eq!(final_trouble(gone), Some(FetchOutcome::Gone(gone.into())));
+        }
+        for unfit in [
+            "error: object 1: hasDotdot: contains '..'; fatal: fsck error in packed object",
+            "fatal: pack has bad object at offset 12: unknown object type 0",
+            "fatal: pack is corrupted (SHA1 mismatch)",
+            "fatal: Out of memory, calloc failed",
+            "fatal: data too large to fit into virtual memory space",
+            "fatal: size_t overflow: 18446744073709551615 + 1",
+            "fatal: pack has 1 unresolved delta",
+            "fatal: did not receive expected object ab69b4ab",
+            "fatal: bad object 91f049f9; error: ssh://h/x did not send all necessary objects",
+        ] {
+            let words = format!("{unfit}; {whole}");
+            assert!(matches!(final_trouble(&words), Some(FetchOutcome::Unfit(found)) if found.contains(&words)), "{unfit}");
+        }
+        for passing in [
+            "fatal: early EOF",
+            "fetch-pack: unexpected disconnect while reading sideband packet; fatal: protocol error: bad pack header",
+            "remote: fatal: Out of memory, malloc failed; fatal: early EOF",
+            "fatal: bad object 1; fatal: git upload-pack: aborting due to possible repository corruption on the remote side.",
+            "fatal: write error: No space left on device; fatal: bad object 1",
+            "fatal: local object 12 is corrupt",
+            "fatal: the remote end hung up unexpectedly",
+            "",
+        ] {
+            assert_eq!(final_trouble(&format!("{passing}; {whole}")), None, "{passing}");
+        }
+    }
 
     #[test]
     fn what_a_push_came_to() {

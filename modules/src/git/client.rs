@@ -55,25 +55,20 @@ impl ClientModule for Client {
         // Names of refs and ids leave this machine with the request: they must be this repository's own.
         gitdir::check(context.config, dataset, &folder)?;
         context.monitor.task(&format!("listing the refs of {}", path.display()), None);
-        let mut read = RefList::from_advertisement(&advertisement(&folder)?)
+        let mut list = RefList::from_advertisement(&advertisement(&folder)?)
             .map_err(|error| error.context(format!("could not list the refs of {}", path.display())))?;
-        if read.left_out > 0 {
-            let words = format!(
-                "{} has {} refs below refs/kept/, refs/nightsafe/ or refs/replace/, which are not backed up",
-                path.display(),
-                read.left_out
-            );
-            context.monitor.problem(&Error::failed(words));
+        if let Some(words) = list.told_of_left_out() {
+            context.monitor.problem(&Error::failed(format!("of {}, {words}", path.display())));
         }
-        read.list.with_files(&small_file(&folder, "HEAD"), &small_file(&folder, "description"));
-        context.monitor.entries(read.list.refs.len() as u64);
+        list.with_files(&small_file(&folder, "HEAD"), &small_file(&folder, "description"));
+        context.monitor.entries(list.refs.len() as u64);
         if sealed::is_sealed(context.config, dataset) {
-            return prepare_sealed(context, dataset, &folder, &read.list);
+            return prepare_sealed(context, dataset, &folder, &list);
         }
-        let mut bytes = read.list.to_bytes();
+        let mut bytes = list.to_bytes();
         if bytes.len() > ATTACH_LIMIT {
             // The node makes a long list itself, of what git tells it.
-            bytes = read.list.advertised().to_bytes();
+            bytes = list.advertised().to_bytes();
         }
         Ok(PreparedRequest {
             payload: Payload::Refs(Sha256::of(&bytes)),

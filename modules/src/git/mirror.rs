@@ -287,7 +287,7 @@ impl Mirror {
             Some(name) => Head::Branch(name.to_vec()),
             None => Head::Detached(String::from_utf8_lossy(head).into_owned()),
         };
-        Ok(RefList { head, description: None, refs })
+        Ok(RefList { head, description: None, left_out: 0, refs })
     }
 
     /// Those of `pairs` whose first is an ancestor of the second.

@@ -135,7 +135,7 @@ mod tests {
             (1, _) => Head::Detached(id(head % size)),
             _ => Head::Nowhere,
         };
-        RefList { head, description: None, refs }
+        RefList { head, description: None, left_out: 0, refs }
     }
 
     fn heads(head: &Head) -> Option<usize> {
@@ -149,7 +149,7 @@ mod tests {
             states in proptest::collection::vec((proptest::collection::btree_map("[ab](/[ab])?", 0usize..100, 0..5), 0usize..99), 2..6),
         ) {
             let history: Vec<Vec<usize>> = parents.iter().enumerate().map(|(n, from)| if n == 0 { vec![] } else { from.iter().map(|p| p % n).collect() }).collect();
-            let mut now = RefList { head: Head::Nowhere, description: None, refs: BTreeMap::new() };
+            let mut now = RefList { head: Head::Nowhere, description: None, left_out: 0, refs: BTreeMap::new() };
             let mut kept: BTreeMap<Vec<u8>, String> = BTreeMap::new();
             let mut seen = BTreeSet::new();
             for (turn, (names, head)) in states.iter().enumerate() {

@@ -23,31 +23,27 @@ pub(crate) struct RefList {
     pub head: Head,
     /// What the repository says of itself in a line, where it does.
     pub description: Option<String>,
+    /// How many refs are not in it because their names are the node's.
+    pub left_out: usize,
     /// Names (any bytes that git allows) and ids, by the names' bytes.
     pub refs: BTreeMap<Vec<u8>, String>,
 }
 
 /// Begins the line with the description.
 const DESCRIPTION: &[u8] = b"description ";
+/// Begins the line with the number of refs that are left out; there is none where that is 0.
+const LEFT_OUT: &[u8] = b"left-out ";
 /// The longest description, in bytes.
 const DESCRIPTION_LIMIT: usize = 512;
 /// The branch of a repository whose list says `HEAD -`.
 pub(crate) const UNSAID: &[u8] = b"refs/heads/main";
 
 /// Names that the node uses itself, and refs that show one object in another's place.
-const OURS: [&[u8]; 3] = [b"refs/kept/", b"refs/nightsafe/", b"refs/replace/"];
+const OURS: [&str; 3] = ["refs/kept/", "refs/nightsafe/", "refs/replace/"];
 
 /// Whether a ref of this name is left out of lists.
 pub(crate) fn is_ours(name: &[u8]) -> bool {
-    OURS.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// What was read of a source beside the list.
-#[derive(Debug)]
-pub(crate) struct Read {
-    pub list: RefList,
-    /// Refs that were left out because their names are the node's.
-    pub left_out: usize,
+    OURS.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
 fn is_id(text: &str) -> bool {
@@ -67,7 +63,7 @@ fn check_name(name: &[u8]) -> Result<()> {
 
 impl RefList {
     /// Puts a list together; `head` is what HEAD names and the id that it leads to.
-    fn build(head: (Option<Vec<u8>>, Option<String>), all: Vec<(Vec<u8>, String)>) -> Result<Read> {
+    fn build(head: (Option<Vec<u8>>, Option<String>), all: Vec<(Vec<u8>, String)>) -> Result<Self> {
         let before = all.len();
         let refs: BTreeMap<_, _> = all.into_iter().filter(|(name, _)| !is_ours(name)).collect();
         let left_out = before - refs.len();
@@ -80,18 +76,18 @@ impl RefList {
             (_, Some(id)) => Head::Detached(id),
             (_, None) => Head::Nowhere,
         };
-        let list = Self { head, description: None, refs };
+        let list = Self { head, description: None, left_out, refs };
         if list.to_bytes().len() > LIST_LIMIT {
             return Err(Error::failed(format!("the repository has too many refs: their list is longer than {LIST_LIMIT} bytes")));
         }
-        Ok(Read { list, left_out })
+        Ok(list)
     }
 
     /// Reads what `git upload-pack` advertises (protocol version 0, packet lines).
     ///
     /// # Errors
     /// When it is something else, or of a kind that cannot be backed up: SHA-256, a shallow clone.
-    pub fn from_advertisement(mut bytes: &[u8]) -> Result<Read> {
+    pub fn from_advertisement(mut bytes: &[u8]) -> Result<Self> {
         let (mut symbolic, mut head, mut all) = (None, None, Vec::new());
         let mut first = true;
         while let Some(line) = packet(&mut bytes)? {
@@ -130,7 +126,7 @@ impl RefList {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn from_ls_remote(bytes: &[u8]) -> Result<Read> {
+    pub fn from_ls_remote(bytes: &[u8]) -> Result<Self> {
         let (mut symbolic, mut head, mut all) = (None, None, Vec::new());
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let (value, name) = split_once(line, b'\t').ok_or_else(not_git)?;
@@ -162,6 +158,10 @@ impl RefList {
             Some(line) => Some(description(&line[DESCRIPTION.len()..]).ok_or_else(|| wrong("its description is none"))?),
             None => None,
         };
+        let left_out = match lines.next_if(|line| line.starts_with(LEFT_OUT)) {
+            Some(line) => number(&line[LEFT_OUT.len()..]).ok_or_else(|| wrong("what is left out is no number"))?,
+            None => 0,
+        };
         let mut refs = BTreeMap::new();
         for line in lines {
             let (id, name) = split_once(line, b' ').ok_or_else(|| wrong("a line has no name"))?;
@@ -180,7 +180,7 @@ impl RefList {
             name if refs.contains_key(name) || is_unborn(name) => Head::Branch(name.to_vec()),
             id => Head::Detached(read_id(id).map_err(|_| wrong("HEAD is neither a ref of the list nor an id"))?),
         };
-        let list = Self { head, description, refs };
+        let list = Self { head, description, left_out, refs };
         match list.nested() {
             Some(name) => Err(wrong(&format!("{:?} is a ref and a folder of refs", String::from_utf8_lossy(name)))),
             None => Ok(list),
@@ -205,7 +205,14 @@ impl RefList {
     #[must_use]
     pub fn advertised(self) -> Self {
         let unborn = matches!(&self.head, Head::Branch(name) if !self.refs.contains_key(name));
-        Self { head: if unborn { Head::Nowhere } else { self.head }, description: None, refs: self.refs }
+        Self { head: if unborn { Head::Nowhere } else { self.head }, description: None, ..self }
+    }
+
+    /// What a person is told of refs that are left out.
+    pub fn told_of_left_out(&self) -> Option<String> {
+        let (refs, are) = if self.left_out == 1 { ("ref", "is") } else { ("refs", "are") };
+        (self.left_out > 0)
+            .then(|| format!("{} {refs} below {} {are} not backed up: the node uses these names itself", self.left_out, OURS.join(", ")))
     }
 
     /// A ref whose name is also the folder of another one: no repository can hold both.
@@ -228,6 +235,11 @@ impl RefList {
         if let Some(words) = &self.description {
             out.extend_from_slice(DESCRIPTION);
             out.extend_from_slice(words.as_bytes());
+            out.push(b'\n');
+        }
+        if self.left_out > 0 {
+            out.extend_from_slice(LEFT_OUT);
+            out.extend_from_slice(self.left_out.to_string().as_bytes());
             out.push(b'\n');
         }
         for (name, id) in &self.refs {
@@ -257,6 +269,12 @@ fn description(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let plain = !text.is_empty() && text.len() <= DESCRIPTION_LIMIT && text.trim() == text && !text.chars().any(char::is_control);
     plain.then(|| text.to_owned())
+}
+
+/// A number that is not 0, written as we write it.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.parse().ok().filter(|number: &usize| *number > 0 && number.to_string() == text)
 }
 
 fn not_git() -> Error {
@@ -320,14 +338,14 @@ mod tests {
             "ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{A}\trefs/heads/main\n{B}\trefs/kept/x/heads/main\n{B}\trefs/tags/v1\n{A}\trefs/tags/v1^{{}}\n"
         );
         let first = RefList::from_advertisement(advertised.as_bytes()).unwrap();
-        assert_eq!(first.left_out, 1);
-        assert_eq!(first.list, RefList::from_ls_remote(listed.as_bytes()).unwrap().list);
+        assert_eq!(first, RefList::from_ls_remote(listed.as_bytes()).unwrap());
+        assert!(first.told_of_left_out().unwrap().starts_with("1 ref below refs/kept/, refs/nightsafe/, refs/replace/ is not"));
         assert_eq!(
-            String::from_utf8(first.list.to_bytes()).unwrap(),
-            format!("HEAD refs/heads/main\n{A} refs/heads/main\n{B} refs/tags/v1\n")
+            String::from_utf8(first.to_bytes()).unwrap(),
+            format!("HEAD refs/heads/main\nleft-out 1\n{A} refs/heads/main\n{B} refs/tags/v1\n")
         );
         let empty = line(&format!("{} capabilities^{{}}\0agent=git/2\n", "0".repeat(40))) + "0000";
-        assert_eq!(RefList::from_advertisement(empty.as_bytes()).unwrap().list, RefList::from_ls_remote(b"").unwrap().list);
+        assert_eq!(RefList::from_advertisement(empty.as_bytes()).unwrap(), RefList::from_ls_remote(b"").unwrap());
         for bad in [
             "",
             "0003",
@@ -349,6 +367,8 @@ mod tests {
             format!("HEAD refs/heads/a\n{A} refs/heads/a\n"),
             format!("HEAD -\n{A} refs/heads/a-b\n{A} refs/heads/a/b\n"),
             "HEAD refs/heads/unborn\n".to_owned(),
+            "HEAD -\nleft-out 12\n".to_owned(),
+            format!("HEAD refs/heads/a\ndescription x\nleft-out 1\n{A} refs/heads/a\n"),
             format!("HEAD refs/heads/a\ndescription It's <b>ü</b> & more\n{A} refs/heads/a\n"),
         ] {
             assert_eq!(RefList::parse(good.as_bytes()).unwrap().to_bytes(), good.as_bytes());
@@ -391,6 +411,12 @@ mod tests {
             "HEAD -\ndescription a\tb\n",
             "HEAD -\ndescription  a\n",
             "HEAD -\ndescription a\ndescription b\n",
+            "HEAD -\nleft-out 0\n",
+            "HEAD -\nleft-out 01\n",
+            "HEAD -\nleft-out +1\n",
+            "HEAD -\nleft-out 99999999999999999999999\n",
+            "HEAD -\nleft-out 1\nleft-out 1\n",
+            "HEAD -\nleft-out 1\ndescription a\n",
             &format!("HEAD -\n{A} refs/heads/a\ndescription a\n"),
             &format!("HEAD -\ndescription {}\n", "x".repeat(513)),
             "HEAD -\n\n",

@@ -221,7 +221,7 @@ mod tests {
 
     fn list(refs: &[(&str, char)]) -> RefList {
         let refs = refs.iter().map(|(name, id)| (format!("refs/heads/{name}").into_bytes(), id.to_string().repeat(40))).collect();
-        RefList { head: Head::Nowhere, description: None, refs }
+        RefList { head: Head::Nowhere, description: None, left_out: 0, refs }
     }
 
     #[test]

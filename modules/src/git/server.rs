@@ -127,7 +127,10 @@ fn try_fetch(
             Some(bytes) => bytes,
             None => match source.list(left()) {
                 Err(error) if Peer::is_gates_refusal(&error) => return failed(error.one_line()),
-                listed => RefList::from_ls_remote(&listed?)?.list.to_bytes(),
+                listed => match RefList::from_ls_remote(&listed?) {
+                    Ok(list) => list.to_bytes(),
+                    Err(error) => return failed(format_args!("the source's list of refs cannot be used: {}", error.one_line())),
+                },
             },
         },
     };
@@ -251,5 +254,7 @@ fn move_refs(mirror: &Mirror, context: &ServerContext<'_>, claim: &Claim, list: 
         plan.changed.truncate(CHANGED_LIMIT);
         plan.changed.push(format!("and {more} more"));
     }
+    // In front, where no number of other lines pushes it out.
+    plan.changed.splice(0..0, list.told_of_left_out().map(|words| format!("of the source, {words}")));
     Ok(plan.changed)
 }

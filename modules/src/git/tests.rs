@@ -142,6 +142,11 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
+/// The lines of a list that are refs.
+fn refs_of(list: &[u8]) -> String {
+    text(list).lines().skip(1).filter(|line| !line.starts_with("left-out ")).map(|line| format!("{line}\n")).collect()
+}
+
 #[test]
 fn every_state_can_be_had_again() {
     let mut setup = Setup::new();
@@ -151,10 +156,15 @@ fn every_state_can_be_had_again() {
     setup.git(&["update-ref", "refs/kept/x", "HEAD"]);
     let tag = setup.git(&["rev-parse", "v1"]).trim().to_owned();
     let (list, fetched) = setup.back_up();
-    assert_eq!(text(&list), format!("HEAD refs/heads/main\n{first} refs/heads/a\n{first} refs/heads/main\n{tag} refs/tags/v1\n"));
+    assert_eq!(
+        text(&list),
+        format!("HEAD refs/heads/main\nleft-out 1\n{first} refs/heads/a\n{first} refs/heads/main\n{tag} refs/tags/v1\n")
+    );
     let Fetched::Stored { bytes_fetched, changed, .. } = &fetched else { panic!("{fetched:?}") };
-    assert!(*bytes_fetched > 100 && changed.len() == 3 && changed[0].ends_with("is new"), "{fetched:?}");
-    assert_eq!(setup.mirrored(), text(&list).split_once('\n').unwrap().1);
+    assert!(*bytes_fetched > 100 && changed.len() == 4 && changed[1].ends_with("is new"), "{fetched:?}");
+    assert!(changed[0].starts_with("of the source, 1 ref below refs/kept/"), "{fetched:?}");
+    assert_eq!(setup.mirrored(), refs_of(&list));
+    setup.git(&["update-ref", "-d", "refs/kept/x"]);
     assert!(!setup.mirror().join("objects/info/alternates").exists());
     assert_eq!(std::fs::read_to_string(setup.mirror().join("nightsafe-dataset")).unwrap().trim_end(), setup.dataset.to_string());
 
@@ -193,7 +203,7 @@ fn every_state_can_be_had_again() {
 
     for (n, list) in [list, later, none].iter().enumerate() {
         let (target, report) = setup.restore(list, &format!("back{n}")).unwrap();
-        let refs = text(list).split_once('\n').unwrap().1;
+        let refs = refs_of(list);
         assert_eq!(git(&target, &["for-each-ref", "--format=%(objectname) %(refname)"]), refs);
         assert_eq!(report.entries as usize, refs.lines().count());
         git(&target, &["fsck", "--full", "--strict"]);

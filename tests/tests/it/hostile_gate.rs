@@ -16,7 +16,7 @@ struct Case {
 
 /// `$T` is the tip of the poller's log, `$N` a name for what comes after it; `w` is a clone of that log and `a` of the access list.
 const HELPERS: &str = r#"
-    G=$PWD/node/gate; H=$G/handover; D=$PWD/node/data; W=$PWD/w; A=$PWD/a; HERE=$PWD
+    G=$PWD/node/gate; Q=$G/queues/web1.git; H=$G/handover; D=$PWD/node/data; W=$PWD/w; A=$PWD/a; HERE=$PWD
     T=$(git -C node/data/log/web1.git rev-parse requests); L=$(git -C node/data/admin.git rev-parse access)
     F=ffffffffffffffffffffffffffffffffffffffff; N=$H/web1/$T-$F.pack; mkdir -p $H/web1 $H/admin $H/wake
     sign() { git -C $1 -c user.signingKey=$HERE/$2.pub commit -q -S --allow-empty -m "${3-x}"; }
@@ -109,6 +109,19 @@ const CASES: &[Case] = &[
     },
     Case { what: "the queue set back", script: "git -C $G/queues/web1.git update-ref refs/heads/requests requests~1", told: &[] },
     Case { what: "the queue gone", script: "rm -rf $G/queues/web1.git", told: &[] },
+    // A queue that shows git another history than it has; all of it is to be handed over once more.
+    Case { what: "a graft in the queue", script: "mkdir -p $Q/info; echo $T >$Q/info/grafts; rm $Q/nightsafe-handed-over", told: &[] },
+    Case { what: "a history cut off in the queue", script: "echo $T >$Q/shallow; rm $Q/nightsafe-handed-over", told: &[] },
+    Case {
+        what: "a replacement in the queue",
+        script: "plain w; git -C $Q fetch -q $W HEAD; git -C $Q update-ref refs/replace/$T FETCH_HEAD; rm $Q/nightsafe-handed-over",
+        told: &[],
+    },
+    Case {
+        what: "objects from elsewhere in the queue",
+        script: "mkdir else; mv $Q/objects/pack else/; mkdir $Q/objects/pack; echo $PWD/else >$Q/objects/info/alternates; rm $Q/nightsafe-handed-over",
+        told: &[],
+    },
     // What is not where it was.
     Case {
         what: "the hand-over's folder is a link into the store",
@@ -194,7 +207,7 @@ fn the_poller_acts_on_nothing_that_the_gate_makes_up() {
         check((polled.code == Some(0)) == case.told.is_empty(), "poll ends otherwise");
         check(!case.told.is_empty() || !status.stdout.contains("ALARM"), "it is an alarm");
         check(!said.contains('\x1b'), "something writes on the terminal");
-        safe.sh("rm -f node/data/web1/packs/*.pack; rm -rf node/gate w a; cp -a kept/w kept/a .; cp -a kept/gate node/");
+        safe.sh("rm -f node/data/web1/packs/*.pack; rm -rf node/gate w a else; cp -a kept/w kept/a .; cp -a kept/gate node/");
         let after = safe.sh(STATE);
         let changed: Vec<_> = after
             .lines()

@@ -175,8 +175,9 @@ impl Attacker {
     /// Sends a push to the gate.
     pub fn send(&self, push: &Push) -> Run {
         let mut wire = Vec::new();
+        let first = push.commands.iter().position(|line| !line.starts_with(b"shallow "));
         for (n, line) in push.commands.iter().enumerate() {
-            let rest: &[u8] = if n == 0 { b"\0 report-status delete-refs ofs-delta\n" } else { b"\n" };
+            let rest: &[u8] = if Some(n) == first { b"\0 report-status delete-refs ofs-delta\n" } else { b"\n" };
             wire.extend(format!("{:04x}", line.len() + rest.len() + 4).into_bytes());
             wire.extend([line, rest].concat());
         }

@@ -40,24 +40,26 @@ const SOURCES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Refs that only a node makes: the client leaves them out and says so, and the mirror never has them.
+/// Refs of names that only a node uses: the client leaves them out, the receipt says so, and the mirror never has them.
 const OURS: &[(&str, &str)] = &[
-    ("a replacement", "git update-ref refs/replace/$o $(c evil)"),
-    ("a ref like one that was kept", "git update-ref refs/kept/20200101T000000Z/refs/heads/main $(c evil)"),
-    ("a ref like a list of the node's", "git update-ref refs/nightsafe/states/20261120T031500Z-3f9a1c7e $(c evil)"),
+    ("refs/replace/", "git update-ref refs/replace/$o $(c evil)"),
+    ("refs/kept/", "git update-ref refs/kept/20200101T000000Z/refs/heads/main $(c evil)"),
+    ("refs/nightsafe/", "git update-ref refs/nightsafe/states/20261120T031500Z-3f9a1c7e $(c evil)"),
 ];
 
 /// How many cases there are.
 pub const COUNT: usize = SOURCES.len() + OURS.len();
 
-/// An installation whose client has mirrored a repository once.
-fn with_mirror() -> (Attacker, String) {
+/// An installation whose client has mirrored a repository once. `prepare` comes before the node's first connection, which is kept.
+pub(super) fn with_mirror(prepare: impl FnOnce(&Attacker)) -> (Attacker, String) {
     let attacker = Attacker::start();
+    prepare(&attacker);
     let safe = &attacker.safe;
     let path = safe.text("source/p.git");
     safe.sh("git init -q --bare -b main source/p.git");
     change(
         &attacker,
+        &path,
         "git update-ref refs/heads/main $(git commit-tree -m two -p $o $(git mktree </dev/null)); for n in topic side; do git update-ref refs/heads/$n $(c $n); done; git tag v1; git tag -a -m words v2",
     );
     safe.back_up("git", &path);
@@ -65,19 +67,21 @@ fn with_mirror() -> (Attacker, String) {
     (attacker, format!("node/data/web1/mirrors/{mirror}"))
 }
 
-fn change(attacker: &Attacker, script: &str) {
+/// Runs a script in the bare repository `path`.
+pub(super) fn change(attacker: &Attacker, path: &str, script: &str) {
     attacker.safe.sh(&format!(
-        "d=$PWD; cd source/p.git; export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t GIT_AUTHOR_DATE='1795000000 +0000' GIT_COMMITTER_DATE='1795000000 +0000'
+        "d=$PWD; cd {path}; export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t GIT_AUTHOR_DATE='1795000000 +0000' GIT_COMMITTER_DATE='1795000000 +0000'
          c() {{ git commit-tree -m \"$1\" $(git mktree </dev/null); }}
          o=$(c first); {script}"
     ));
 }
 
-/// The refs of a repository and where HEAD points.
-fn facts(attacker: &Attacker, repository: &str) -> String {
-    let git = |args: &[&str]| attacker.safe.git(repository, args);
+/// The refs of a repository, without those that a node makes, and where HEAD points.
+pub(super) fn facts(attacker: &Attacker, repository: &str) -> String {
     let head = attacker.safe.read(&format!("{repository}/HEAD"));
-    head + &git(&["for-each-ref", "--format=%(objectname) %(refname)"])
+    let refs = attacker.safe.git(repository, &["for-each-ref", "--format=%(objectname) %(refname)"]);
+    let shown = |line: &&str| OURS.iter().all(|(name, ..)| !line[41..].starts_with(name));
+    head + &refs.lines().filter(shown).flat_map(|line| [line, "\n"]).collect::<String>()
 }
 
 /// Objects that refs of the mirror lead to.
@@ -90,7 +94,7 @@ fn reached(attacker: &Attacker, mirror: &str) -> Vec<String> {
 
 #[test]
 fn no_state_is_lost_by_what_a_source_does() {
-    let (attacker, mirror) = with_mirror();
+    let (attacker, mirror) = with_mirror(|_| ());
     let safe = &attacker.safe;
     let path = safe.text("source/p.git");
     let newest = || {
@@ -102,7 +106,7 @@ fn no_state_is_lost_by_what_a_source_does() {
     let mut states = vec![(safe.client(&["snapshots", "--json"]).json(), facts(&attacker, "source/p.git"))];
     for (name, script) in SOURCES {
         let (before, count) = (reached(&attacker, &mirror), newest());
-        change(&attacker, script);
+        change(&attacker, &path, script);
         safe.back_up("git", &path);
         assert_eq!(newest(), count + 1, "{name}");
         let after = reached(&attacker, &mirror);
@@ -110,11 +114,13 @@ fn no_state_is_lost_by_what_a_source_does() {
         states.push((safe.client(&["snapshots", "--json"]).json(), facts(&attacker, "source/p.git")));
     }
     for (name, script) in OURS {
-        change(&attacker, script);
+        change(&attacker, &path, script);
         safe.client(&["submit", "git", &path]).exits(0);
         drop(safe.client(&["send"]));
         safe.node(&["poll"]).silent();
         safe.client(&["send"]).silent();
+        let receipt = safe.git("node/data/web1/receipts.git", &["log", "-1", "--format=", "-p", "receipts"]);
+        assert!(receipt.contains("+outcome = \"stored\"") && receipt.contains("of the source, ") && receipt.contains(name), "{receipt}");
         let evil = safe.git("source/p.git", &["for-each-ref", "--format=%(objectname)", "refs/replace", "refs/kept", "refs/nightsafe"]);
         let there = reached(&attacker, &mirror);
         assert!(evil.lines().all(|id| there.binary_search(&id.to_owned()).is_err()), "{name}");

@@ -6,6 +6,7 @@
 mod archives;
 mod attacker;
 mod command;
+mod mirror_peers;
 mod mirrors;
 mod objects;
 mod packs;
@@ -50,6 +51,7 @@ fn counts() -> Vec<(&'static str, usize)> {
         ("archives", archives::COUNT),
         ("sftp peers", sftp::CASES.len()),
         ("mirror sources", mirrors::COUNT),
+        ("peers of a mirror's fetch", mirror_peers::COUNT),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Packs and the push's own lines: cut off, lying about themselves, standing on what is not there.
 
 use super::attacker::{Attacker, Push};
-use super::{Case, Fate, attack};
+use super::{Case, Fate};
 
 const GIT: &str = "git: unpack ";
 
@@ -87,10 +87,27 @@ pub const CASES: &[Case] = &[
             push
         },
     },
+    Case {
+        name: "the new request is said to be shallow",
+        fate: Fate::Gate(""),
+        attack: |a| said_shallow(a, |push| String::from_utf8(push.commands[0][41..81].to_vec()).unwrap()),
+    },
+    Case { name: "the last request is said to be shallow", fate: Fate::Harmless, attack: |a| said_shallow(a, |_| a.tip()) },
+    Case { name: "what is nowhere is said to be shallow", fate: Fate::Harmless, attack: |a| said_shallow(a, |_| "78".repeat(20)) },
 ];
+
+/// A good push before which something is said of shallow commits.
+fn said_shallow(a: &Attacker, which: impl FnOnce(&Push) -> String) -> Push {
+    let mut push = a.honest();
+    let line = format!("shallow {}", which(&push));
+    push.commands.insert(0, line.into_bytes());
+    push
+}
 
 #[test]
 fn a_pack_that_is_none_leaves_nothing() {
-    attack(CASES);
-    // Nor does what is left of them fill the disk.
+    let attacker = Attacker::start();
+    super::try_all(&attacker, CASES);
+    assert!(!attacker.safe.at("node/gate/queues/web1.git/shallow").exists());
+    attacker.honest_requests_work();
 }
