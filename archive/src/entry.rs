@@ -293,10 +293,28 @@ impl Entry {
         })
     }
 
+    /// About how many bytes it takes in memory beyond those that every entry takes: a line of a few can unfold to many.
+    pub(crate) fn weight(&self) -> usize {
+        let kind = match &self.kind {
+            EntryKind::File { content: Content::Chunks(list) | Content::More(list), sparse, .. } => {
+                list_weight(list) + sparse.as_ref().map_or(0, Sparse::weight)
+            }
+            EntryKind::Link { target } => target.len(),
+            _ => 0,
+        };
+        let names = self.user.as_ref().map_or(0, String::len) + self.group.as_ref().map_or(0, String::len);
+        self.path.len() + kind + names + self.attributes.as_deref().map_or(0, Attributes::weight)
+    }
+
     /// The path as people read it; bytes that are not UTF-8 are replaced.
     pub fn shown_path(&self) -> String {
         base::text::printable(&String::from_utf8_lossy(&self.path))
     }
+}
+
+/// About how many bytes a list takes in memory.
+fn list_weight(list: &References) -> usize {
+    size_of_val(list.0.as_slice())
 }
 
 /// What a line says it is; takes the keys that only some types have, and refuses those that this type cannot have.

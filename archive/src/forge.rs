@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Packs {
     pub(crate) packs: Mutex<HashMap<Blake3, Vec<u8>>>,
     pub(crate) reads: Arc<Mutex<Vec<(Blake3, u64, usize)>>>,
+    /// What is in them.
+    pub(crate) plain: Mutex<HashMap<Blake3, Vec<u8>>>,
     /// What is offered for packs that are lost.
     pub(crate) repairs: Mutex<Vec<Public>>,
 }
@@ -173,6 +175,7 @@ impl Forge {
     pub(crate) fn add_plain(&mut self, plain: &[u8], sealed: SealedPack) {
         let bytes = encrypt(std::iter::once(self.epoch.recipient() as &dyn age::Recipient), plain).unwrap();
         self.refs.push(PackRef { digest: Blake3::of(&bytes), size: bytes.len() as u64 });
+        self.packs.plain.lock().unwrap().insert(Blake3::of(&bytes), plain.to_vec());
         self.packs.packs.lock().unwrap().insert(Blake3::of(&bytes), bytes);
         self.sealed.push(sealed);
     }
@@ -256,7 +259,7 @@ impl Forge {
             time: "2026-11-20T03:15:00Z".parse().unwrap(),
         };
         let manifest = Manifest::seal(public, &sealed, self.epoch.recipient()).unwrap();
-        Forged { manifest, packs: self.packs, identities: self.identities }
+        Forged { manifest, packs: self.packs, identities: self.identities, epoch: self.epoch }
     }
 }
 
@@ -265,6 +268,7 @@ pub(crate) struct Forged {
     pub(crate) manifest: Manifest,
     pub(crate) packs: Arc<Packs>,
     pub(crate) identities: IdentityFile,
+    epoch: Epoch,
 }
 
 impl Forged {
@@ -275,6 +279,17 @@ impl Forged {
     /// The names of the packs in the manifest's order: data first, then the catalog's.
     pub(crate) fn names(&self) -> Vec<Blake3> {
         self.manifest.public.packs.iter().map(|pack| pack.digest).collect()
+    }
+
+    /// Changes what is in a pack, as whoever knows the recipients can: encrypted to the epoch, and of the same size.
+    pub(crate) fn forge(&self, name: &Blake3, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut plain = self.packs.plain.lock().unwrap()[name].clone();
+        change(&mut plain);
+        let size = self.packs.packs.lock().unwrap()[name].len();
+        // The heads of age's files are of several lengths.
+        let made = || encrypt(std::iter::once(self.epoch.recipient() as &dyn age::Recipient), &plain).unwrap();
+        let bytes = std::iter::repeat_with(made).find(|bytes| bytes.len() == size).unwrap();
+        self.damage(name, |old| *old = bytes);
     }
 
     /// Changes a pack's bytes.

@@ -16,6 +16,7 @@ pub mod epoch;
 mod forge;
 pub mod frame;
 pub mod index;
+mod load;
 pub mod look;
 pub mod manifest;
 pub mod mend;

@@ -4,13 +4,15 @@
 
 use base::{Error, Monitor};
 
-/// How many are kept; the others are counted.
+/// How many are kept, and how many bytes of them; the others are counted.
 const KEPT: usize = 10_000;
+const KEPT_BYTES: usize = 16 << 20;
 
 /// The list.
 pub(crate) struct Problems<'a> {
     monitor: &'a dyn Monitor,
     list: Vec<String>,
+    bytes: usize,
     more: u64,
     /// Why the last file failed: thousands may fail for one pack.
     why: String,
@@ -18,13 +20,14 @@ pub(crate) struct Problems<'a> {
 
 impl<'a> Problems<'a> {
     pub(crate) fn new(monitor: &'a dyn Monitor) -> Self {
-        Self { monitor, list: Vec::new(), more: 0, why: String::new() }
+        Self { monitor, list: Vec::new(), bytes: 0, more: 0, why: String::new() }
     }
 
     pub(crate) fn add(&mut self, error: &Error) {
         self.monitor.problem(error);
-        if self.list.len() < KEPT {
+        if self.list.len() < KEPT && self.bytes < KEPT_BYTES {
             self.list.push(error.one_line());
+            self.bytes += self.list.last().map_or(0, String::len);
         } else {
             self.more += 1;
         }

@@ -27,6 +27,7 @@ mod write;
 pub use single::restore_content;
 
 use crate::entry::EntryKind;
+use crate::load::{Lasting, Load};
 use crate::problems::Problems;
 use crate::snapshot::SnapshotReader;
 use base::{Blake3, Monitor, Result};
@@ -44,12 +45,10 @@ use tally::Tally;
 use target::Target;
 use write::{Window, Writer};
 
-/// How many entries are planned at once.
-const WINDOW: usize = 200_000;
-/// How many items of lists of chunks are held at once.
-const WINDOW_ITEMS: usize = 1_000_000;
-/// How many entries are handed on together by the thread that reads the catalog, and how often it may do so ahead.
+/// How many entries are handed on together by the thread that reads the catalog, or how many bytes of them, and how often it may
+/// do so ahead.
 const TOGETHER: usize = 1000;
+const TOGETHER_BYTES: usize = 4 << 20;
 const AHEAD: usize = 2;
 
 /// What is to be restored, and where to.
@@ -133,8 +132,8 @@ fn asked(spec: &RestoreSpec<'_>) -> String {
     Blake3::of(format!("{} {} {paths:?}", spec.options.strip, spec.options.numeric_owner).as_bytes()).hex()
 }
 
-/// Folders that are to have their owners, modes and times when nothing more comes into them.
-type Unfinished = Vec<(Vec<u8>, Meta)>;
+/// Folders that are to have their owners, modes and times when nothing more comes into them, and their weights.
+type Unfinished = Vec<(Vec<u8>, Meta, usize)>;
 
 /// Plans and writes; gives the target's own entry, which is to be finished when everything else is. Another thread reads
 /// the catalog meanwhile.
@@ -145,7 +144,12 @@ fn carry_out(selection: &Selection, options: FileOptions, planner: &mut Planner<
         scope.spawn(move || {
             let mut entries = selection.entries(reader);
             loop {
-                let some: Vec<Result<Selected>> = entries.by_ref().take(TOGETHER).collect();
+                let (mut some, mut bytes) = (Vec::new(), 0);
+                while some.len() < TOGETHER && bytes < TOGETHER_BYTES {
+                    let Some(next) = entries.next() else { break };
+                    bytes += next.as_ref().map_or(0, |selected| selected.entry.weight());
+                    some.push(next);
+                }
                 if some.is_empty() || send.send(some).is_err() {
                     return;
                 }
@@ -163,8 +167,8 @@ fn plan_and_write(
 ) -> Result<Unfinished> {
     // Folders that may still get something into them, outermost first.
     let mut unfinished = Unfinished::new();
-    let mut window = Window::default();
-    let mut planned = (0, 0);
+    let (mut window, mut load, mut lasting) = (Window::default(), Load::default(), Lasting::new());
+    let (said, mut made) = (writer.reader.public().counts.bytes, 0u64);
     for selected in entries {
         let selected = match selected {
             Ok(selected) => selected,
@@ -173,39 +177,45 @@ fn plan_and_write(
                 continue;
             }
         };
-        let path = selected.entry.path.clone();
-        planned.0 += 1;
+        let (path, weight, groups) = (selected.entry.path.clone(), selected.entry.weight(), writer.tally.origins.len());
         match planner.plan(selected, Some(&mut writer.target), &mut writer.tally)? {
             None => {}
             Some(Job::Folder(job)) => {
                 writer.write_folder(&job)?;
                 if job.finish {
-                    unfinished.push((job.path, job.meta));
+                    lasting.add(weight)?;
+                    unfinished.push((job.path, job.meta, weight));
                 }
             }
             Some(Job::Make(thing)) => {
-                planned.1 += thing.items();
+                made = made.saturating_add(thing.bytes());
+                if made > said {
+                    room::check_more(writer.target.path(), said, made.saturating_sub(writer.tally.bytes))?;
+                }
                 window.make(thing);
             }
-            Some(Job::Name(thing)) => {
-                planned.1 += thing.items();
-                window.name(thing);
-            }
+            Some(Job::Name(thing)) => window.name(thing),
         }
-        if planned.0 >= WINDOW || planned.1 >= WINDOW_ITEMS {
+        if writer.tally.origins.len() > groups {
+            lasting.add(weight.saturating_add(path.len()))?;
+        }
+        if load.is_full_with(weight) {
             writer.write(std::mem::take(&mut window), &mut planner.judge)?;
             // Without their first folders the paths come in no order.
             if options.strip == 0 {
+                let weigh = |unfinished: &Unfinished| unfinished.iter().map(|(.., weight)| weight).sum::<usize>();
+                let before = weigh(&unfinished);
                 finish_folders(writer, &mut planner.judge, &mut unfinished, Some(&path))?;
+                lasting.remove(before - weigh(&unfinished));
             }
-            planned = (0, 0);
+            load = Load::default();
         }
     }
     writer.write(window, &mut planner.judge)?;
     if options.strip > 0 {
         unfinished.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    let root = unfinished.extract_if(.., |(path, _)| path.is_empty()).collect();
+    let root = unfinished.extract_if(.., |(path, ..)| path.is_empty()).collect();
     finish_folders(writer, &mut planner.judge, &mut unfinished, None)?;
     Ok(root)
 }
@@ -272,9 +282,9 @@ fn check_room(reader: &SnapshotReader, spec: &RestoreSpec<'_>, selection: &Selec
 /// Gives the folders that are full their mode and time, the deepest first; `last` is the last path that was planned.
 fn finish_folders(writer: &mut Writer<'_>, judge: &mut Judge<'_>, unfinished: &mut Unfinished, last: Option<&[u8]>) -> Result<()> {
     let mut still = Vec::new();
-    for (path, meta) in std::mem::take(unfinished).into_iter().rev() {
+    for (path, meta, weight) in std::mem::take(unfinished).into_iter().rev() {
         if last.is_some_and(|last| last.starts_with(&path)) {
-            still.push((path, meta));
+            still.push((path, meta, weight));
             continue;
         }
         // One that is as it should be is not touched: its ctime stays.

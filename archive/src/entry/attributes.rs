@@ -12,6 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// About how many bytes a pair of a map takes in memory beside the bytes of its texts.
+const PAIR: usize = 64;
+
 /// The longest text of attributes that stands in a line; a longer one is stored as chunks of its own.
 pub const INLINE_XATTRS: usize = 16 << 10;
 
@@ -50,6 +53,16 @@ impl Attributes {
     /// Whether there is nothing to be kept.
     pub fn is_empty(&self) -> bool {
         matches!(&self.xattrs, Xattrs::Here(map) if map.is_empty()) && self.acl.is_none() && self.default_acl.is_none()
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn weight(&self) -> usize {
+        let xattrs = match &self.xattrs {
+            Xattrs::Here(map) => map.iter().map(|(name, value)| PAIR + name.len() + value.len()).sum(),
+            Xattrs::More(list) => super::list_weight(list),
+        };
+        let lists: usize = [&self.acl, &self.default_acl].into_iter().flatten().map(|list| PAIR * list.0.len()).sum();
+        xattrs + lists + self.names.values().map(|name| PAIR + name.len()).sum::<usize>()
     }
 }
 

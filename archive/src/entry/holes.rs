@@ -37,6 +37,16 @@ pub struct Sparse {
     pub holes: Holes,
 }
 
+impl Sparse {
+    /// About how many bytes its list takes in memory.
+    pub(super) fn weight(&self) -> usize {
+        match &self.holes {
+            Holes::List(list) => size_of_val(list.as_slice()),
+            Holes::More(list) => super::list_weight(list),
+        }
+    }
+}
+
 /// Appends an item to a list's text: `offset+length`, with a comma between items.
 pub fn write_hole(text: &mut String, first: bool, hole: Hole) {
     use std::fmt::Write as _;

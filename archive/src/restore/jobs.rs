@@ -6,7 +6,7 @@ use super::judge::{Judge, Verdict};
 use super::nodes::Node;
 use super::owner::Meta;
 use super::target::Target;
-use crate::entry::{Content, FileDigest, Holes, Sparse};
+use crate::entry::{FileDigest, Sparse};
 use crate::read::order::Wanted;
 use rustix::fs::FileType;
 
@@ -100,14 +100,6 @@ impl Thing {
             Self::File(_, wanted) => wanted.expected.size,
             Self::Node(_) => 0,
         }
-    }
-
-    /// How many items its lists have.
-    pub(super) fn items(&self) -> usize {
-        let Self::File(file, wanted) = self else { return 0 };
-        let (Content::Chunks(list) | Content::More(list)) = &wanted.content;
-        let holes = file.sparse.as_ref().map_or(0, |sparse| if let Holes::List(list) = &sparse.holes { list.len() } else { 0 });
-        list.0.len() + holes
     }
 
     pub(super) fn looks(&self) -> Looks {

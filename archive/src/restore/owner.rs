@@ -27,6 +27,10 @@ pub(super) struct Worn {
     pub(super) default_acl: Option<Acl>,
 }
 
+/// No system has longer names, and no restore looks at more of them without looking again.
+const NAME: usize = 256;
+const NAMES: usize = 65_536;
+
 /// Looks owners up, each name once.
 pub(super) struct Owners {
     root: bool,
@@ -60,16 +64,22 @@ impl Owners {
     }
 
     fn user(&mut self, name: Option<&str>) -> Option<u32> {
-        let name = name.filter(|_| !self.numeric)?;
+        let name = name.filter(|name| !self.numeric && name.len() <= NAME)?;
         if !self.users.contains_key(name) {
+            if self.users.len() >= NAMES {
+                self.users.clear();
+            }
             self.users.insert(name.to_owned(), uzers::get_user_by_name(name).map(|user| user.uid()));
         }
         self.users.get(name).copied().flatten()
     }
 
     fn group(&mut self, name: Option<&str>) -> Option<u32> {
-        let name = name.filter(|_| !self.numeric)?;
+        let name = name.filter(|name| !self.numeric && name.len() <= NAME)?;
         if !self.groups.contains_key(name) {
+            if self.groups.len() >= NAMES {
+                self.groups.clear();
+            }
             self.groups.insert(name.to_owned(), uzers::get_group_by_name(name).map(|group| group.gid()));
         }
         self.groups.get(name).copied().flatten()

@@ -39,6 +39,25 @@ pub(super) fn check(path: &Path, needed: (u64, u64), free: (u64, u64)) -> Result
     Ok(())
 }
 
+/// For a snapshot that holds more than its manifest says: `more` bytes of it are still to come to `path`.
+///
+/// # Errors
+/// Of kind not-now when there is less room than that.
+pub(super) fn check_more(path: &Path, said: u64, more: u64) -> Result<()> {
+    let (free, _) = free(path)?;
+    if more <= free {
+        return Ok(());
+    }
+    Err(Error::not_now(format!(
+        "the snapshot holds more than the {} that its manifest says: {} are still to come, and {} are free where {} is",
+        ByteSize(said),
+        ByteSize(more),
+        ByteSize(free),
+        path.display()
+    ))
+    .hint("No honest client makes such a snapshot. Restore parts of it, by their paths."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +70,8 @@ mod tests {
         check(dir.path(), (bytes, 1), (bytes, files)).unwrap();
         let error = check(dir.path(), (3 << 40, 1), (1 << 30, 10)).unwrap_err();
         assert!(error.kind() == base::Kind::NotNow && error.one_line().contains("3.0 TiB are needed and 1.0 GiB"), "{}", error.one_line());
+        check_more(dir.path(), 1, bytes / 2).unwrap();
+        assert!(check_more(dir.path(), 1, u64::MAX).unwrap_err().one_line().contains("more than the 1 B that its manifest says"));
         assert!(check(dir.path(), (0, 11), (1, 10)).unwrap_err().one_line().contains("11 files"));
     }
 }

@@ -30,6 +30,10 @@ impl Target {
         Ok(Self { path: path.to_owned(), folders: Folders::new(beneath::folder(path)?), made_up: Vec::new(), opened: HashMap::new() })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.folders.root()
     }

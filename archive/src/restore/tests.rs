@@ -2,6 +2,7 @@
 
 mod basic;
 mod damage;
+mod frames;
 mod holes;
 mod hostile;
 mod overwrite;

@@ -12,6 +12,7 @@ pub use packs::ProvenPacks;
 pub use sample::{Known, Sample};
 
 use crate::entry::{Content, EntryKind};
+use crate::load::Load;
 use crate::problems::Problems;
 use crate::read::content::{Expected, Items};
 use crate::read::early::Room;
@@ -21,10 +22,9 @@ use crate::snapshot::SnapshotReader;
 use base::{Blake3, Error, Kind, Monitor, Result};
 use std::collections::HashSet;
 
-/// How many files are checked in one sweep over the packs.
-const WINDOW: usize = 200_000;
-/// How many names of damaged files are kept.
+/// How many names of damaged files are kept, and how many bytes of them.
 const NAMES: usize = 10_000;
+const NAMES_BYTES: usize = 16 << 20;
 
 /// How a snapshot is verified.
 pub struct VerifySpec<'a> {
@@ -51,10 +51,18 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What could not be read, or was not what was backed up.
     pub problems: Vec<String>,
-    /// The files that are damaged, by their paths; at most 10,000.
+    /// The files that are damaged, by their paths; at most 10,000, and at most about 16 MiB of them.
     pub damaged: Vec<String>,
     /// Packs that are lost, and of which repairs were read.
     pub repaired: Vec<Blake3>,
+}
+
+impl VerifyReport {
+    fn note_damaged(&mut self, name: &str) {
+        if self.damaged.len() < NAMES && self.damaged.iter().map(String::len).sum::<usize>() < NAMES_BYTES {
+            self.damaged.push(name.to_owned());
+        }
+    }
 }
 
 /// Reads a whole snapshot.
@@ -79,7 +87,15 @@ pub fn verify(reader: &SnapshotReader, spec: VerifySpec<'_>) -> Result<VerifyRep
         packs.expect(&wanted);
     }
     known.begin(reader);
-    let mut run = Run { reader, known, monitor, report: VerifyReport::default(), problems: Problems::new(monitor), window: Vec::new() };
+    let mut run = Run {
+        reader,
+        known,
+        monitor,
+        report: VerifyReport::default(),
+        problems: Problems::new(monitor),
+        window: Vec::new(),
+        load: Load::default(),
+    };
     let mut in_doubt = false;
     for entry in reader.entries() {
         match entry {
@@ -92,9 +108,10 @@ pub fn verify(reader: &SnapshotReader, spec: VerifySpec<'_>) -> Result<VerifyRep
                     }
                     run.problems.add(&error);
                 }
-                let shown = entry.shown_path();
+                let (shown, weight) = (entry.shown_path(), entry.weight());
                 if let EntryKind::File { size, content, digest, sparse } = entry.kind {
-                    run.file(shown, content, Expected::of(size, sparse.as_ref(), digest), drawn)?;
+                    let expected = Expected::of(size, sparse.as_ref(), digest);
+                    run.file(shown, Wanted { content, expected }, weight, drawn)?;
                 }
             }
             Err(error) if error.kind() == Kind::NotNow => return Err(error),
@@ -139,22 +156,29 @@ struct Run<'a> {
     monitor: &'a dyn Monitor,
     report: VerifyReport,
     problems: Problems<'a>,
+    /// Files that are checked in one sweep over the packs.
     window: Vec<(String, Wanted)>,
+    load: Load,
 }
 
 impl Run<'_> {
     /// Takes a file of the catalog.
-    fn file(&mut self, name: String, content: Content, expected: Expected, drawn: Option<&HashSet<Blake3>>) -> Result<()> {
+    fn file(&mut self, name: String, wanted: Wanted, weight: usize, drawn: Option<&HashSet<Blake3>>) -> Result<()> {
         self.report.files += 1;
-        if drawn.is_some_and(|drawn| !self.lies_in(&content, drawn)) {
+        if drawn.is_some_and(|drawn| !self.lies_in(&wanted.content, drawn)) {
             return Ok(());
         }
-        if self.known.has(&content, &expected) {
-            self.right(expected.size);
+        // A chunk that is repeated without an end would be read without an end.
+        if wanted.expected.size > self.reader.public().counts.bytes {
+            self.damaged(&name, &Error::failed("it is larger than all files together are said to be by the manifest"));
             return Ok(());
         }
-        self.window.push((name, Wanted { content, expected }));
-        if self.window.len() >= WINDOW { self.check() } else { Ok(()) }
+        if self.known.has(&wanted.content, &wanted.expected) {
+            self.right(wanted.expected.size);
+            return Ok(());
+        }
+        self.window.push((name, wanted));
+        if self.load.is_full_with(weight) { self.check() } else { Ok(()) }
     }
 
     /// Whether a file lies in these packs as a whole, as far as its entry tells.
@@ -177,13 +201,12 @@ impl Run<'_> {
 
     fn damaged(&mut self, name: &str, error: &Error) {
         self.problems.add_for(&format!("{name} is damaged"), error);
-        if self.report.damaged.len() < NAMES {
-            self.report.damaged.push(name.to_owned());
-        }
+        self.report.note_damaged(name);
     }
 
     /// Reads the files of the window.
     fn check(&mut self) -> Result<()> {
+        self.load = Load::default();
         let (names, files): (Vec<_>, Vec<_>) = std::mem::take(&mut self.window).into_iter().unzip();
         let (frames, secrets) = (self.reader.frames(), self.reader.secrets());
         read_all(frames, secrets, &files, Room::MEMORY, &mut |batch| {
@@ -247,9 +270,8 @@ pub fn touched(reader: &SnapshotReader, bad: &HashSet<Blake3>) -> Result<VerifyR
         let shown = entry.shown_path();
         if let EntryKind::File { content, .. } = entry.kind
             && needs(reader, &content, bad)?
-            && report.damaged.len() < NAMES
         {
-            report.damaged.push(shown);
+            report.note_damaged(&shown);
         }
     }
     Ok(report)

@@ -5,6 +5,7 @@
 
 mod archives;
 mod attacker;
+mod bombs;
 mod command;
 mod mirror_peers;
 mod mirrors;
@@ -49,6 +50,7 @@ fn counts() -> Vec<(&'static str, usize)> {
         ("requests", requests::CASES.len()),
         ("signatures", signatures::CASES.len()),
         ("archives", archives::COUNT),
+        ("archives that unfold", bombs::CASES.len()),
         ("sftp peers", sftp::CASES.len()),
         ("mirror sources", mirrors::COUNT),
         ("peers of a mirror's fetch", mirror_peers::COUNT),

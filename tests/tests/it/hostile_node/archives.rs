@@ -15,7 +15,8 @@ struct Case {
     code: i32,
 }
 
-/// `$A1` and `$A2` are A's snapshots, `$B` is B's; `pa`, `pb` are the largest packs of A's second and B's, `$M` is a store that
+/// `$A1` and `$A2` are A's snapshots, `$B` is B's; `pack` is the largest pack of one, `piece` and `put` read and write one of the pieces
+/// of 64 KiB that are encrypted each for itself; `$M` is a store that
 /// somebody made who knows the recipients and has a key of his own.
 const HELPERS: &str = r#"
     cd node/data/web1; chmod -R u+w snapshots packs
@@ -23,6 +24,9 @@ const HELPERS: &str = r#"
     swap() { mv $1 swapped; mv $2 $1; mv swapped $2; }
     seal() { age -r "$(age-keygen -y ../../../identity.txt)" "$@"; }
     into() { cat >made; chmod u+w $1; mv made $1; }
+    begins() { echo $(($(grep -abo -m1 '^--- ' $1 | head -1 | cut -d: -f1) + 64)); }
+    piece() { tail -c +$(($(begins $1) + $2 * 65552 + 1)) $1 | head -c 65552; }
+    put() { chmod u+w $1; dd of=$1 oflag=seek_bytes seek=$(($(begins $1) + $2 * 65552)) conv=notrunc status=none; }
 "#;
 
 /// An old state may be wanted; it is never taken for the newest.
@@ -42,6 +46,24 @@ const CASES: &[Case] = &[
     Case {
         what: "a pack of the node's own, for the right recipients",
         script: "mkdir t; echo evil >t/0; tar -C t -cf - 0 | zstd -q | seal | into packs/$(pack $A2)",
+        told: UNUSABLE,
+        code: 3,
+    },
+    Case {
+        what: "a pack of the node's own, for the epoch",
+        script: "r=$(head -n1 snapshots/$A2/manifest | jq -r .epoch.recipient); mkdir t; echo evil >t/0; tar -C t -cf - 0 | zstd -q | age -r $r | into packs/$(pack $A2)",
+        told: UNUSABLE,
+        code: 3,
+    },
+    Case {
+        what: "two pieces of a pack exchanged",
+        script: "p=packs/$(pack $A2); piece $p 1 >one; piece $p 2 >two; put $p 1 <two; put $p 2 <one",
+        told: UNUSABLE,
+        code: 3,
+    },
+    Case {
+        what: "a piece of the state before in the place of another",
+        script: "piece packs/$(pack $A1) 1 >one; put packs/$(pack $A2) 1 <one",
         told: UNUSABLE,
         code: 3,
     },
