@@ -8,8 +8,12 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 seconds=${SECONDS_EACH:-60} jobs=${JOBS:-2}
-command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-# Without a sanitizer nothing of a nightly toolchain is needed; our own code has nothing unsafe that one would find.
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz || {
+    echo "fuzz/run.sh: cargo-fuzz is not there and cannot be installed; put it onto PATH, then try again" >&2
+    exit 1
+}
+# Without a sanitizer nothing of a nightly toolchain is needed, the stable one does; our own code has nothing unsafe that one would find.
 cargo fuzz build --sanitizer none
 targets=${ONLY:-$(cargo fuzz list)}
 
