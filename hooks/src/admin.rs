@@ -18,6 +18,7 @@ pub fn slot(config: &NodeConfig) -> Slot {
         path: config.gate_admin_path(),
         branch: BRANCH,
         copy: config.admin_path(),
+        published: None,
         lock: config.gate.join("admin.lock"),
     }
 }

@@ -33,9 +33,9 @@ pub fn catch_up(config: &NodeConfig, slot: &Slot, again: bool) -> Result<()> {
     let marked = marker(&slot.path)?;
     let mut old = marked.clone();
     if again && marked.is_some() && !waits(&folder)? {
-        // Nothing waits, so the poller has it all; if it does not, its copy was lost or a pack was. Where the gate
-        // may not look, the marker is all there is.
-        old = refs::tip(&slot.copy, slot.branch).unwrap_or(old);
+        // Nothing waits, so the poller has it all; if it does not, its copy was lost or a pack was. Where that cannot be
+        // known, the marker is all there is.
+        old = copy_tip(slot).unwrap_or(old);
     }
     if old.as_deref() == Some(new.as_str()) {
         return Ok(());
@@ -87,9 +87,19 @@ fn waits(folder: &Path) -> Result<bool> {
     }
 }
 
-/// Where the poller's copy stands, as far as the gate can see it.
-pub fn copy_tip(slot: &Slot) -> Option<String> {
-    refs::tip(&slot.copy, slot.branch).ok().flatten()
+/// Where the poller's copy stands: as the poller says, which says it before it takes packs away; until it has, as the gate can
+/// see it.
+///
+/// # Errors
+/// With the path, where neither can be read.
+pub fn copy_tip(slot: &Slot) -> Result<Option<String>> {
+    let Some(path) = &slot.published else { return refs::tip(&slot.copy, slot.branch) };
+    if !path.exists() {
+        // Handed over a second time is as good.
+        return Ok(refs::tip(&slot.copy, slot.branch).unwrap_or(None));
+    }
+    let said = base::untrusted::read(path, 100)?.bytes;
+    Ok(refs::oid(String::from_utf8_lossy(&said).trim_end()))
 }
 
 /// Sets our repository to what the poller's copy has. The caller holds the slot's lock.

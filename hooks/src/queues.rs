@@ -6,6 +6,7 @@ use crate::serve::Node;
 use crate::{git, handover, hooks, limits, log};
 use base::{At, Error, FileLock, Name, Result, atomic};
 use queue::Repository;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ pub struct Slot {
     pub branch: &'static str,
     /// The poller's own copy of it.
     pub copy: PathBuf,
+    /// Where the poller says how far its copy goes, if the gate may not read that.
+    pub published: Option<PathBuf>,
     /// The gate's lock on it, held across git.
     pub lock: PathBuf,
 }
@@ -34,6 +37,7 @@ pub fn slot(node: &base::config::NodeConfig, client: &Name) -> Slot {
         path: node.gate_queue_path(client),
         branch: BRANCH,
         copy: node.log_path(client),
+        published: Some(node.tip_path(client)),
         lock: node.gate.join("queues").join(format!("{client}.lock")),
     }
 }
@@ -81,10 +85,20 @@ pub fn take_lock(slot: &Slot) -> Result<FileLock> {
 /// With the path.
 pub fn open(node: &Node, slot: &Slot) -> Result<Repository> {
     let hooks = hooks::install(&node.config.gate)?;
-    let new = !slot.path.join("HEAD").exists();
+    // The gate's files were lost; the client goes on where the poller's copy is.
+    let lost = !slot.path.join("HEAD").exists() && handover::copy_tip(slot)?.is_some();
+    if lost && std::fs::read_dir(slot.copy.join("objects")).is_err() {
+        let (copy, path) = (slot.copy.display(), slot.path.display());
+        let owner = node.config.gate.metadata().at("look at", &node.config.gate)?;
+        return Err(Error::not_now(format!("the queue of {} is lost at the gate, and the gate may not read the node's copy", slot.name))
+            .hint(format!(
+                "The node's administrator brings it back: cp -a {copy} {path}; chown -R {}:{} {path}",
+                owner.uid(),
+                owner.gid()
+            )));
+    }
     let repository = Repository::open_receiving(&slot.path, slot.branch, &hooks)?;
-    if new && handover::copy_tip(slot).is_some() {
-        // The gate's files were lost; the client goes on where the poller's copy is.
+    if lost {
         handover::bring_back(slot, &repository)?;
     }
     Ok(repository)

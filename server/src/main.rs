@@ -6,6 +6,7 @@ mod access;
 mod alerts;
 mod audit;
 mod commands;
+mod groups;
 mod keys;
 mod logging;
 mod node;

@@ -2,7 +2,9 @@
 //!
 //! Does not know what is done with them.
 
+use crate::groups;
 use base::config::NodeConfig;
+use base::config::node::Groups;
 use base::{At, Error, Result, atomic};
 use rustix::fs::OFlags;
 use std::fs::{self, Permissions};
@@ -59,6 +61,9 @@ impl Node {
         ] {
             folder(&path, mode)?;
         }
+        if config.groups != Groups::default() {
+            groups::open_way(data)?;
+        }
         Ok(())
     }
 
@@ -90,12 +95,22 @@ impl Node {
             .hint(format!("Run it as that user: sudo -u '#{}' nightsafe-server …", meta.uid())))
     }
 
-    /// Makes the folder of one client.
+    /// Makes the folder of one client, and lets those read in it who may.
     ///
     /// # Errors
     /// With the path.
     pub fn prepare_client(&self, client: &base::Name) -> Result<()> {
-        folder(&self.config.client_path(client), 0o2750)
+        let (path, groups) = (self.config.client_path(client), &self.config.groups);
+        folder(&path, 0o2750)?;
+        if *groups != Groups::default() {
+            groups::open_way(&path)?;
+        }
+        groups::give(&self.config.receipts_path(client), groups.gate.as_deref())?;
+        let mirrors = path.join("mirrors");
+        if groups.mirrors.is_some() {
+            folder(&mirrors, 0o2750)?;
+        }
+        groups::give(&mirrors, groups.mirrors.as_deref())
     }
 
     /// Whether the gate runs under the poller's own uid, so that the poller does the gate's upkeep.

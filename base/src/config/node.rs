@@ -17,6 +17,9 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// What the gate's account owns: queues, the way in for the access list, the hand-over.
     pub gate: PathBuf,
+    /// Who may read what of `data`, where accounts are split. Default: all of it has the group of the folder itself.
+    #[serde(default)]
+    pub groups: Groups,
     /// The private ssh key with which the node logs in to clients.
     pub pull_key: PathBuf,
     /// The private ssh key that signs receipts.
@@ -39,6 +42,9 @@ pub struct NodeConfig {
     /// When snapshots that the access list does not keep are taken away. Default: at 04:00, 3 days after they were condemned.
     #[serde(default)]
     pub prune: PruneTimes,
+    /// From when on refs that a mirror's source has no more are told at once. Default: more than 50 % and at least 10.
+    #[serde(default)]
+    pub mirror_losses: Losses,
     /// Mails to the node's administrators. Default: none are sent.
     pub mail: Option<MailConfig>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
@@ -116,6 +122,32 @@ impl Default for PruneTimes {
     }
 }
 
+/// Groups that read one part of the node's data and no other; the poller's account is a member of both.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Groups {
+    /// Reads what the gate serves: receipts, and the history of the access list.
+    pub gate: Option<String>,
+    /// Reads the mirrors, as cgit does.
+    pub mirrors: Option<String>,
+}
+
+/// How many refs may go from a mirror in one backup before a person hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Losses {
+    /// The share of the refs that there were, in percent: told are more.
+    pub percent: f64,
+    /// How many: told are so many and more.
+    pub refs: u32,
+}
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self { percent: 50.0, refs: 10 }
+    }
+}
+
 fn default_workers() -> u16 {
     8
 }
@@ -145,6 +177,9 @@ impl NodeConfig {
         self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
         if self.scrub.as_ref().is_some_and(|scrub| !(scrub.percent > 0.0 && scrub.percent <= 100.0)) {
             return Err(Error::usage("scrub.percent must be above 0 and at most 100"));
+        }
+        if !(0.0..=100.0).contains(&self.mirror_losses.percent) {
+            return Err(Error::usage("mirror_losses.percent must be 0 to 100"));
         }
         if self.prune.grace < self.least_grace() {
             let (grace, least) = (String::from(self.prune.grace), String::from(self.least_grace()));
@@ -176,6 +211,11 @@ impl NodeConfig {
         self.data.join("log").join(format!("{client}.git"))
     }
 
+    /// The commit that [`NodeConfig::log_path`] is at, for the gate, which may not read it.
+    pub fn tip_path(&self, client: &Name) -> PathBuf {
+        self.access_path().join("tips").join(client.as_str())
+    }
+
     /// The receipts for one client, a bare repository that the gate serves.
     pub fn receipts_path(&self, client: &Name) -> PathBuf {
         self.client_path(client).join("receipts.git")
@@ -186,7 +226,7 @@ impl NodeConfig {
         self.data.join("admin.git")
     }
 
-    /// What the poller publishes for the gate and sshd: `access.toml`, `keys/` and `authorized_keys`.
+    /// What the poller publishes for the gate and sshd: `access.toml`, `keys/`, `authorized_keys` and `tips/`.
     pub fn access_path(&self) -> PathBuf {
         self.data.join("access")
     }
@@ -251,6 +291,9 @@ mod tests {
             ("prune = { at = \"4:00\" }", "line 7: \"4:00\" is no time of day"),
             ("prune = { grace = \"3 days\" }", "line 7: \"3 days\" is no span"),
             ("prune = { when = \"04:00\" }", "line 7: unknown field `when`"),
+            ("mirror_losses = { percent = 101 }", "mirror_losses.percent must be 0 to 100"),
+            ("mirror_losses = { percent = nan }", "mirror_losses.percent must be 0 to 100"),
+            ("mirror_losses = { share = 5 }", "line 7: unknown field `share`"),
         ] {
             let error = read(bad).unwrap_err().one_line();
             assert!(error.contains(words), "{bad}: {error}");

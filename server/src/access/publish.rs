@@ -21,6 +21,7 @@ pub const COMMIT: &str = "commit";
 /// With the path.
 pub fn publish(node: &Node, access: &Access, whole: bool) -> Result<()> {
     let folder = node.config.access_path();
+    crate::groups::give(&node.config.admin_path(), node.config.groups.gate.as_deref())?;
     let lines = access.list.authorized_keys(node.gate_program()?, &node.file)?;
     let commit = format!("{}\n", access.tip.as_deref().unwrap_or("none"));
     let same = |name: &str, bytes: &[u8]| fs::read(folder.join(name)).is_ok_and(|found| found == bytes);

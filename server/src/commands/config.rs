@@ -3,7 +3,7 @@
 //! Changes nothing.
 
 use crate::node::Node;
-use crate::{access, output};
+use crate::{access, groups, output};
 use base::{At, Error, Exit, Result};
 use clap::Subcommand;
 use queue::Signer;
@@ -49,6 +49,9 @@ fn check(config: &Path, try_mail: bool) -> Result<Exit> {
     }
     for open in crate::owners::problems(&node, &super::snapshots::clients(&node, None).unwrap_or_default()) {
         see(Err(Error::usage(open)));
+    }
+    for group in [&node.config.groups.gate, &node.config.groups.mirrors] {
+        see(groups::id(group.as_deref()).map(drop));
     }
     see(access::first_admins(&node.config).map(drop));
     if node.config.admin_path().exists() {

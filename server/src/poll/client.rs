@@ -164,7 +164,9 @@ impl Client {
     pub fn answers<T>(&self, node: &Node, use_it: impl FnOnce(&Repository) -> Result<T>) -> Result<T> {
         let mut kept = lock(&self.answers);
         if kept.is_none() {
-            let repository = Repository::open_or_create(&node.config.receipts_path(&self.name), super::RECEIPTS_BRANCH)?;
+            let path = node.config.receipts_path(&self.name);
+            let repository = Repository::open_or_create(&path, super::RECEIPTS_BRANCH)?;
+            crate::groups::give(&path, node.config.groups.gate.as_deref())?;
             // A history begun a second time is one that no client takes.
             repository.check_branch()?;
             *kept = Some(repository);

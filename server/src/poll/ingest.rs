@@ -9,6 +9,7 @@ use super::client::Client;
 use super::handover::{Brought, Piece, bring_in, discard, pieces, take_out};
 use super::spent::Count;
 use super::{Poller, receipts};
+use base::config::NodeConfig;
 use base::{Claim, Error, Kind, Name, Proof, RequestId, Result, Sha256, atomic, clock};
 use queue::access::{ClientGrant, Limits};
 use queue::check::{Chain, Verdict, judge_commit};
@@ -63,6 +64,7 @@ pub fn take_in(poller: &Poller, client: &Client, grant: &ClientGrant) -> Result<
     let log = Repository::open_or_create(&poller.node.config.log_path(&client.name), LOG_BRANCH)?;
     // What does not follow a damaged copy is no fault of the client's.
     log.check_branch()?;
+    tell_tip(&poller.node.config, &client.name, log.tip()?.as_deref())?;
     let (mut taken, mut room) = (Taken::default(), ROUND);
     for piece in pieces(&folder, log.tip()?.as_deref())? {
         if room == 0 {
@@ -139,6 +141,7 @@ fn commits(
     let (signed, seen) = Intake::new(poller, client, grant, log)?.take(&rest, room)?;
     if let Some(signed) = &signed {
         log.set_tip(signed, tip.as_deref())?;
+        tell_tip(&poller.node.config, &client.name, Some(signed))?;
     }
     if seen < rest.len() {
         let tip = signed.clone().or(tip);
@@ -147,6 +150,21 @@ fn commits(
         atomic::remove(&piece.path)?;
     }
     Ok(signed.is_some())
+}
+
+/// Tells the gate, which may not read the log, how far it goes: what goes further is handed over again where it was lost.
+///
+/// # Errors
+/// With the path.
+pub fn tell_tip(config: &NodeConfig, client: &Name, tip: Option<&str>) -> Result<()> {
+    let path = config.tip_path(client);
+    let Some(tip) = tip else { return atomic::remove(&path) };
+    let text = format!("{tip}\n");
+    if std::fs::read(&path).is_ok_and(|known| known == text.as_bytes()) {
+        return Ok(());
+    }
+    crate::node::folder(path.parent().unwrap_or(&path), 0o2755)?;
+    atomic::write(&path, text.as_bytes(), 0o644)
 }
 
 /// What is needed while a line of new commits is taken in.

@@ -3,7 +3,7 @@
 //!
 //! Removes nothing that is part of the history or of a store.
 
-use super::{LOG_BRANCH, Poller, RECEIPTS_BRANCH};
+use super::{LOG_BRANCH, Poller, RECEIPTS_BRANCH, ingest};
 use archive::store::Store;
 use base::{Name, RequestId, Result, atomic, clock};
 use queue::Repository;
@@ -24,7 +24,7 @@ const ABANDONED: Duration = Duration::from_secs(86_400);
 pub fn tidy(poller: &Poller) -> Result<()> {
     let access = poller.access();
     let published = poller.node.config.access_path();
-    for folder in [poller.node.state_path(), published.join("keys"), published] {
+    for folder in [poller.node.state_path(), published.join("keys"), published.join("tips"), published] {
         atomic::sweep_drafts(&folder, ABANDONED);
     }
     for (name, grant) in &access.list.clients {
@@ -48,10 +48,17 @@ fn one(poller: &Poller, name: &Name, part_ttl: Duration) -> Result<()> {
             tracing::info!("{name}: the part {part} is dropped: nothing came after it, or the whole is stored");
         }
     }
-    pack(&config.log_path(name), LOG_BRANCH)?;
-    pack(&config.receipts_path(name), RECEIPTS_BRANCH)
+    // It may have been put back from an old copy, or be lost.
+    let log = pack(&config.log_path(name), LOG_BRANCH)?.map(|log| log.tip()).transpose()?.flatten();
+    ingest::tell_tip(config, name, log.as_deref())?;
+    pack(&config.receipts_path(name), RECEIPTS_BRANCH).map(drop)
 }
 
-fn pack(path: &Path, branch: &str) -> Result<()> {
-    if path.join("HEAD").exists() { Repository::open(path, branch)?.tidy() } else { Ok(()) }
+fn pack(path: &Path, branch: &str) -> Result<Option<Repository>> {
+    if !path.join("HEAD").exists() {
+        return Ok(None);
+    }
+    let repository = Repository::open(path, branch)?;
+    repository.tidy()?;
+    Ok(Some(repository))
 }

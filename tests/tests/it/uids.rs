@@ -1,4 +1,4 @@
-//! Three accounts on the node, as `docs/install.md` makes them: its blocks are run as they stand, with other names.
+//! Four accounts on the node, as `docs/install.md` makes them: its blocks are run as they stand, with other names.
 //!
 //! Needs root for the accounts, which are removed afterwards.
 
@@ -6,8 +6,20 @@ use crate::harness::{bin, blocks, port, root, run, source_root, until};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const ACCOUNTS: [&str; 3] = ["ns-gate", "ns-poll", "ns-read"];
-const GROUPS: [&str; 3] = ["ns-gate", "ns-data", "ns-submit"];
+const ACCOUNTS: [&str; 4] = ["ns-gate", "ns-poll", "ns-read", "ns-web"];
+const GROUPS: [&str; 5] = ["ns-gate", "ns-data", "ns-serve", "ns-web", "ns-submit"];
+
+/// What accounts are for, as [`ATTEMPTS`] has what they must not do.
+const USES: &[(&str, &str, &str)] = &[
+    ("ns-gate", "read the list", "cat srv/access/access.toml srv/access/keys/web1.pub"),
+    ("ns-gate", "read the receipts", "git -c safe.directory='*' -C srv/web1/receipts.git log receipts"),
+    ("ns-gate", "see how far the log goes", "cat srv/access/tips/web1"),
+    ("ns-read", "read a pack", "cat srv/web1/packs/*"),
+    ("ns-read", "read a snapshot", "cat srv/web1/snapshots/*/request.toml"),
+    ("ns-read", "read the log", "git -c safe.directory='*' -C srv/log/web1.git log requests"),
+    ("ns-read", "read a mirror", "git -c safe.directory='*' -C srv/web1/mirrors/*.git cat-file -p main"),
+    ("ns-web", "read a mirror", "git -c safe.directory='*' -C srv/web1/mirrors/*.git cat-file -p main"),
+];
 
 /// What each account must not be able to do, tried in the installation's folder: who, what, how.
 const ATTEMPTS: &[(&str, &str, &str)] = &[
@@ -28,6 +40,21 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
     ("ns-gate", "read the key that signs receipts", "cat etc/receipts"),
     ("ns-gate", "read the key that logs in to clients", "cat etc/pull"),
     ("ns-gate", "change the configuration", "echo x >>etc/node.toml"),
+    ("ns-gate", "see who there is", "ls srv"),
+    ("ns-gate", "read a pack", "cat srv/web1/packs/*"),
+    ("ns-gate", "read a snapshot", "cat srv/web1/snapshots/*/request.toml"),
+    ("ns-gate", "read the log", "git -c safe.directory='*' -C srv/log/web1.git log requests"),
+    ("ns-gate", "read a mirror", "ls srv/web1/mirrors"),
+    ("ns-gate", "see what is served", "ls srv/web1/pool"),
+    ("ns-gate", "read what the node remembers", "ls srv/state || cat srv/web1/last.toml"),
+    ("ns-web", "read a pack", "cat srv/web1/packs/*"),
+    ("ns-web", "read a snapshot", "cat srv/web1/snapshots/*/request.toml"),
+    ("ns-web", "read the log", "cat srv/log/web1.git/HEAD"),
+    ("ns-web", "read the receipts", "cat srv/web1/receipts.git/HEAD"),
+    ("ns-web", "read the queues", "cat gate/queues/web1.git/HEAD"),
+    ("ns-web", "read what the node remembers", "ls srv/state || cat srv/web1/last.toml"),
+    ("ns-web", "read the key that logs in to clients", "cat etc/pull"),
+    ("ns-web", "write into a mirror", "touch srv/web1/mirrors/*.git/x"),
     ("ns-read", "let itself in", "echo x >>srv/access/authorized_keys"),
     ("ns-read", "remove a pack", "rm -f srv/web1/packs/*"),
     ("ns-read", "write into the hand-over", "touch gate/handover/wake/web1"),
@@ -86,7 +113,7 @@ impl Machine {
         ] {
             text = text.replace(old, &new);
         }
-        for name in ["ns-gate", "ns-poll", "ns-read", "ns-data", "ns-submit"] {
+        for name in ["ns-gate", "ns-poll", "ns-read", "ns-web", "ns-data", "ns-serve", "ns-submit"] {
             text = text.replace(name, &self.name(name));
         }
         text
@@ -124,6 +151,11 @@ impl Machine {
         sshd.args(["-D", "-f"]).arg(self.dir.join("sshd_config")).arg("-E").arg(self.dir.join("sshd.log"));
         self.sshd = Some(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         until("sshd listens", || self.dir.join("listening").exists());
+    }
+
+    /// What an account makes of a script.
+    fn as_account(&self, account: &str, script: &str) -> crate::harness::Run {
+        run(self.command("runuser").args(["-u", &self.name(account), "--", "sh", "-euc", script]))
     }
 
     /// What an account can write below `places`, by `find`.
@@ -174,11 +206,24 @@ fn the_installation_page_from_accounts_to_restore() {
     script = script.replace(pushed, &format!("{poll}{pushed}{poll}"));
     machine.shell(&machine.here(&script));
 
+    // A mirror too.
+    let repository = machine.dir.join("repo.git").display().to_string();
+    let nightsafe = "nightsafe --config /etc/nightsafe/client.toml";
+    machine.shell(&machine.here(&format!(
+        "git init -q --bare -b main {repository}; cd home/access
+         git -C {repository} update-ref refs/heads/main $(git -C {repository} -c user.name=x -c user.email=x@x commit-tree -m x $(git -C {repository} mktree </dev/null))
+         sed -i 's|^allow = .*|allow = [\"files:/var/www\", \"git:{repository}\"]|' access.toml; git commit -q -S -am 'Take a repository'; {pushed}{poll}
+         printf '\\n[[dataset]]\\naddress = \"git:{repository}\"\\n' >>/etc/nightsafe/client.toml
+         {nightsafe} submit git {repository}; {nightsafe} send; {poll}{nightsafe} send"
+    )));
+
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (srv, gate, etc) = (text(&machine.dir.join("srv")), text(&machine.dir.join("gate")), text(&machine.dir.join("etc")));
     // Who may do what is held by the kernel as well.
     assert_eq!(machine.writable("ns-gate", &[&srv, &etc]), "", "the gate writes nothing of the poller's");
-    assert_eq!(machine.writable("ns-read", &[&srv, &gate, &etc]), "", "the restorers' account writes nothing");
+    for account in ["ns-read", "ns-web"] {
+        assert_eq!(machine.writable(account, &[&srv, &gate, &etc]), "", "{account} writes nothing");
+    }
     let poller = machine.writable("ns-poll", &[&gate]);
     assert!(poller.lines().all(|line| line.contains("/handover")), "the poller writes the hand-over alone:\n{poller}");
     for (account, file) in [
@@ -194,24 +239,34 @@ fn the_installation_page_from_accounts_to_restore() {
         assert_ne!(run(&mut read).code, Some(0), "{account} reads {file}");
     }
     for (account, what, attempt) in ATTEMPTS {
-        let mut sh = machine.command("runuser");
-        sh.args(["-u", &machine.name(account), "--", "sh", "-euc", attempt]);
-        let tried = run(&mut sh);
+        let tried = machine.as_account(account, attempt);
         assert_ne!(tried.code, Some(0), "{account} can {what}: {tried}");
+    }
+    for (account, what, how) in USES {
+        let tried = machine.as_account(account, how);
+        assert_eq!(tried.code, Some(0), "{account} cannot {what}: {tried}");
     }
     // The node says when it is not so any more.
     let server = "runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml";
     let node = |command: &str| run(machine.command("bash").args(["-c", &machine.here(&format!("cd /; {server} {command}"))]));
-    assert!(!node("status").exits(0).stdout.contains("by others"));
-    machine.shell("chmod g+w srv/access; chown nobody srv/web1/receipts.git; chmod o+w gate/handover");
+    node("config check").exits(0);
+    machine.shell(&machine.here(
+        "chmod g+w srv/access; chown nobody srv/web1/receipts.git; chmod o+w gate/handover; chmod o+rx srv/web1/packs; chgrp ns-data srv/web1/mirrors; gpasswd -a ns-gate ns-data >/dev/null",
+    ));
     let words = [
         "srv/access can be written by others (mode 2775)",
         "srv/web1/receipts.git belongs to uid",
         "gate/handover can be written by others",
+        "srv/web1/packs can be read by others",
+        "srv/web1/mirrors is not the group's that groups.mirrors names",
+        &format!("{}, the gate's account, is in the group {}", machine.name("ns-gate"), machine.name("ns-data")),
     ];
     node("status").says(&words).exits(0);
     node("config check").says(&words).exits(2);
-    machine.shell(&machine.here("chmod g-w srv/access; chown ns-poll srv/web1/receipts.git; chmod o-w gate/handover"));
+    machine.shell(&machine.here(
+        "chmod g-w srv/access; chown ns-poll srv/web1/receipts.git; chmod o-w gate/handover; chmod o= srv/web1/packs; gpasswd -d ns-gate ns-data >/dev/null",
+    ));
+    node("poll").exits(0);
     node("config check").exits(0);
     // Nobody comes in by another door: a client's key at the restorers' account, a restorer's at root's.
     for (key, user) in [
@@ -257,12 +312,27 @@ fn the_installation_page_from_accounts_to_restore() {
     machine.shell(&format!("runuser -u {} -- env HOME=/nonexistent sh -euc '{}'", machine.name("ns-gate"), plant.replace('\'', "'\\''")));
     machine.shell(&machine.here(&format!("cd /; {server} poll --sweep")));
     assert!(!machine.dir.join("marks").join(machine.name("ns-poll")).exists(), "the poller ran what the gate wrote");
-    machine.shell(&machine.here("cd gate; rm -rf queues/web1.git/evil queues/web1.git/hooks admin.git/hooks; rm -f queues/web1.git/config admin.git/config; runuser -u ns-gate -- cp /srv/nightsafe/log/web1.git/config queues/web1.git/; runuser -u ns-gate -- cp /srv/nightsafe/log/web1.git/config admin.git/"));
+    machine.shell(&machine.here("cd gate; rm -rf queues/web1.git/evil queues/web1.git/hooks admin.git/hooks; for slot in queues/web1.git admin.git; do install -o ns-gate -g ns-gate -m 640 /srv/nightsafe/log/web1.git/config $slot/config; done"));
     let maintain = machine.here("cd /; runuser -u ns-gate -- nightsafe-gate --config /etc/nightsafe/node.toml maintain\n");
     machine.shell(&format!(
         "{maintain}{}",
         machine.here("runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml poll --sweep")
     ));
-    let snapshots = run(machine.command("nightsafe").args(["--config", "home/restore.toml", "snapshots", "--json"])).json();
-    assert_eq!(snapshots.as_array().unwrap().len(), 2);
+    let stored = || {
+        let all = run(machine.command("nightsafe").args(["--config", "home/restore.toml", "snapshots", "--json"])).json();
+        all.as_array().unwrap().iter().filter(|one| one["dataset"].as_str().unwrap().contains("files:")).count()
+    };
+    assert_eq!(stored(), 2);
+    // A queue that is lost: the gate makes no other in its place, and says how it comes back.
+    machine.shell("rm -rf gate/queues/web1.git");
+    machine.shell(&machine.here(&format!("{nightsafe} submit files /var/www")));
+    let client = |command: &str| run(machine.command("bash").args(["-c", &machine.here(&format!("{nightsafe} {command}"))]));
+    client("send").exits(75);
+    client("status").says(&["the queue of web1 is lost at the gate", "cp -a"]);
+    assert!(!machine.dir.join("gate/queues/web1.git").exists());
+    machine.shell(&machine.here("cp -a /srv/nightsafe/log/web1.git gate/queues/; chown -R ns-gate:ns-gate gate/queues/web1.git"));
+    client("send --now").exits(0);
+    machine.shell(&machine.here(poll));
+    assert_eq!(stored(), 3);
+    client("send").exits(0);
 }
