@@ -27,7 +27,7 @@ from safe import Safe
 from sshd import Sshd
 
 # In this order. Those with TREE measure the same repositories one after the other within a run.
-SCENARIOS = ["first", "unchanged", "release", "restore", "onefile", "postgres", "million", "sparse", "pull", "far", "git", "tiny", "queued", "clients"]
+SCENARIOS = ["first", "unchanged", "release", "restore", "onefile", "postgres", "million", "sparse", "pull", "far", "git", "refs", "tiny", "queued", "clients"]
 
 # What may be set, and what it is otherwise. QUICK=1 takes the second.
 SETTINGS = {
@@ -39,6 +39,7 @@ SETTINGS = {
     "PULL": (2_000, 20),  # MB
     "FAR": (1_000, 20),  # MB
     "COMMITS": (20_000, 200),  # of a made repository
+    "REFS": (5_000, 20),  # of another one
     "TINY": (20, 3),  # backups of a tiny dataset
     "QUEUED": (1_000, 20),  # requests
     "QUEUED_CLIENTS": (100, 2),
