@@ -109,7 +109,8 @@ impl Draft {
         self.publish_as(&path)
     }
 
-    /// As [`Draft::publish`], under another name in the same folder, for names that are digests of the content.
+    /// As [`Draft::publish`], under another name in the same folder or in another one of the same file system, for names that
+    /// are digests of the content.
     ///
     /// # Errors
     /// With the path.

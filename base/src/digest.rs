@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::fmt;
+use std::io::{self, Write};
 
 /// Lowercase hex of `bytes`.
 pub fn to_hex(bytes: &[u8]) -> String {
@@ -94,9 +95,47 @@ impl Sha256 {
     }
 }
 
+/// A writer that takes the SHA-256 of what it passes on.
+pub struct Hashed<W> {
+    to: W,
+    hasher: sha2::Sha256,
+}
+
+impl<W> Hashed<W> {
+    /// Passes on to `to`.
+    pub fn new(to: W) -> Self {
+        Self { to, hasher: sha2::Sha256::new() }
+    }
+
+    /// What it passed on to, and the digest of that.
+    pub fn finish(self) -> (W, Sha256) {
+        (self.to, Sha256(self.hasher.finalize().into()))
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_passed_on_is_hashed() {
+        let mut hashed = Hashed::new(Vec::new());
+        hashed.write_all(b"ab").unwrap();
+        hashed.write_all(b"c").unwrap();
+        assert_eq!(hashed.finish(), (b"abc".to_vec(), Sha256::of(b"abc")));
+    }
 
     #[test]
     fn text_form() {

@@ -31,7 +31,7 @@ pub use accepted::{ACCEPTED_LIMIT, Accepted, AcceptedParts};
 pub use claim::{Claim, Payload, Proof, Reason};
 pub use dataset::{Address, Dataset, DatasetPattern};
 pub use daytime::DayTime;
-pub use digest::{Blake3, Sha256};
+pub use digest::{Blake3, Hashed, Sha256};
 pub use error::{At, Error, Exit, Kind, Result};
 pub use id::RequestId;
 pub use keep::{Keep, KeepRule, KeepWords, Length, Step, Unit};

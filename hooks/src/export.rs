@@ -1,10 +1,10 @@
 //! What a client offers to its node: packs from the export folder, and the git repositories that its configuration
-//! allows. Nothing else can be read this way, whatever the account may.
+//! allows, with what git-lfs keeps beside them. Nothing else can be read this way, whatever the account may.
 //!
 //! Does not prepare anything and knows no request.
 
-use crate::git;
 use crate::sftp::{self, Denied, Tree};
+use crate::{git, lfs};
 use base::config::ClientConfig;
 use base::{Dataset, Error, Name, Result, beneath, gitdir};
 use rustix::fs::OFlags;
@@ -19,17 +19,40 @@ use std::process::ExitCode;
 /// # Errors
 /// When the other end cannot be talked to.
 pub fn sftp(config: &ClientConfig, node: &Name) -> Result<ExitCode> {
-    sftp::serve(&mut Folder { path: config.export_path(node), open: None })
+    sftp::serve(&mut Folder { config, path: config.export_path(node), open: None, repository: None })
 }
 
-/// One folder of plain files.
-struct Folder {
+/// One folder of plain files; and what git-lfs keeps in repositories that may be served.
+struct Folder<'a> {
+    config: &'a ClientConfig,
     path: PathBuf,
     open: Option<OwnedFd>,
+    /// The repository that was asked for last: looking through one costs more than an object.
+    repository: Option<(Dataset, OwnedFd)>,
 }
 
-impl Tree for Folder {
+impl Folder<'_> {
+    fn open_lfs(&mut self, asked: lfs::Asked<'_>, path: &str) -> std::result::Result<File, Denied> {
+        let dataset = Dataset::new("git", &format!("/{path}")).map_err(|_| Denied::Forbidden)?;
+        if !self.config.allows(&dataset) {
+            return Err(Denied::Forbidden);
+        }
+        let known = match self.repository.take() {
+            Some((of, folder)) if of == dataset => folder,
+            _ => repository(self.config, &dataset).map_err(|_| Denied::Forbidden)?,
+        };
+        let (_, folder) = self.repository.insert((dataset, known));
+        let file = lfs::open(folder, asked)?;
+        // As for packs; a list is in memory and has no name at all.
+        if file.metadata().is_ok_and(|meta| meta.nlink() <= 1) { Ok(file) } else { Err(Denied::Forbidden) }
+    }
+}
+
+impl Tree for Folder<'_> {
     fn open(&mut self, name: &str) -> std::result::Result<File, Denied> {
+        if let Some((asked, path)) = lfs::asked(name) {
+            return self.open_lfs(asked, path);
+        }
         let plain =
             name.len() <= 255 && !name.starts_with('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
         if !plain || name.is_empty() {

@@ -10,6 +10,7 @@ mod git;
 mod handover;
 mod hooks;
 mod keys;
+mod lfs;
 mod limits;
 mod log;
 mod maintain;

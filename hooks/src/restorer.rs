@@ -2,6 +2,7 @@
 //!
 //! Everything in a pack is sealed; what lies beside it is what the restorer proves. Nothing is written.
 
+use crate::lfs;
 use crate::sftp::{self, Denied, Tree};
 use base::config::NodeConfig;
 use base::{At, Dataset, Error, Exit, Name, RequestId, Result, beneath, untrusted};
@@ -74,9 +75,11 @@ enum Asked {
     Pack(Name),
     KeyFile(Name),
     Snapshot(Name, RequestId),
+    Lfs(Name, String, String),
 }
 
-/// Reads `<client>/packs/<hex>`, `<client>/snapshots/<id>/<file>` and `<client>/keys/<epoch>/<n>.json`.
+/// Reads `<client>/packs/<hex>`, `<client>/snapshots/<id>/<file>`, `<client>/keys/<epoch>/<n>.json` and
+/// `<client>/mirrors/<hex>.git/lfs/<id>`.
 fn asked(name: &str) -> Option<Asked> {
     let (client, rest) = name.split_once('/')?;
     let client = Name::new(client).ok()?;
@@ -94,6 +97,11 @@ fn asked(name: &str) -> Option<Asked> {
                 && number.bytes().all(|b| b.is_ascii_digit());
             plain.then_some(Asked::KeyFile(client))
         }
+        "mirrors" => {
+            let (hex, id) = rest.split_once(".git/lfs/")?;
+            let plain = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) && lfs::is_id(id);
+            plain.then(|| Asked::Lfs(client, hex.to_owned(), id.to_owned()))
+        }
         "snapshots" => {
             let (id, file) = rest.split_once('/')?;
             let plain = file.len() <= 64
@@ -109,6 +117,7 @@ fn asked(name: &str) -> Option<Asked> {
 impl Stores<'_> {
     fn allowed(&mut self, asked: &Asked) -> bool {
         match asked {
+            Asked::Lfs(client, hex, _) => mirror(self.config, self.grant, client, hex).is_ok(),
             Asked::Pack(client) | Asked::KeyFile(client) => self.grant.reads_any(client),
             Asked::Snapshot(client, id) => {
                 if !self.grant.reads_any(client) {
@@ -157,7 +166,13 @@ impl Tree for Stores<'_> {
             return self.list().map_err(|_| Denied::Forbidden);
         }
         match asked(name) {
-            Some(asked) if self.allowed(&asked) => sftp::open_beneath(&self.data, Path::new(name)),
+            Some(asked) if self.allowed(&asked) => match asked {
+                Asked::Lfs(client, hex, id) => {
+                    let mirror = Path::new(client.as_str()).join("mirrors").join(format!("{hex}.git"));
+                    sftp::open_beneath(&self.data, &mirror.join(lfs::place(&id)))
+                }
+                _ => sftp::open_beneath(&self.data, Path::new(name)),
+            },
             // Nobody learns from the answer what there is.
             _ => Err(Denied::Forbidden),
         }
@@ -174,6 +189,11 @@ mod tests {
         assert_eq!(asked(&format!("web1/packs/{hex}")), Some(Asked::Pack(Name::new("web1").unwrap())));
         assert!(matches!(asked("web1/snapshots/20261120T031500Z-3f9a1c7e/request.toml"), Some(Asked::Snapshot(..))));
         let epoch = format!("age1{}", "q".repeat(58));
+        let of_mirror = |rest: &str| format!("web1/mirrors/{}.git/{rest}", "b".repeat(32));
+        assert!(matches!(asked(&of_mirror(&format!("lfs/{hex}"))), Some(Asked::Lfs(..))));
+        for bad in ["lfs", "lfs/x", "HEAD", "lfs/../HEAD", &format!("lfs/{hex}/x"), &format!("objects/{hex}")] {
+            assert_eq!(asked(&of_mirror(bad)), None, "{bad}");
+        }
         assert!(matches!(asked(&format!("web1/keys/{epoch}/1.json")), Some(Asked::KeyFile(..))));
         for bad in [
             "",
