@@ -3,8 +3,8 @@
 use crate::error::{At, Error, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
-use std::io::Read;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{self, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -133,7 +133,22 @@ pub fn run(command: Command, limit: usize, time: Duration) -> Result<Output> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_started(mut command: Command, limit: usize, time: Duration, started: impl FnOnce(&Child)) -> Result<Output> {
+pub fn run_started(command: Command, limit: usize, time: Duration, started: impl FnOnce(&Child)) -> Result<Output> {
+    let (status, stdout, stderr) = run_reading(command, time, started, move |from| crate::untrusted::read_bounded(from, limit))?;
+    Ok(Output { status, stdout, stderr })
+}
+
+/// As [`run_started`], for output of any length: `read` gets stdout while the program writes it, and gives what it made of it.
+/// When it stops before the end, the program ends of that.
+///
+/// # Errors
+/// As [`run`], and as `read`.
+pub fn run_reading<T: Send + 'static>(
+    mut command: Command,
+    time: Duration,
+    started: impl FnOnce(&Child),
+    read: impl FnOnce(ChildStdout) -> io::Result<T> + Send + 'static,
+) -> Result<(ExitStatus, T, Vec<u8>)> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().at("start", &name)?;
     bound_memory(&child);
@@ -143,7 +158,7 @@ pub fn run_started(mut command: Command, limit: usize, time: Duration, started: 
     let (told, output) = mpsc::channel();
     std::thread::spawn(move || {
         // A reader that met its limit closes the pipe, and the program ends of that.
-        let read = stdout.map_or_else(|| Ok(Vec::new()), |from| crate::untrusted::read_bounded(from, limit));
+        let read = stdout.ok_or_else(|| io::Error::other("it has no output")).and_then(read);
         // Nobody waits for it any more when the time was over.
         let _ = told.send(read);
     });
@@ -176,7 +191,7 @@ pub fn run_started(mut command: Command, limit: usize, time: Duration, started: 
     // What it started may hold this one open for as long as it likes: its words until now are enough.
     let _ = silent.recv_timeout(left().min(LINGER));
     let stderr = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(Output { status, stdout, stderr })
+    Ok((status, stdout, stderr))
 }
 
 /// Keeps the beginning of what is said. What is past the limit is read and thrown away, so that a chatty program does not stall.
@@ -189,7 +204,7 @@ fn keep_words(mut from: impl Read, kept: &Mutex<Vec<u8>>) {
                 let room = WORDS_LIMIT.saturating_sub(kept.len());
                 kept.extend_from_slice(&buffer[..n.min(room)]);
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => return,
         }
     }

@@ -34,6 +34,7 @@ use archive::snapshot::SnapshotReader;
 use archive::store::Store;
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
+use base::config::node::Losses;
 use base::{Blake3, Claim, Dataset, Error, Monitor, Payload, RequestId, Result, Sha256};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -268,6 +269,10 @@ pub struct ServerContext<'a> {
     pub time: Duration,
     /// The node's clock, which becomes the time of acceptance.
     pub received: Timestamp,
+    /// From when on refs that went away are told at once.
+    pub losses: Losses,
+    /// Has a person told, once and durably, of what honest sources rarely do; it is stored as everything is.
+    pub heed: &'a dyn Fn(&str) -> Result<()>,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
 }

@@ -5,8 +5,10 @@
 use crate::{Destination, Fetched, FileOptions, MirrorFrom, RestoreContext, ServerContext};
 use archive::store::Store;
 use base::config::ClientConfig;
+use base::config::node::Losses;
 use base::{Claim, Dataset, Name, Payload, Proof, Reason, RequestId, Result, Sha256, Silent};
 use jiff::Timestamp;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub(crate) struct Node {
     pub quota: Option<u64>,
     /// Seconds added to the node's clock.
     pub later: i64,
+    /// What a person was told at once.
+    pub heeded: RefCell<Vec<String>>,
 }
 
 fn no_peer() -> Result<Arc<Peer>> {
@@ -65,7 +69,7 @@ impl Node {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        Self { folder, store, quota: None, later: 0 }
+        Self { folder, store, quota: None, later: 0, heeded: RefCell::default() }
     }
 
     pub fn mirrors(&self) -> PathBuf {
@@ -82,6 +86,11 @@ impl Node {
             allowance: crate::Allowance::NONE,
             time: Duration::from_secs(120),
             received: Timestamp::from_second(1_800_000_000 + self.later).unwrap(),
+            losses: Losses::default(),
+            heed: &|words| {
+                self.heeded.borrow_mut().push(words.to_owned());
+                Ok(())
+            },
             monitor: &Silent,
         })
     }

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 /// What the node's own things begin with, and the alarms of a client; none can be a client's name.
 const OWN: &str = "this node: ";
 const ALARMS: &str = "alarms of ";
+/// What mirrors begin with that lost what they showed.
+const MIRRORS: &str = "mirrors of ";
 /// What a client's limits begin with.
 const LIMITS: &str = "limits of ";
 /// What damage of a client's data begins with.
@@ -70,7 +72,7 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
         }
     }
     let known = |thing: &str| {
-        let client = [ALARMS, DAMAGE, LIMITS].iter().find_map(|start| thing.strip_prefix(start)).unwrap_or(thing);
+        let client = [ALARMS, MIRRORS, DAMAGE, LIMITS].iter().find_map(|start| thing.strip_prefix(start)).unwrap_or(thing);
         let client = client.split_once(':').map_or(client, |(client, _)| client);
         thing.starts_with(OWN)
             || (clients.keys().any(|name| name.as_str() == client) && !unknown.iter().any(|start| thing.starts_with(start)))
@@ -79,12 +81,15 @@ fn wrong(node: &Node, after: SignedDuration, told: &BTreeMap<String, Trouble>) -
     Ok(wrong)
 }
 
-/// All alarms of a client are one thing: a hostile client chooses what they are about, and must not be able to have a mail
-/// sent for each.
+/// All alarms of a client are one thing, and those of its mirrors another: a hostile client chooses what they are about, and
+/// must not be able to have a mail sent for each.
 fn of_alarms(client: &str, alarms: &[Alarm], wrong: &mut Wrong) {
-    if let Some(alarm) = alarms.first() {
-        let trouble = Trouble { since: alarm.first, what: "were raised".into(), why: alarm.words.clone() };
-        wrong.things.insert(format!("{ALARMS}{client}"), trouble);
+    let (mirrors, others): (Vec<&Alarm>, Vec<&Alarm>) = alarms.iter().partition(|alarm| alarm.about.starts_with(alarms::MIRROR));
+    for (start, what, alarms) in [(ALARMS, "were raised", others), (MIRRORS, "were rewritten", mirrors)] {
+        if let Some(alarm) = alarms.first() {
+            let trouble = Trouble { since: alarm.first, what: what.into(), why: alarm.words.clone() };
+            wrong.things.insert(format!("{start}{client}"), trouble);
+        }
     }
 }
 
@@ -175,7 +180,7 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let alarm = |about: &str| Alarm { about: about.into(), first: at, last: at, times: 1, words: about.into() };
         let mut wrong = Wrong::default();
-        of_alarms("web1", &[alarm("commit 1"), alarm("commit 2")], &mut wrong);
-        assert_eq!(wrong.things.into_keys().collect::<Vec<_>>(), ["alarms of web1"]);
+        of_alarms("web1", &[alarm("commit 1"), alarm("mirror git:/a"), alarm("commit 2"), alarm("mirror git:/b")], &mut wrong);
+        assert_eq!(wrong.things.into_keys().collect::<Vec<_>>(), ["alarms of web1", "mirrors of web1"]);
     }
 }

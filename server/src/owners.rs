@@ -93,7 +93,7 @@ fn readers(node: &Node, clients: &[Name], gate: &Metadata, data: &Metadata) -> V
         for path in paths {
             if fs::symlink_metadata(&path).is_ok_and(|meta| !groups::is_given(&meta, group)) {
                 let path = path.display();
-                found.push(format!("{path} is not the group's that groups.{setting} names; nightsafe-server poll makes it so"));
+                found.push(format!("{path} is not the group's that groups.{setting} names; nightsafe-server poll --sweep makes it so"));
             }
         }
     }

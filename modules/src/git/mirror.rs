@@ -3,16 +3,19 @@
 //! Knows no network and no requests. Only the node's own account can write here, so git's own configuration holds.
 
 use super::LIST_LIMIT;
+use super::forward::forward;
+use super::packed::{Held, Refs};
 use super::plan::Plan;
 use super::refs::{Head, RefList, UNSAID, is_ours};
 use base::{At, Dataset, Error, FileLock, Result, atomic, crash, process};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// Most that a listing of all refs, kept ones too, may take.
+/// Most that a listing of objects may take.
 const OUTPUT_LIMIT: usize = 1 << 30;
 
 /// What a mirror's `config` says. Nothing is ever pruned or packed behind our back; what is ours is not shown.
@@ -76,46 +79,26 @@ pub(super) fn git(path: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs `command` with `input` on its stdin.
-pub(super) fn feed(mut command: Command, input: Vec<u8>, limit: usize, time: Duration) -> Result<Output> {
+/// Has `run` run `command` with `input` on its stdin.
+pub(super) fn feeding<T>(mut command: Command, input: Vec<u8>, run: impl FnOnce(Command) -> Result<T>) -> Result<T> {
     let (reader, mut writer) = std::io::pipe().at("make", "a pipe")?;
     command.stdin(reader);
     // Ends by itself: when git is gone nobody reads the pipe any more.
     let feeder = std::thread::spawn(move || writer.write_all(&input));
-    let output = process::run(command, limit, time);
+    let output = run(command);
     let _ = feeder.join();
     output
+}
+
+/// Runs `command` with `input` on its stdin.
+pub(super) fn feed(command: Command, input: Vec<u8>, limit: usize, time: Duration) -> Result<Output> {
+    feeding(command, input, |command| process::run(command, limit, time))
 }
 
 /// As [`feed`], and a bad end is an error.
 pub(super) fn feed_ok(command: Command, input: Vec<u8>, limit: usize, time: Duration) -> Result<Vec<u8>> {
     let output = feed(command, input, limit, time)?;
     if output.status.success() { Ok(output.stdout) } else { Err(process::failure("git", &output)) }
-}
-
-/// The refs of a repository of ours, by name.
-pub(super) fn all_refs(path: &Path, time: Duration) -> Result<BTreeMap<Vec<u8>, String>> {
-    let listed = process::run_ok(git(path, &["for-each-ref", "--format=%(objectname) %(refname)"]), OUTPUT_LIMIT, time)?;
-    let mut refs = BTreeMap::new();
-    for line in listed.split(|b| *b == b'\n').filter(|line| line.len() > 41) {
-        refs.insert(line[41..].to_vec(), String::from_utf8_lossy(&line[..40]).into_owned());
-    }
-    Ok(refs)
-}
-
-/// Changes refs in one transaction of git's.
-pub(super) fn update_refs(path: &Path, commands: Vec<u8>, time: Duration) -> Result<()> {
-    if commands.is_empty() {
-        return Ok(());
-    }
-    feed_ok(git(path, &["update-ref", "--stdin", "-z"]), commands, 65_536, time)?;
-    crash::point("refs updated");
-    Ok(())
-}
-
-/// One line for [`update_refs`]: makes a ref that is not there.
-pub(super) fn create_line(name: &[u8], id: &str) -> Vec<u8> {
-    [b"create ", name, b"\0", id.as_bytes(), b"\0"].concat()
 }
 
 /// Lets HEAD point where it should.
@@ -136,7 +119,8 @@ pub(crate) fn mirrors_size(folder: &Path) -> Result<u64> {
     };
     let mut size = 0;
     for mirror in mirrors {
-        size += packs_size(&mirror.at("list", folder)?.path())?;
+        let path = mirror.at("list", folder)?.path();
+        size += packs_size(&path)? + super::lfs::size(&path)?;
     }
     Ok(size)
 }
@@ -223,12 +207,18 @@ impl Mirror {
         }
         // Git believes in a pack when it sees its index.
         names.sort_by_key(|name| name.as_encoded_bytes().ends_with(b".idx"));
+        // Who may read mirrors may not be who may read what is fetched.
+        let group = to.metadata().at("look at", &to)?.gid();
         let mut size = 0;
         for name in &names {
             let (from, to) = (from.join(name), to.join(name));
             // Packs are named by what they hold: one that is here is the same.
             if replace || !to.exists() {
-                size += from.metadata().at("look at", &from)?.len();
+                let meta = from.metadata().at("look at", &from)?;
+                size += meta.len();
+                if meta.gid() != group {
+                    chown(&from, None, Some(group)).at("give to the group", &from)?;
+                }
                 std::fs::rename(&from, &to).at("rename to", &to)?;
                 crash::point("renamed");
             }
@@ -276,9 +266,19 @@ impl Mirror {
         Ok(output.status.success())
     }
 
-    /// The list that the mirror shows now.
-    pub fn list(&self) -> Result<RefList> {
-        let refs: BTreeMap<_, _> = all_refs(&self.path, self.time)?.into_iter().filter(|(name, _)| !is_ours(name)).collect();
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The refs of the mirror, which nobody changes as long as they are held.
+    pub fn refs(&self) -> Result<Held> {
+        Held::take(&self.path, self.time)
+    }
+
+    /// The list that the mirror shows with these refs.
+    pub fn list(&self, refs: &Refs) -> Result<RefList> {
+        let refs: Refs = refs.iter().filter(|(name, _)| !is_ours(name)).map(|(name, id)| (name.clone(), id.clone())).collect();
         let path = self.path.join("HEAD");
         let head = std::fs::read(&path).at("read", &path)?;
         let head = head.strip_suffix(b"\n").unwrap_or(&head);
@@ -290,65 +290,32 @@ impl Mirror {
         Ok(RefList { head, description: None, left_out: 0, refs })
     }
 
-    /// Those of `pairs` whose first is an ancestor of the second.
+    /// Those of `pairs` whose first is an ancestor of the second. Tags do not go forward: the old one could not be found from
+    /// the new one.
     pub fn forward(&self, pairs: Vec<(String, String)>) -> Result<HashSet<(String, String)>> {
         let ids: Vec<&str> = pairs.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
         let kinds = self.kinds(&ids)?;
         let is_commit = |id: &String| kinds.get(id).is_some_and(|kind| kind == "commit");
-        let mut forward = HashSet::new();
-        for (from, to) in pairs {
-            // Tags do not go forward: the old one could not be found from the new one.
-            if is_commit(&from) && is_commit(&to) {
-                let output = process::run(git(&self.path, &["merge-base", "--is-ancestor", &from, &to]), 65_536, self.time)?;
-                match output.status.code() {
-                    Some(0) => drop(forward.insert((from, to))),
-                    Some(1) => {}
-                    _ => return Err(process::failure("git merge-base", &output)),
-                }
-            }
-        }
-        Ok(forward)
+        let pairs: Vec<_> = pairs.into_iter().filter(|(from, to)| is_commit(from) && is_commit(to)).collect();
+        let forward = forward(&self.path, &pairs, self.time)?;
+        Ok(pairs.into_iter().zip(forward).filter_map(|(pair, forward)| forward.then_some(pair)).collect())
     }
 
-    /// A name below `refs/kept/` that nothing has yet, from the time.
-    pub fn label(&self, time: &str) -> Result<String> {
-        let used = all_refs(&self.path, self.time)?;
-        let free = |label: &String| {
-            let prefix = format!("refs/kept/{label}/").into_bytes();
-            used.range(prefix.clone()..).next().is_none_or(|(name, _)| !name.starts_with(&prefix))
-        };
-        let mut labels = std::iter::once(time.to_owned()).chain((2u32..).map(|n| format!("{time}-{n}")));
-        labels.find(free).ok_or_else(|| Error::failed("no name is left to keep refs under"))
-    }
-
-    /// Carries a plan out, and keeps the list under the request's id. Cut off at any place, a new plan made of what is
-    /// there then leads on; what was reachable is so all the time.
-    pub fn carry_out(&self, plan: &Plan, id: &str, list: &[u8]) -> Result<()> {
+    /// Carries a plan out that was made of these refs, and keeps the list under the request's id. The refs change in one step.
+    /// Cut off at any place, a new plan made of what is there then leads on; what was reachable is so all the time.
+    pub fn carry_out(&self, plan: &Plan, held: Held, id: &str, list: &[u8]) -> Result<()> {
         let blob = feed_ok(git(&self.path, &["hash-object", "-w", "--stdin"]), list.to_vec(), 128, self.time)?;
-        let blob = String::from_utf8_lossy(&blob).trim().to_owned();
-        let mut first = Vec::new();
-        for (name, id) in &plan.keep {
-            first.extend(create_line(name, id));
+        let mut refs = held.refs.clone();
+        for (name, _) in &plan.delete {
+            refs.remove(name);
         }
-        for (name, old) in &plan.delete {
-            first.extend([b"delete ", name.as_slice(), b"\0", old.as_bytes(), b"\0"].concat());
-        }
-        update_refs(&self.path, first, self.time)?;
-        // Two transactions: in one, git would not make a/b while it removes a.
-        let mut second = Vec::new();
-        for (name, old, new) in &plan.set {
-            match old {
-                None => second.extend(create_line(name, new)),
-                Some(old) => second.extend([b"update ", name.as_slice(), b"\0", new.as_bytes(), b"\0", old.as_bytes(), b"\0"].concat()),
-            }
-        }
-        second.extend([b"update refs/nightsafe/states/", id.as_bytes(), b"\0", blob.as_bytes(), b"\0\0"].concat());
-        update_refs(&self.path, second, self.time)?;
+        refs.extend(plan.keep.iter().cloned());
+        refs.extend(plan.set.iter().map(|(name, _, to)| (name.clone(), to.clone())));
+        refs.insert(format!("refs/nightsafe/states/{id}").into_bytes(), String::from_utf8_lossy(&blob).trim().to_owned());
+        held.replace(&refs)?;
         if let Some(head) = &plan.head {
             set_head(&self.path, head)?;
         }
-        process::run_ok(git(&self.path, &["pack-refs", "--all"]), 65_536, self.time)?;
-        crash::point("refs packed");
         Ok(())
     }
 

@@ -3,7 +3,10 @@
 //! Knows no host names or keys. What the mirror holds is never pruned; what a ref pointed at is kept when it moves.
 
 mod client;
+mod forward;
+mod lfs;
 mod mirror;
+mod packed;
 mod plan;
 mod refs;
 mod restore;
@@ -11,6 +14,7 @@ mod sealed;
 mod server;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 mod unseal;
 pub(crate) mod upkeep;
 

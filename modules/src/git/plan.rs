@@ -2,10 +2,13 @@
 //!
 //! No I/O. The rule: what a ref pointed at is kept before the ref moves other than forward, or goes away.
 
+use super::packed::Refs;
 use super::refs::{Head, RefList};
+use base::config::node::Losses;
+use base::{Error, Result};
 use std::collections::HashSet;
 
-/// What changes, in the order in which it must be done: keep, delete, set, then HEAD.
+/// What changes: refs in one step, in the order keep, delete, set; then HEAD.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// New refs below `refs/kept/` and the ids that they keep.
@@ -23,10 +26,7 @@ pub(crate) struct Plan {
 /// Pairs of old and new ids of which it must be known whether the old one is an ancestor of the new one.
 pub(crate) fn moves(old: &RefList, new: &RefList) -> Vec<(String, String)> {
     let refs = old.refs.iter().filter_map(|(name, from)| new.refs.get(name).map(|to| (from, to)));
-    let head = match (&old.head, &new.head) {
-        (Head::Detached(from), Head::Detached(to)) => Some((from, to)),
-        _ => None,
-    };
+    let head = old.tip().zip(new.tip());
     let pairs: HashSet<_> = refs.chain(head).filter(|(from, to)| from != to).collect();
     pairs.into_iter().map(|(from, to)| (from.clone(), to.clone())).collect()
 }
@@ -78,6 +78,45 @@ pub(crate) fn plan_aside(old: &RefList, new: &RefList, label: &str) -> Plan {
         keep: keep.filter(|(_, id)| !tips.contains(id.as_str())).map(|(name, id)| (kept(label, &name), id.clone())).collect(),
         ..Plan::default()
     }
+}
+
+/// A name below `refs/kept/` that nothing has yet, from the time.
+pub(crate) fn label(used: &Refs, time: &str) -> Result<String> {
+    let free = |label: &String| {
+        let prefix = format!("refs/kept/{label}/").into_bytes();
+        used.range(prefix.clone()..).next().is_none_or(|(name, _)| !name.starts_with(&prefix))
+    };
+    let mut labels = std::iter::once(time.to_owned()).chain((2u32..).map(|n| format!("{time}-{n}")));
+    labels.find(free).ok_or_else(|| Error::failed("no name is left to keep refs under"))
+}
+
+/// What an administrator is to hear of at once: that what HEAD names does not hold any more what it held, and that more refs
+/// went away than `rule` says. A sentence each; nothing of it is lost.
+pub(crate) fn losses(old: &RefList, new: &RefList, plan: &Plan, forward: &HashSet<(String, String)>, rule: Losses) -> Vec<String> {
+    let mut found = Vec::new();
+    // Another name for what still leads to the old tip is none.
+    let holds = |from: &String| new.tip().is_some_and(|to| to == from || forward.contains(&(from.clone(), to.clone())));
+    if let Some(from) = old.tip().filter(|from| !holds(from)) {
+        let name = |head: &Head| match head {
+            Head::Branch(name) => format!("the default branch {}", shown(name)),
+            Head::Detached(_) | Head::Nowhere => "HEAD".to_owned(),
+        };
+        let was = name(&old.head);
+        found.push(match (&old.head, new.tip()) {
+            (_, Some(to)) if old.head == new.head || matches!(old.head, Head::Detached(_)) => {
+                format!("{was} was rewritten, {}..{}; the old one is kept", short(from), short(to))
+            }
+            (Head::Branch(branch), _) if !new.refs.contains_key(branch) => format!("{was} {} is gone; it is kept", short(from)),
+            (_, Some(to)) => format!("HEAD names {} now, which does not hold what {was} {} held", short(to), short(from)),
+            (_, None) => format!("HEAD names nothing any more; it named {was} {}", short(from)),
+        });
+    }
+    let (gone, all) = (plan.delete.len(), old.refs.len());
+    let share = gone as f64 * 100.0 > all as f64 * rule.percent;
+    if share && gone >= rule.refs as usize {
+        found.push(format!("{gone} of {all} refs went away at once; they are kept"));
+    }
+    found
 }
 
 fn kept(label: &str, name: &[u8]) -> Vec<u8> {
@@ -182,6 +221,58 @@ mod tests {
                 prop_assert!(seen.is_subset(&there), "{:?} lost", seen.difference(&there).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn what_is_told_at_once() {
+        let list = |text: &str| {
+            let ids = [("1", id(1)), ("2", id(2)), ("3", id(3))];
+            let mut refs: Vec<(&str, &str)> = text.split(' ').skip(1).map(|word| word.split_once('=').unwrap()).collect();
+            refs.sort_unstable();
+            let line = |(name, n): &(&str, &str)| format!("{} refs/heads/{name}\n", ids.iter().find(|(key, _)| key == n).unwrap().1);
+            let lines: Vec<String> = refs.iter().map(line).collect();
+            let head = match text.split(' ').next().unwrap() {
+                "-" => "-".to_owned(),
+                n if n.len() == 1 && n.parse::<usize>().is_ok() => id(n.parse().unwrap()),
+                name => format!("refs/heads/{name}"),
+            };
+            RefList::parse(format!("HEAD {head}\n{}", lines.concat()).as_bytes()).unwrap()
+        };
+        // From 1 to 2 it goes forward.
+        let told = |old: &str, new: &str, rule: Losses| {
+            let (old, new) = (list(old), list(new));
+            let forward = moves(&old, &new).into_iter().filter(|pair| *pair == (id(1), id(2))).collect();
+            losses(&old, &new, &plan(&old, &new, &forward, "T"), &forward, rule).join("; ")
+        };
+        for (old, new, words) in [
+            ("main main=1", "main main=2", ""),
+            ("main main=1", "main main=1 x=3", ""),
+            ("-", "main main=1", ""),
+            ("main main=1 x=3", "main main=2 x=1", ""),
+            ("main main=1", "main main=3", "the default branch refs/heads/main was rewritten, 0000000000..0000000000; the old one is kept"),
+            ("main main=1 x=3", "x x=3", "the default branch refs/heads/main 0000000000 is gone; it is kept"),
+            ("main main=1", "-", "the default branch refs/heads/main 0000000000 is gone; it is kept"),
+            // Renamed, also with something new.
+            ("master master=1", "main main=1", ""),
+            ("master master=1", "main main=2", ""),
+            ("main main=1 x=2", "x main=1 x=2", ""),
+            // Out of sight first, to be rewritten then.
+            (
+                "main main=1 x=3",
+                "x main=1 x=3",
+                "HEAD names 0000000000 now, which does not hold what the default branch refs/heads/main 0000000000 held",
+            ),
+            ("main main=1", "- main=1", "HEAD names nothing any more; it named the default branch refs/heads/main 0000000000"),
+            ("1 a=1", "3 a=1", "HEAD was rewritten, 0000000000..0000000000; the old one is kept"),
+            ("1 a=1", "2 a=1", ""),
+        ] {
+            assert_eq!(told(old, new, Losses::default()), words, "{old} to {new}");
+        }
+        let rule = Losses { percent: 50.0, refs: 2 };
+        for (new, words) in [("m m=1 b=1", ""), ("m m=1", "3 of 4 refs went away at once; they are kept"), ("m m=1 a=1 b=1 c=1", "")] {
+            assert_eq!(told("m m=1 a=1 b=1 c=1", new, rule), words, "{new}");
+        }
+        assert_eq!(told("m m=1 a=1", "m m=1", Losses { percent: 0.0, refs: 2 }), "");
     }
 
     #[test]

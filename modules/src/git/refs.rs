@@ -215,6 +215,15 @@ impl RefList {
             .then(|| format!("{} {refs} below {} {are} not backed up: the node uses these names itself", self.left_out, OURS.join(", ")))
     }
 
+    /// The id that HEAD leads to.
+    pub fn tip(&self) -> Option<&String> {
+        match &self.head {
+            Head::Branch(name) => self.refs.get(name),
+            Head::Detached(id) => Some(id),
+            Head::Nowhere => None,
+        }
+    }
+
     /// A ref whose name is also the folder of another one: no repository can hold both.
     pub fn nested(&self) -> Option<&[u8]> {
         self.refs

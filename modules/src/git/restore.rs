@@ -2,10 +2,12 @@
 //!
 //! Does not prove the list; the caller did. Nothing of the mirror's configuration or hooks takes part.
 
-use super::mirror::{all_refs, create_line, git, init, packs_size, set_head, update_refs};
+use super::mirror::{git, init, packs_size, set_head};
 use super::refs::RefList;
+use super::{lfs, packed};
 use crate::{FileOptions, MirrorFrom, RestoreContext, RestoreReport};
 use base::{At, Error, PlannedStep, Result, atomic, process};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
@@ -23,13 +25,42 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
     match from {
         MirrorFrom::Local(path) => copy_objects(path, target, &ids)?,
         MirrorFrom::Remote { peer, name } => {
-            let refspecs: Vec<String> = ids.iter().enumerate().map(|(n, id)| format!("{id}:refs/nightsafe/incoming/{n}")).collect();
-            if !refspecs.is_empty() {
-                peer.git_fetch(target, name, &refspecs, GitFetch { time: TIME, file_limit: None, rate: None, fsck: true })?;
+            if !ids.is_empty() {
+                let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+                peer.git_fetch(target, name, &ids, GitFetch { time: TIME, file_limit: None, rate: None, fsck: true })?;
             }
         }
     }
-    finish(context, target, &list)
+    let mut report = finish(context, target, &list)?;
+    report.problems.extend(bring_lfs(context, from, target, &ids)?);
+    Ok(report)
+}
+
+/// Puts back what git-lfs keeps beside a repository, as far as pointers name it. Gives what is not there, a line each.
+fn bring_lfs(context: &RestoreContext<'_>, from: &MirrorFrom, target: &Path, ids: &[&str]) -> Result<Vec<String>> {
+    let named = lfs::pointers(target, ids, &[], TIME)?;
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    context.monitor.task(&format!("restoring what git-lfs keeps of {}", context.dataset), None);
+    match from {
+        MirrorFrom::Local(mirror) => lfs::put_all(target, &named, |id, size, to| {
+            let place = lfs::place(mirror, id);
+            let mut file = match File::open(&place) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                other => other.at("open", &place)?,
+            };
+            let copied = std::io::copy(&mut file, to).at("copy", &place)?;
+            context.monitor.bytes(copied);
+            if copied == size { Ok(true) } else { Err(Error::refused(format!("there are {copied} bytes of it"))) }
+        }),
+        MirrorFrom::Remote { peer, name } => {
+            let sftp = peer.sftp()?;
+            lfs::put_all(target, &named, |id, size, to| {
+                Ok(sftp.try_pull(&format!("{name}/lfs/{}", id.hex()), size, to, context.monitor)?.is_some())
+            })
+        }
+    }
 }
 
 /// Makes an empty repository where the restore goes. None for a dry run, which ends here.
@@ -59,15 +90,9 @@ pub(super) fn planned(list: &RefList) -> RestoreReport {
 
 /// Makes the refs of the list in a repository that has the objects, and checks that all is there.
 pub(super) fn finish(context: &RestoreContext<'_>, target: &Path, list: &RefList) -> Result<RestoreReport> {
-    let mut lines = Vec::new();
-    for (name, id) in &list.refs {
-        lines.extend(create_line(name, id));
-    }
-    update_refs(target, lines, TIME).map_err(|error| error.context("could not make the refs of the list"))?;
-    let incoming = all_refs(target, TIME)?.into_iter().filter(|(name, _)| name.starts_with(b"refs/nightsafe/"));
-    let lines: Vec<u8> = incoming.flat_map(|(name, id)| [b"delete ", name.as_slice(), b"\0", id.as_bytes(), b"\0"].concat()).collect();
-    update_refs(target, lines, TIME)?;
+    packed::write(target, &list.refs)?;
     set_head(target, &list.head)?;
+    // Git adds what the tags lead to.
     process::run_ok(git(target, &["pack-refs", "--all"]), 65_536, TIME)?;
     let description = list.description.clone().unwrap_or_else(|| context.dataset.to_string());
     atomic::write(&target.join("description"), format!("{description}\n").as_bytes(), 0o644)?;
@@ -130,7 +155,7 @@ fn copy_objects(mirror: &Path, target: &Path, ids: &[&str]) -> Result<()> {
 fn check(target: &Path, list: &RefList) -> Result<()> {
     process::run_ok(git(target, &["fsck", "--connectivity-only", "--no-dangling", "--no-progress"]), 1 << 20, TIME)
         .map_err(|error| error.context(format!("{} was restored, and is not whole", target.display())))?;
-    if all_refs(target, TIME)? == list.refs {
+    if packed::all(target, TIME)? == list.refs {
         return Ok(());
     }
     Err(Error::failed(format!("{} was restored, and its refs are not those of the list", target.display())))

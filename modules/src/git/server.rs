@@ -3,22 +3,25 @@
 //! Takes no name, path or option from the source: what is fetched are ids, from the path that the request names.
 
 use super::mirror::{Mirror, mirrors_size, packs_size};
-use super::plan::{moves, plan, plan_aside};
+use super::plan::{label, losses, moves, plan, plan_aside};
 use super::refs::RefList;
-use super::{LIST_LIMIT, mirror_name, upkeep};
+use super::{LIST_LIMIT, lfs, mirror_name, unsaid, upkeep};
+use crate::allowance::Slowed;
 use crate::{Fetched, Lane, ServerContext, ServerModule, archived};
 use archive::store::{Content, Quota, Stats};
 use base::{Claim, Error, Kind, Payload, Result, Sha256, atomic};
+use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use transport::{FetchOutcome, GitFetch, Peer};
+use transport::{FetchOutcome, GitFetch, Peer, Sftp};
+
+/// How many LFS objects that could not be had a receipt names.
+const LFS_LIMIT: usize = 10;
 
 /// From how many packs on they are put together.
 const PACKS_LIMIT: usize = 64;
-
-/// How many changed refs a receipt names.
-const CHANGED_LIMIT: usize = 100;
 
 pub(crate) struct Server;
 
@@ -30,17 +33,51 @@ pub(super) trait Source {
     fn list(&self, time: Duration) -> Result<Vec<u8>>;
     /// Fetches ids into `repository`.
     fn fetch(&self, repository: &Path, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome>;
+    /// What git-lfs keeps there, an id and a size in each line. It may be read for `time`.
+    fn lfs_list(&self, time: Duration) -> Result<Vec<u8>>;
+    /// One object of these; `false` when it is not there any more.
+    fn lfs_object(&self, id: &Sha256, size: u64, to: &mut dyn Write) -> Result<bool>;
 }
 
-struct FromPeer<'a>(&'a ServerContext<'a>, &'a str);
+struct FromPeer<'a> {
+    context: &'a ServerContext<'a>,
+    /// The repository's path, as the request names it.
+    path: &'a str,
+    sftp: OnceCell<Sftp>,
+}
+
+impl<'a> FromPeer<'a> {
+    fn new(context: &'a ServerContext<'a>, claim: &'a Claim) -> Self {
+        Self { context, path: claim.dataset.path(), sftp: OnceCell::new() }
+    }
+
+    fn sftp(&self, time: Duration) -> Result<&Sftp> {
+        if let Some(open) = self.sftp.get() {
+            return Ok(open);
+        }
+        let opened = (self.context.git_peer)()?.sftp_for(time)?;
+        Ok(self.sftp.get_or_init(|| opened))
+    }
+}
 
 impl Source for FromPeer<'_> {
     fn list(&self, time: Duration) -> Result<Vec<u8>> {
-        (self.0.git_peer)()?.git_ls_remote(self.1, 4 * LIST_LIMIT, time)
+        (self.context.git_peer)()?.git_ls_remote(self.path, 4 * LIST_LIMIT, time)
     }
 
     fn fetch(&self, repository: &Path, refspecs: &[String], options: GitFetch) -> Result<FetchOutcome> {
-        (self.0.git_peer)()?.git_try_fetch(repository, self.1, refspecs, options)
+        (self.context.git_peer)()?.git_try_fetch(repository, self.path, refspecs, options)
+    }
+
+    fn lfs_list(&self, time: Duration) -> Result<Vec<u8>> {
+        self.sftp(time)?.read(&format!("lfs-list{}", self.path), LIST_LIMIT)
+    }
+
+    fn lfs_object(&self, id: &Sha256, size: u64, to: &mut dyn Write) -> Result<bool> {
+        let mut slowed = Slowed::new(to, self.context.allowance.bandwidth);
+        let came =
+            self.sftp(self.context.time)?.try_pull(&format!("lfs/{}{}", id.hex(), self.path), size, &mut slowed, self.context.monitor)?;
+        Ok(came.is_some())
     }
 }
 
@@ -52,7 +89,7 @@ impl ServerModule for Server {
     fn fetch(&self, context: &ServerContext<'_>, claim: &Claim, attachment: Option<&[u8]>) -> Result<Fetched> {
         // What the request was signed for decides; a sealed repository is an archive like any other.
         if !matches!(claim.payload, Payload::Manifest(_)) {
-            return fetch_from(&FromPeer(context, claim.dataset.path()), context, claim, attachment);
+            return fetch_from(&FromPeer::new(context, claim), context, claim, attachment);
         }
         let mut fetched = archived::SERVER.fetch(context, claim, attachment)?;
         let name = mirror_name(&claim.dataset);
@@ -147,7 +184,7 @@ fn try_fetch(
     let mirror = Mirror::open_or_create(&path, &claim.dataset, context.time)?;
     let elsewhere = mirrors_size(context.mirrors)?;
     let ids = list.ids();
-    let (mut fetched, mut grown) = (0, 0);
+    let (mut fetched, mut grown, mut lfs) = (0, 0, Lfs::default());
     // A damaged mirror shows its source nothing that it has, so that everything comes anew.
     let anew = upkeep::wants_all(&path);
     if anew || mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
@@ -161,18 +198,26 @@ fn try_fetch(
         if let Some(reason) = (context.allowance.today)(1) {
             return refused(reason);
         }
-        let most = room.into_iter().chain(context.allowance.left).min();
+        // Before git's own objects: who is killed in between finds those missing, and does all of it again.
+        let brought = match fetch_lfs(source, context, &mirror, room, anew, left())? {
+            Ok(brought) => brought,
+            Err(reason) => return refused(reason),
+        };
+        let room = room.map(|room| room.saturating_sub(brought.bytes));
+        let left_today = context.allowance.left.map(|left| left.saturating_sub(brought.bytes));
+        let most = room.into_iter().chain(left_today).min();
         let staging = context.store.incoming(&claim.id).join("git");
         mirror.staging(&staging, anew)?;
-        // Refs of ours alone, numbered: no name that a client chose takes part.
-        let refspecs: Vec<String> = ids.iter().enumerate().map(|(n, id)| format!("{id}:refs/nightsafe/incoming/{n}")).collect();
+        // Ids alone: no name that a client chose takes part, and no ref is made of thousands that nobody would look at.
+        let refspecs: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let options = GitFetch { time: left(), file_limit: most, rate: context.allowance.bandwidth, fsck: true };
         let came = source.fetch(&staging, &refspecs, options);
         // Whatever became of it, it came over the network.
         fetched = packs_size(&staging)?;
         context.monitor.bytes(fetched);
+        lfs = brought;
         if came.as_ref().is_ok_and(|came| matches!(came, FetchOutcome::Unfit(_)))
-            && let Some(left) = context.allowance.left.filter(|left| Some(*left) == most && fetched >= *left)
+            && let Some(left) = left_today.filter(|left| Some(*left) == most && fetched >= *left)
             && let Some(reason) = (context.allowance.today)(left.saturating_add(1))
         {
             return refused(reason);
@@ -188,7 +233,8 @@ fn try_fetch(
         if room.is_some_and(|room| fetched > room) {
             return refused(format!("over quota: the repository needs {fetched} bytes more than are left"));
         }
-        grown = mirror.adopt(&staging, anew)?;
+        fetched += lfs.bytes;
+        grown = mirror.adopt(&staging, anew)? + lfs.bytes;
         atomic::remove_tree(&staging)?;
     }
     if anew && let Err(error) = upkeep::mend(&path, context.time) {
@@ -197,7 +243,17 @@ fn try_fetch(
     if let Some(reason) = unfit(&mirror, &list, &ids)? {
         return refused(reason);
     }
-    let changed = move_refs(&mirror, context, claim, &list, &bytes)?;
+    if lfs.is_used {
+        let named = lfs::pointers(&path, &ids, &["--not", "--all"], context.time)?;
+        let absent = lfs::missing(&path, named, false)?;
+        if let Some(first) = absent.keys().next() {
+            let words = format!("{} objects that it names in new commits are not there, as {}", absent.len(), first.hex());
+            lfs.failed.push(words);
+            lfs.failed.extend(lfs.unlisted.take());
+        }
+    }
+    let mut changed = move_refs(&mirror, context, claim, &list, &bytes)?;
+    changed.extend(lfs.failed.iter().take(LFS_LIMIT).map(|words| format!("LFS: {words}")));
     context.monitor.entries(changed.len() as u64);
     // A mirror with many packs is slow, and otherwise as good.
     if let Err(error) = mirror.tidy(PACKS_LIMIT) {
@@ -221,6 +277,51 @@ fn try_fetch(
     }
 }
 
+/// What became of what git-lfs keeps beside a repository.
+#[derive(Default)]
+struct Lfs {
+    /// Whether there is any, or nobody knows.
+    is_used: bool,
+    /// Bytes that came.
+    bytes: u64,
+    /// What could not be had.
+    failed: Vec<String>,
+    /// Why it is not known what there is. Said only where something is missed.
+    unlisted: Option<String>,
+}
+
+/// Brings over what git-lfs keeps at the source and is not here, each object held against its name. Where it cannot be had at
+/// all, the repository is no worse for it. Gives the reason where a rule forbids it.
+fn fetch_lfs(
+    source: &dyn Source,
+    context: &ServerContext<'_>,
+    mirror: &Mirror,
+    room: Option<u64>,
+    anew: bool,
+    time: Duration,
+) -> Result<std::result::Result<Lfs, String>> {
+    let offered = match source.lfs_list(time).and_then(|bytes| lfs::parse_list(&bytes)) {
+        Ok(offered) => offered,
+        Err(error) => {
+            return Ok(Ok(Lfs { is_used: true, unlisted: Some(error.one_line()), ..Lfs::default() }));
+        }
+    };
+    let is_used = !offered.is_empty() || mirror.path().join("lfs").is_dir();
+    let wanted = lfs::missing(mirror.path(), offered, anew)?;
+    let needed = wanted.values().fold(0u64, |sum, size| sum.saturating_add(*size));
+    if room.is_some_and(|room| needed > room) {
+        return Ok(Err(format!("over quota: what git-lfs keeps needs {needed} bytes, more than are left")));
+    }
+    if needed > 0
+        && let Some(reason) = (context.allowance.today)(needed)
+    {
+        return Ok(Err(reason));
+    }
+    let failed = lfs::put_all(mirror.path(), &wanted, |id, size, to| source.lfs_object(id, size, to))?;
+    let bytes = wanted.iter().filter(|(id, _)| lfs::place(mirror.path(), id).is_file()).map(|(_, size)| size).sum();
+    Ok(Ok(Lfs { is_used, bytes, failed, unlisted: None }))
+}
+
 /// Why the objects that are here now do not make the list, if they do not.
 fn unfit(mirror: &Mirror, list: &RefList, ids: &[&str]) -> Result<Option<String>> {
     let kinds = mirror.kinds(ids)?;
@@ -237,24 +338,27 @@ fn unfit(mirror: &Mirror, list: &RefList, ids: &[&str]) -> Result<Option<String>
     Ok((!mirror.is_whole(ids)?).then(|| "the source sent a history that is not whole".into()))
 }
 
-/// Brings the mirror's refs to the list, unless a later one was there before.
+/// Brings the mirror's refs to the list, unless a later one was there before. Gives what the receipt has to say of it. Who is
+/// to hear of it, and what is to be said, is written down before anything moves.
 fn move_refs(mirror: &Mirror, context: &ServerContext<'_>, claim: &Claim, list: &RefList, bytes: &[u8]) -> Result<Vec<String>> {
-    let now = mirror.list()?;
-    let label = mirror.label(&context.received.strftime("%Y%m%dT%H%M%SZ").to_string())?;
-    let mut plan = if claim.seq < mirror.seq() {
+    let held = mirror.refs()?;
+    let now = mirror.list(&held.refs)?;
+    let label = label(&held.refs, &context.received.strftime("%Y%m%dT%H%M%SZ").to_string())?;
+    let plan = if claim.seq < mirror.seq() {
         plan_aside(&now, list, &label)
     } else {
         mirror.set_seq(claim.seq)?;
         let forward: HashSet<_> = mirror.forward(moves(&now, list))?;
-        plan(&now, list, &forward, &label)
+        let plan = plan(&now, list, &forward, &label);
+        let losses = losses(&now, list, &plan, &forward, context.losses);
+        if !losses.is_empty() {
+            (context.heed)(&losses.join("; "))?;
+        }
+        plan
     };
-    mirror.carry_out(&plan, claim.id.as_str(), bytes)?;
-    let more = plan.changed.len().saturating_sub(CHANGED_LIMIT);
-    if more > 0 {
-        plan.changed.truncate(CHANGED_LIMIT);
-        plan.changed.push(format!("and {more} more"));
-    }
+    let mut changed = unsaid::note(mirror.path(), claim, &plan.changed, |id| Ok(context.store.accepted(id)?.is_some()))?;
+    mirror.carry_out(&plan, held, claim.id.as_str(), bytes)?;
     // In front, where no number of other lines pushes it out.
-    plan.changed.splice(0..0, list.told_of_left_out().map(|words| format!("of the source, {words}")));
-    Ok(plan.changed)
+    changed.splice(0..0, list.told_of_left_out().map(|words| format!("of the source, {words}")));
+    Ok(changed)
 }

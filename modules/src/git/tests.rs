@@ -5,7 +5,8 @@ use super::server::{Source, fetch_from};
 use super::{mirror_name, mirrors_size};
 use crate::testing::{Node, claim, claim_of, config, git, is_stored, local, restore_context};
 use crate::{ClientContext, ClientModule, Fetched, PreparedRequest, RestoreReport, RestoreSource};
-use base::{Claim, Dataset, Kind, Payload, RequestId, Result, Sha256, Silent, process};
+use base::{At, Claim, Dataset, Kind, Payload, RequestId, Result, Sha256, Silent, process};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use transport::{FetchOutcome, GitFetch};
@@ -40,6 +41,17 @@ impl Source for Local {
         } else {
             return Err(base::Error::not_now(words));
         })
+    }
+
+    fn lfs_list(&self, _time: Duration) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.0.join(".git/lfs/list")).unwrap_or_default())
+    }
+
+    fn lfs_object(&self, id: &Sha256, _size: u64, to: &mut dyn Write) -> Result<bool> {
+        match std::fs::read(super::lfs::place(&self.0.join(".git"), id)) {
+            Ok(bytes) => to.write_all(&bytes).at("write", "x").map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -466,4 +478,44 @@ fn damage_of_the_mirror_is_not_the_sources() {
     assert!(changed.iter().any(|line| line.contains(&mirror) && line.contains("is damaged") && line.contains("anew")), "{changed:?}");
     setup.restore(&list, "back").unwrap();
     assert_eq!(crate::git::upkeep::check_repository(&setup.mirror(), Duration::from_secs(60)).unwrap(), Vec::<String>::new());
+}
+
+/// What git-lfs keeps beside the source: no size, name or number that it states is believed.
+#[test]
+fn objects_of_lfs_are_held_against_their_names_and_bounds() {
+    let mut setup = Setup::new();
+    let (good, lies) = (Sha256::of(b"good"), Sha256::of(b"lies"));
+    let beside = Path::new(setup.dataset.path()).to_owned();
+    for (id, text) in [(&good, "good"), (&lies, "LIES")] {
+        let place = super::lfs::place(&beside, id);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    }
+    let list = |text: String| std::fs::write(beside.join("lfs/list"), text).unwrap();
+    setup.commit("one");
+    list(format!("{} 4\n", good.hex()));
+    setup.node.quota = Some(3);
+    assert!(
+        matches!(setup.back_up().1, Fetched::Refused { reason, .. } if reason.contains("over quota: what git-lfs keeps needs 4 bytes"))
+    );
+    setup.node.quota = None;
+    let (_, fetched) = setup.back_up();
+    let Fetched::Stored { changed, bytes_fetched, bytes_stored, .. } = &fetched else { panic!("{fetched:?}") };
+    assert!(changed.len() == 1 && *bytes_fetched > 4 && *bytes_stored > 4, "{fetched:?}");
+    assert_eq!(std::fs::read(super::lfs::place(&setup.mirror(), &good)).unwrap(), b"good");
+    assert!(mirrors_size(&setup.node.mirrors()).unwrap() > super::mirror::packs_size(&setup.mirror()).unwrap());
+    setup.commit("two");
+    list(format!("{} 4\n{} 4\n{} 4\n", good.hex(), lies.hex(), Sha256::of(b"gone").hex()));
+    let (_, fetched) = setup.back_up();
+    let Fetched::Stored { changed, .. } = &fetched else { panic!("{fetched:?}") };
+    assert_eq!(changed.len(), 3, "{changed:?}");
+    assert!(changed.iter().any(|line| line.contains(&lies.hex()) && line.ends_with("it is not what its name says")), "{changed:?}");
+    assert!(changed.iter().any(|line| line.ends_with("it is not there")), "{changed:?}");
+    assert!(!super::lfs::place(&setup.mirror(), &lies).exists());
+    // A list that is none keeps nothing from coming.
+    for bad in ["x", "abc 4", "\u{0}", "../../x 4", &format!("{} -1", good.hex()), &format!("{} 99999999999999999999999", good.hex())] {
+        setup.commit(&format!("beside {bad:?}"));
+        list(format!("{bad}\n"));
+        assert!(is_stored(&setup.back_up().1), "{bad:?}");
+    }
 }

@@ -40,9 +40,10 @@ fn fsck(path: &Path, time: Duration) -> Result<Vec<String>> {
     // What a repository's own configuration could have git run takes no part.
     let arguments = ["-c", "core.fsmonitor=false", "fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"];
     let output = process::run(git(path, &arguments), WORDS, time)?;
+    let beside = super::lfs::damage(path)?;
     let Some(code) = output.status.code() else { return Err(process::failure("git fsck", &output)) };
     if code == 0 {
-        return Ok(Vec::new());
+        return Ok(beside);
     }
     let said = [&output.stderr[..], &output.stdout].map(String::from_utf8_lossy);
     let mut lines: Vec<String> = said.iter().flat_map(|text| damage(text)).collect();
@@ -50,6 +51,7 @@ fn fsck(path: &Path, time: Duration) -> Result<Vec<String>> {
     if lines.is_empty() && !said.iter().any(|text| text.lines().any(|line| line.starts_with("error in "))) {
         lines.push(format!("git fsck ended with {code}"));
     }
+    lines.extend(beside);
     let more = lines.len().saturating_sub(LINES);
     lines.truncate(LINES);
     if more > 0 {

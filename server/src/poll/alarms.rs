@@ -58,6 +58,9 @@ impl Alarms {
     }
 }
 
+/// What an alarm about a mirror, which may be nobody's fault, begins with.
+pub const MIRROR: &str = "mirror ";
+
 /// The file's name, in a client's folder or the node's state folder.
 pub const FILE: &str = "alarms.toml";
 

@@ -33,7 +33,7 @@ mod turns;
 
 use crate::access::{self, Access};
 use crate::node::Node;
-use base::{Blake3, Error, FileLock, Kind, Name, Result, atomic, clock};
+use base::{Blake3, Dataset, Error, FileLock, Kind, Name, Result, atomic, clock};
 use client::Client;
 use ingest::Taken;
 use jiff::Timestamp;
@@ -257,6 +257,13 @@ impl Poller {
         let news = alarms::raise(&client.folder, about, words, clock::now())?;
         self.worse(Kind::Failed);
         tell(news, &format!("alarm: {}: {words}", client.name));
+        Ok(())
+    }
+
+    /// The source of a mirror did what honest ones rarely do. Its state is stored as every other one; a person should look.
+    fn heed(&self, client: &Client, dataset: &Dataset, words: &str) -> Result<()> {
+        let news = alarms::raise(&client.folder, &format!("{}{dataset}", alarms::MIRROR), &format!("{dataset}: {words}"), clock::now())?;
+        tell(news, &format!("{}: {dataset}: {words}", client.name));
         Ok(())
     }
 

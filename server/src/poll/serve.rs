@@ -200,6 +200,8 @@ fn receipt_for(poller: &Poller, client: &Client, (grant, limits): Granted<'_>, e
         },
         time: limits.time.map_or(node_time, |time| time.0.min(node_time)),
         received: clock::now(),
+        losses: poller.node.config.mirror_losses,
+        heed: &|words| poller.heed(client, &claim.dataset, words),
         monitor: &came,
     };
     let fetched = server_module(claim.dataset.module()).fetch(&context, &claim, attachment.as_deref());

@@ -155,12 +155,9 @@ fn is_test(path: &str) -> bool {
     let (modules, name) = path.rsplit_once("::").expect("a path and a name");
     let first = modules.split("::").next().unwrap();
     let here = source_root().join("tests/tests/it");
-    let files = if here.join(format!("{first}.rs")).exists() || here.join(first).is_dir() {
-        let file = here.join(modules.replace("::", "/"));
-        vec![file.with_extension("rs"), file.join("mod.rs")]
-    } else {
-        sources(&source_root().join(first))
-    };
+    let file = here.join(modules.replace("::", "/"));
+    let mut files = vec![file.with_extension("rs"), file.join("mod.rs")];
+    files.extend(sources(&source_root().join(first)));
     let declared = format!("fn {name}(");
     files.iter().any(|file| {
         let text = std::fs::read_to_string(file).unwrap_or_default();

@@ -42,7 +42,7 @@ fn rewritten_history_is_kept_and_an_old_state_comes_back() {
     safe.git("source/project.git", &["update-ref", "refs/heads/trunk", "side"]);
     safe.git("source/project.git", &["update-ref", "-d", "refs/heads/topic"]);
     safe.git("source/project.git", &["update-ref", "refs/heads/topic/below", "side"]);
-    safe.back_up("git", &path);
+    safe.back_up_saying("git", &path, &["the default branch refs/heads/trunk was rewritten"]);
     let mirror = format!("node/data/web1/mirrors/{}", safe.names("node/data/web1/mirrors")[0]);
     assert!(safe.git(&mirror, &["for-each-ref", "--format=%(objectname) %(refname)", "refs/kept"]).contains(lost.trim()));
     let dataset = format!("git:{path}");
@@ -106,4 +106,45 @@ fn the_mirror_never_runs_what_the_source_configures() {
     safe.back_up("git", &path);
     safe.client(&["restore", &format!("git:{path}"), "--target", &safe.text("back/r")]).exits(0);
     assert!(!safe.at("ran").exists());
+}
+
+/// What honest sources rarely do is stored as everything is, and one mail tells a person of it, until that one has seen it.
+#[test]
+fn a_default_branch_that_is_rewritten_and_many_refs_that_go_are_mailed_once() {
+    let safe = Loopback::start();
+    safe.sh("printf '#!/bin/sh\\ncat >\"$(mktemp %s/mail-XXXX)\"\\n' \"$PWD/box\" >sendmail; chmod +x sendmail; mkdir box");
+    let (config, program) = (safe.read("node.toml"), safe.text("sendmail"));
+    let mail = format!("[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{program}\"\n");
+    safe.write("node.toml", &format!("{config}\nmirror_losses = {{ percent = 40, refs = 3 }}\n{mail}"));
+    let path = repository(&safe);
+    let source = |args: &[&str]| drop(safe.git("source/project.git", args));
+    let told = || (safe.names("box").len(), safe.sh("cat box/* 2>/dev/null || true").replace('\r', "").replace("=\n", ""));
+    safe.back_up("git", &path);
+    // A side branch that is rewritten, and two of six refs that go, are everyday.
+    source(&["update-ref", "refs/heads/side", "trunk~4"]);
+    for name in ["refs/heads/topic", "refs/tags/light"] {
+        source(&["update-ref", "-d", name]);
+    }
+    safe.back_up("git", &path);
+    assert_eq!(told().0, 0, "{}", told().1);
+    source(&["update-ref", "refs/heads/trunk", "trunk~1"]);
+    safe.back_up_saying("git", &path, &["web1: git:", "the default branch refs/heads/trunk was rewritten"]);
+    let (count, words) = told();
+    assert!(count == 1 && words.contains("Subject: [nightsafe node1] mirrors of web1 were rewritten"), "{words}");
+    assert!(words.contains("the default branch refs/heads/trunk was rewritten") && words.contains(&path), "{words}");
+    // Again: said in each receipt, told once.
+    source(&["update-ref", "refs/heads/trunk", "trunk~1"]);
+    safe.back_up("git", &path);
+    assert_eq!(told().0, 1, "{}", told().1);
+    assert!(safe.git("node/data/web1/receipts.git", &["grep", "-h", "trunk", "receipts"]).contains("not forward"));
+    safe.node(&["status", "--forget-alarms"]).says(&["the default branch refs/heads/trunk was rewritten"]).exits(0);
+    safe.node(&["poll", "--sweep"]).silent();
+    let (count, words) = told();
+    assert!(count == 2 && words.contains("mirrors of web1 is well again"), "{words}");
+    // Three of four go.
+    for name in ["refs/heads/side", "refs/tags/v1", "refs/notes/commits"] {
+        source(&["update-ref", "-d", name]);
+    }
+    safe.back_up_saying("git", &path, &["3 of 4 refs went away at once; they are kept"]);
+    assert_eq!(told().0, 3, "{}", told().1);
 }

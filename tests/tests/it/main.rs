@@ -48,6 +48,8 @@ mod imports;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod lfs;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod log;

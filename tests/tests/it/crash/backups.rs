@@ -21,6 +21,7 @@ pub fn scene() -> BTreeSet<String> {
             "head -c 5000 /dev/urandom >'{files}/deep/{round}'; echo {round} >'{files}/now'; cd work; echo {round} >f; git add f; \
              git() {{ command git -c user.name=x -c user.email=x@x \"$@\"; }}; \
              git commit -q --amend -m {round} 2>/dev/null || git commit -q -m {round}; \
+             i=$(sha256sum <f | cut -c1-64); p='{git}'/lfs/objects/$(echo $i | cut -c1-2)/$(echo $i | cut -c3-4); mkdir -p $p; cp f $p/$i; \
              git push -q --force --prune o HEAD:refs/heads/main HEAD:refs/heads/of-{round}"
         ));
         for (module, path) in [("files", files.as_str()), ("git", &git), ("dummy", "x")] {

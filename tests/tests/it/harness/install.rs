@@ -130,6 +130,15 @@ impl Loopback {
         self.round();
     }
 
+    /// As [`Loopback::back_up`], where the node says something of it.
+    #[track_caller]
+    pub fn back_up_saying(&self, module: &str, path: &str, words: &[&str]) {
+        self.client(&["submit", module, path]).exits(0);
+        self.client(&["send"]).silent();
+        self.node(&["poll"]).says(words).exits(0);
+        self.client(&["send"]).silent();
+    }
+
     /// Makes a folder `source/a` with a file `x` of so many random bytes, submits and sends it. Gives the folder, and the names
     /// of the packs that wait for the node.
     #[track_caller]
