@@ -302,8 +302,9 @@ impl Poller {
 /// Whether it is time to look at everything.
 pub fn sweep_due(node: &Node) -> bool {
     let last = fs::metadata(node.state_path().join("sweep")).and_then(|meta| meta.modified());
-    // A time in the future is no reason to wait.
-    last.map_or(true, |last| SystemTime::from(clock::now()).duration_since(last).map_or(true, |age| age >= SWEEP))
+    // Our clock tells whole seconds, files know more. A time in the future is no reason to wait.
+    let now = SystemTime::from(clock::now()) + Duration::from_secs(1);
+    last.map_or(true, |last| now.duration_since(last).map_or(true, |age| age >= SWEEP))
 }
 
 /// What the waits of whole lanes are called.
