@@ -10,10 +10,17 @@ fn every_scenario_runs() {
     bench.arg(source_root().join("bench/run.py")).env("NIGHTSAFE_BIN", bin()).env("OUT", &out).env("BENCH_TMP", "/tmp");
     bench.env("QUICK", "1").env("PYTHONDONTWRITEBYTECODE", "1");
     // A cluster of PostgreSQL's for one more row is left to `make bench QUICK=1`.
-    bench.env("ONLY", "first unchanged release restore onefile million sparse pull git refs tiny queued clients");
-    for (name, value) in
-        [("FILES", "60"), ("MILLION", "50"), ("PULL", "2"), ("COMMITS", "5"), ("TINY", "1"), ("QUEUED", "4"), ("CLIENTS", "3")]
-    {
+    bench.env("ONLY", "first unchanged release restore onefile million sparse pull far git refs tiny queued clients");
+    for (name, value) in [
+        ("FILES", "60"),
+        ("MILLION", "50"),
+        ("PULL", "2"),
+        ("FAR", "2"),
+        ("COMMITS", "5"),
+        ("TINY", "1"),
+        ("QUEUED", "4"),
+        ("CLIENTS", "3"),
+    ] {
         bench.env(name, value);
     }
     let table = run(&mut bench).ok();

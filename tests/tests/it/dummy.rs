@@ -53,7 +53,8 @@ fn order_and_chain_of_requests() {
         }
         safe.round();
     }
-    let log = safe.git("client/queues/node1.git", &["log", "--reverse", "--format=", "-p", "--no-prefix", "refs/heads/requests"]);
+    let log =
+        safe.git("client/queues/node1.git", &["log", "--reverse", "--format=", "-p", "--no-renames", "--no-prefix", "refs/heads/requests"]);
     let field = |name: &str| {
         log.lines().filter_map(|line| line.strip_prefix(&format!("+{name} = ")).map(|v| v.trim_matches('"').to_owned())).collect::<Vec<_>>()
     };

@@ -307,7 +307,7 @@ impl Attacker {
         words += &safe.client(&["send"]).to_string();
         let work = safe.names("client/pool/work");
         assert!(work.len() > before && work.iter().all(|name| name.starts_with('F')), "{work:?}\n{words}");
-        let log = safe.git("node/data/web1/receipts.git", &["log", "-1", "--format=", "-p", "receipts"]);
+        let log = safe.git("node/data/web1/receipts.git", &["log", "-1", "--format=", "-p", "--no-renames", "receipts"]);
         assert!(log.contains("dummy:honest again") && log.contains("+outcome = \"stored\""), "{log}\n{words}");
     }
 }
