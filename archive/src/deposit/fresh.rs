@@ -144,20 +144,20 @@ mod tests {
         assert_eq!(size_of::<(Key, Packed)>(), 22);
     }
 
-    /// `cargo test --release -p archive --lib -- --ignored --nocapture ten_million_new`.
+    /// What many cost: `CHUNKS=10000000 cargo test --release -p archive --lib -- --nocapture many_new_chunks`.
     #[test]
-    #[ignore = "takes half a minute"]
-    fn ten_million_new_chunks() {
+    fn many_new_chunks() {
+        let count: u32 = std::env::var("CHUNKS").map_or(100_000, |count| count.parse().unwrap());
         let dir = tempfile::tempdir().unwrap();
         let mut fresh = Fresh::new(dir.path());
         let began = std::time::Instant::now();
-        for n in 0..10_000_000 {
+        for n in 0..count {
             assert!(fresh.get(&key(n)).is_none());
             fresh.insert(key(n), Lane::Data, n / 200, n % 200);
         }
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let most = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         println!("{:.1?}, {} files, {most}", began.elapsed(), fresh.files.len());
-        assert!((0..10_000_000).step_by(1009).all(|n| fresh.get(&key(n)) == Some((Lane::Data, n / 200, n % 200))));
+        assert!((0..count).step_by(1009).all(|n| fresh.get(&key(n)) == Some((Lane::Data, n / 200, n % 200))));
     }
 }

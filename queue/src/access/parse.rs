@@ -75,11 +75,11 @@ struct RawRestorer {
     read: Vec<Spanned<String>>,
 }
 
-/// The text, for finding the line of a byte.
+/// Where the lines of a text end, for finding the line of a byte.
 struct Lines(Vec<usize>);
 
 impl Lines {
-    /// Where each line of `text` ends, looked for once: a list may name thousands of clients.
+    /// Looks for them once: a list may name thousands of clients.
     fn new(text: &str) -> Self {
         Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
     }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | the gate's upkeep, where uids are shared | [`gate`] | – |
 //! | the access list's hand-over | [`admin`] | `admin.git`, then `access/` |
-//! | requests' hand-over: packs → log → pool (or a refusal) | [`handover`], [`ingest`] | pool and refusals, then the log's tip, then the pack goes |
+//! | requests' hand-over: packs → log → pool (or a refusal) | [`handover`], [`ingest`] | pool and refusals, then the log's tip, then the gate is told of it, then the pack goes |
 //! | serving: fetch, check, accept | [`serve`] | the store |
 //! | answering | [`receipts`] | the receipt, then `P` → `F`, then `incoming/` goes |
 //!

@@ -84,10 +84,8 @@ pub fn serve(poller: &Poller, name: &Name, lane: Lane, key: &str, signs: &Signs<
             // The lane that has the turn sees that this one was sent away.
             let Some(turn) = client.turns.take(limits.fetches) else { return Ok(came_back) };
             tried.insert(entry.id.clone());
-            let step = match pool.start(&entry.id)? {
-                Some(_mine) => Some(one(poller, &client, (grant, &limits), &pool, &entry, key)?),
-                None => None,
-            };
+            let mine = pool.start(&entry.id)?;
+            let step = mine.map(|_mine| one(poller, &client, (grant, &limits), &pool, &entry, key)).transpose()?;
             drop(turn);
             let other_waits = client.turns.sent_away();
             answered += 1;
