@@ -19,7 +19,7 @@ mod silence;
 mod state;
 mod verify;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,7 +57,13 @@ enum Command {
     Config(commands::config::Args),
 }
 
-fn main() -> ExitCode {
+/// The command line, for whoever writes its manual.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The program: reads its command line, does what it says, and tells how it went by the exit code.
+pub fn main() -> ExitCode {
     // git starts this very program as its ssh.
     transport::wrapper::run_if_asked();
     let cli = Cli::parse();

@@ -16,7 +16,7 @@ mod send;
 mod state;
 mod trust;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +44,13 @@ pub struct Globals {
     pub verbose: u8,
 }
 
-fn main() -> ExitCode {
+/// The command line, for whoever writes its manual.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// The program: reads its command line, does what it says, and tells how it went by the exit code.
+pub fn main() -> ExitCode {
     // git starts this very program in place of ssh; then it is nothing else.
     transport::wrapper::run_if_asked();
     let arguments = Arguments::parse();
@@ -67,7 +73,6 @@ fn trace(verbose: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -23,7 +23,7 @@ mod sftp;
 mod wait;
 
 use base::{Error, Exit, Name, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use queue::verdict::Role;
 use std::io::Write;
 use std::path::PathBuf;
@@ -73,7 +73,13 @@ enum What {
     Maintain,
 }
 
-fn main() -> ExitCode {
+/// The command line, for whoever writes its manual.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// The program: what sshd, git or a timer asked of it.
+pub fn main() -> ExitCode {
     limits::no_core_files();
     let done = match hooks::asked() {
         Some(hook) => hook.run(),
