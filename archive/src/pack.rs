@@ -22,8 +22,10 @@ const SKIPPABLE: usize = 8;
 pub const TAIL: usize = SKIPPABLE + 8;
 /// A row of the table.
 const ROW: usize = 48;
-/// The plaintext of a pack is a multiple of this long, so that its size tells less.
-pub const GRAIN: u64 = 64 << 10;
+/// A pack's plaintext is filled up to a multiple of at least this.
+const LEAST_GRAIN: u64 = 4 << 10;
+/// And of at most this: by then what is filled up is below a 32nd.
+const MOST_GRAIN: u64 = 64 << 10;
 
 /// Where a frame is in the pack's plaintext, and what its compressed bytes must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +124,7 @@ impl FrameTable {
     pub fn trailer(&self) -> Vec<u8> {
         let table = self.to_bytes();
         let without = self.frames_end() + (3 * SKIPPABLE + table.len() + 8) as u64;
-        let padding = without.next_multiple_of(GRAIN) - without;
+        let padding = without.next_multiple_of(grain(without)) - without;
         let mut bytes = Vec::new();
         // All three lengths are far below 4 GiB: the padding below 64 KiB, the table bounded by `push`.
         let mut skippable = |magic: u32, content: &[u8]| {
@@ -137,13 +139,23 @@ impl FrameTable {
     }
 }
 
+/// What the length of a plaintext of `size` bytes is a multiple of, so that it tells little: 4 KiB below 256 KiB, 64 KiB from 2 MiB on,
+/// and between them a 32nd of the power of two that it has reached. That is the Padmé rule (K. Nikitin and others, "Reducing Metadata
+/// Leakage from Encrypted Files and Communication with PURBs", 2019), which shows O(log log n) bits of a length n, where it costs
+/// more than 4 KiB and less than 64.
+///
+/// What is a multiple of 64 KiB, as all packs once were, is one of this as well.
+fn grain(size: u64) -> u64 {
+    (size.checked_ilog2().map_or(0, |power| (1 << power) / 32)).clamp(LEAST_GRAIN, MOST_GRAIN)
+}
+
 /// Where the table's bytes are in a pack's plaintext of `size` bytes, told from its last [`TAIL`] bytes.
 ///
 /// # Errors
 /// When these are no tail, or the table would be out of bounds.
 pub fn find_table(tail: &[u8; TAIL], size: u64) -> Result<std::ops::Range<u64>> {
     let wrong = || Error::failed("a pack does not end as packs do");
-    if u32::from_le_bytes(part(tail, 0)) != LENGTH || u32::from_le_bytes(part(tail, 4)) != 8 || !size.is_multiple_of(GRAIN) {
+    if u32::from_le_bytes(part(tail, 0)) != LENGTH || u32::from_le_bytes(part(tail, 4)) != 8 || !size.is_multiple_of(grain(size)) {
         return Err(wrong());
     }
     let length = u64::from_le_bytes(part(tail, 8));
@@ -296,16 +308,19 @@ mod tests {
             let bytes = [&magic.to_le_bytes()[..], &inner.to_le_bytes(), &length.to_le_bytes()].concat();
             <[u8; TAIL]>::try_from(bytes).unwrap()
         };
-        assert_eq!(find_table(&tail(LENGTH, 8, 48), GRAIN).unwrap(), 65_472..65_520);
+        const SIZE: u64 = 64 << 10;
+        assert_eq!(find_table(&tail(LENGTH, 8, 48), SIZE).unwrap(), 65_472..65_520);
         for (magic, inner, length, size) in [
-            (TABLE, 8, 48, GRAIN),
-            (LENGTH, 9, 48, GRAIN),
-            (LENGTH, 8, 0, GRAIN),
-            (LENGTH, 8, u64::MAX, GRAIN),
-            (LENGTH, 8, 65_536, GRAIN),
-            (LENGTH, 8, 48, GRAIN + 1),
+            (TABLE, 8, 48, SIZE),
+            (LENGTH, 9, 48, SIZE),
+            (LENGTH, 8, 0, SIZE),
+            (LENGTH, 8, u64::MAX, SIZE),
+            (LENGTH, 8, 65_536, SIZE),
+            (LENGTH, 8, 48, SIZE + 1),
             (LENGTH, 8, 48, 0),
             (LENGTH, 8, limits::TABLE as u64 + 48, 1 << 40),
+            (LENGTH, 8, 48, (256 << 10) + (4 << 10)),
+            (LENGTH, 8, 48, (2 << 20) + (32 << 10)),
         ] {
             assert!(find_table(&tail(magic, inner, length), size).is_err(), "{magic:x} {inner} {length} {size}");
         }
@@ -317,11 +332,21 @@ mod tests {
             let table = table(&frames);
             prop_assert_eq!(&FrameTable::parse(&table.to_bytes()).unwrap(), &table);
             let plain = [frames.concat(), table.trailer()].concat();
-            prop_assert_eq!(plain.len() as u64 % GRAIN, 0);
+            prop_assert_eq!(plain.len() as u64 % LEAST_GRAIN, 0);
             let tail: &[u8; TAIL] = plain.last_chunk().unwrap();
             let place = find_table(tail, plain.len() as u64).unwrap();
             let found = &plain[usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap()];
             prop_assert_eq!(FrameTable::parse(found).unwrap().digest(), table.digest());
+        }
+
+        #[test]
+        fn a_length_is_filled_up_by_little_and_read_again(power in 0..48_u32, fraction: u64) {
+            let size = (1 << power) + fraction % (1 << power);
+            let filled = size.next_multiple_of(grain(size));
+            prop_assert!(filled.is_multiple_of(grain(filled)));
+            prop_assert!(filled - size < (size / 32).clamp(LEAST_GRAIN, MOST_GRAIN));
+            let before = size.next_multiple_of(MOST_GRAIN);
+            prop_assert!(before.is_multiple_of(grain(before)) && filled <= before);
         }
 
         #[test]
