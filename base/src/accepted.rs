@@ -44,6 +44,9 @@ pub struct Accepted {
     pub packs: u64,
     /// How much the client could not read, as the manifest counts it.
     pub unreadable: u64,
+    /// How many files it holds, as the manifest counts them; none for git, and where this was not written down yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// The recipient of the epoch that an archive is sealed to, as the manifest names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
@@ -73,6 +76,8 @@ pub struct AcceptedParts<'a> {
     pub packs: u64,
     /// See [`Accepted::unreadable`].
     pub unreadable: u64,
+    /// See [`Accepted::files`].
+    pub files: Option<u64>,
     /// See [`Accepted::epoch`].
     pub epoch: Option<&'a str>,
 }
@@ -80,7 +85,7 @@ pub struct AcceptedParts<'a> {
 impl Accepted {
     /// Puts the file's content together.
     pub fn new(parts: AcceptedParts<'_>) -> Self {
-        let AcceptedParts { claim, received, order, bytes_fetched, bytes_stored, seconds, bytes, packs, unreadable, epoch } = parts;
+        let AcceptedParts { claim, received, order, bytes_fetched, bytes_stored, seconds, bytes, packs, unreadable, files, epoch } = parts;
         Self {
             version: crate::config::VERSION,
             id: claim.id.clone(),
@@ -96,6 +101,7 @@ impl Accepted {
             bytes,
             packs,
             unreadable,
+            files,
             epoch: epoch.map(str::to_owned),
             repairs: claim.repairs.clone(),
         }
@@ -139,6 +145,7 @@ mod tests {
             bytes: 1000,
             packs: 1,
             unreadable: 0,
+            files: Some(12),
             epoch: Some("age1x".into()),
             repairs: vec![crate::Blake3([3; 32])],
         }

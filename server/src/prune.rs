@@ -5,6 +5,7 @@
 use crate::access;
 use crate::audit::Audit;
 use crate::commands::snapshots::clients;
+use crate::done::Done;
 use crate::node::Node;
 use archive::store::retention::Policy;
 use archive::store::{By, PrunePlan, PruneRules, Pruned, Store};
@@ -106,7 +107,12 @@ fn of_client(node: &Node, client: &Name, rules: &PruneRules<'_>, dry_run: bool) 
         }
         store.empty_trash()?;
     }
-    Ok(Outcome { client: client.clone(), plan, pruned })
+    let outcome = Outcome { client: client.clone(), plan, pruned };
+    // By a person's own rules less may have gone than the list says.
+    if !dry_run && rules.by == By::Policy && rules.only.is_none() && complete(&outcome).is_ok() {
+        Done::Prune.note(store.path(), rules.now)?;
+    }
+    Ok(outcome)
 }
 
 /// Keeps two from pruning, holding or forgetting at once, so that the log has them in their order.

@@ -46,20 +46,23 @@ pub fn note(came: &mut BTreeMap<String, Vec<Timestamp>>, dataset: &str, now: Tim
 /// of what was `expected` (zero where nobody says: then the longest of the last gaps), and by an hour at least.
 pub fn of(expected: Duration, came: &[Timestamp], now: Timestamp) -> Option<Silence> {
     let last = *came.last()?;
-    let said = SignedDuration::try_from(expected).ok().filter(|expected| !expected.is_zero());
-    let usual = || {
-        let longest = came.windows(2).map(|pair| pair[1].duration_since(pair[0])).max()?;
-        (came.len() >= USUAL).then_some(longest)
-    };
-    let every = said.or_else(usual)?;
+    let (every, said) = rhythm(expected, came)?;
     let late = now.duration_since(last).saturating_sub(every);
     (late >= TOGETHER.max(every / 2)).then(|| {
         let words = in_words(every);
-        Silence {
-            since: last,
-            expected: if said.is_some() { format!("every {words}") } else { format!("every {words}, as it was before") },
-        }
+        Silence { since: last, expected: if said { format!("every {words}") } else { format!("every {words}, as it was before") } }
     })
+}
+
+/// How often a dataset comes: as was `expected` (zero where nobody says), and then the second is true, or else as was usual:
+/// the longest of the last gaps, where it came often enough to say.
+pub fn rhythm(expected: Duration, came: &[Timestamp]) -> Option<(SignedDuration, bool)> {
+    let said = SignedDuration::try_from(expected).ok().filter(|expected| !expected.is_zero()).map(|every| (every, true));
+    let usual = || {
+        let longest = came.windows(2).map(|pair| pair[1].duration_since(pair[0])).max()?;
+        (came.len() >= USUAL).then_some((longest, false))
+    };
+    said.or_else(usual)
 }
 
 fn in_words(span: SignedDuration) -> String {

@@ -253,6 +253,7 @@ pub(super) fn accept(
         bytes: public.map_or(0, |public| public.counts.bytes),
         packs: packs.len() as u64,
         unreadable: public.map_or(0, |public| public.counts.unreadable),
+        files: public.map(|public| public.counts.files),
         epoch: public.map(|public| public.epoch.recipient.as_str()),
     });
     if matches!(content, Content::Nothing) {

@@ -390,6 +390,7 @@ fn take_note(store: &Store, claim: &Claim, manifest: &Manifest) -> Vec<u8> {
         bytes: manifest.public.counts.bytes,
         packs: 1,
         unreadable: 0,
+        files: None,
         epoch: None,
     };
     assert_eq!(usage::Usage::get(&store.layout).unwrap().order, 1);

@@ -4,6 +4,7 @@
 
 use super::{FILE_LIMIT, State, ids};
 use base::{Error, FileLock, RequestId, Result, atomic, untrusted};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub struct NodeEntry {
     pub id: RequestId,
     /// The commit of the client's log that holds it, hex; `None` where the pool's file is damaged: the log knows as well.
     pub commit: Option<String>,
+    /// Since when it is here, by the node's clock.
+    pub since: Timestamp,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -138,7 +141,9 @@ impl NodePool {
                 }
                 Ok(commit) => Some(commit),
             };
-            entries.push((changed, NodeEntry { id, commit }));
+            // A rename keeps it: it is when the request was added.
+            let since = Timestamp::try_from(changed).unwrap_or_default();
+            entries.push((changed, NodeEntry { id, commit, since }));
         }
         // Ids are made by clients and say nothing about order.
         entries.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));

@@ -1,13 +1,11 @@
 //! `snapshots`: what the node keeps, by client and dataset.
 //!
-//! Reads what the node wrote down; proves nothing, that is for whoever restores.
+//! Shows what `overview::snapshots` reads, and reads nothing itself.
 
 use crate::node::Node;
 use crate::output;
-use archive::store::{Marks, Store, StoredSnapshot};
-use base::{ByteSize, Error, Exit, Monitor, Name, Result, Span, clock};
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use crate::overview::{self, Snapshot};
+use base::{ByteSize, Error, Exit, Name, Result, clock};
 use std::path::Path;
 
 /// List the snapshots that this node keeps.
@@ -20,46 +18,17 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Row {
-    client: String,
-    dataset: String,
-    snapshot: String,
-    seq: u64,
-    submitted: String,
-    received: String,
-    order: u64,
-    bytes: u64,
-    bytes_stored: u64,
-    packs: u64,
-    unreadable: u64,
-    held: bool,
-    held_reason: Option<String>,
-    /// By which smaller one.
-    pinned: Option<String>,
-    condemned_since: Option<String>,
-    goes: Option<String>,
-}
-
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let mut rows = Vec::new();
     for client in clients(&node, args.client.as_ref())? {
-        let store = Store::open(&node.config.client_path(&client))?;
-        for snapshot in store.readable_snapshots(&output::Complaints)? {
-            let marks = store.marks(&snapshot.id).unwrap_or_else(|error| {
-                output::Complaints.problem(&error);
-                Marks::default()
-            });
-            rows.push((client.clone(), snapshot, marks));
-        }
+        rows.extend(overview::snapshots(&node, &client, None, &output::Complaints)?);
     }
-    let grace = node.config.prune.grace;
     if args.json {
-        output::json(&rows.iter().map(|(client, snapshot, marks)| row(client, snapshot, marks, grace)).collect::<Vec<_>>())?;
+        output::json(&rows)?;
     } else {
-        let cells: Vec<Vec<String>> = rows.iter().map(|(client, snapshot, marks)| cells(client, snapshot, marks, grace)).collect();
+        let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
         output::table(&["CLIENT", "DATASET", "SNAPSHOT", "RECEIVED", "AGE", "SIZE", ""], &cells)?;
     }
     Ok(Exit::Done)
@@ -87,59 +56,32 @@ pub fn clients(node: &Node, only: Option<&Name>) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// When a snapshot goes that is condemned now, if nothing changes.
-pub fn goes(marks: &Marks, grace: Span) -> Option<Timestamp> {
-    let since = marks.condemned.as_ref()?.since;
-    Some(SignedDuration::try_from(grace.0).ok().and_then(|grace| since.checked_add(grace).ok()).unwrap_or(Timestamp::MAX))
-}
-
-fn row(client: &Name, snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> Row {
-    Row {
-        client: client.to_string(),
-        dataset: snapshot.dataset.to_string(),
-        snapshot: snapshot.id.to_string(),
-        seq: snapshot.seq,
-        submitted: snapshot.submitted.to_string(),
-        received: snapshot.received.to_string(),
-        order: snapshot.order,
-        bytes: snapshot.bytes,
-        bytes_stored: snapshot.bytes_stored,
-        packs: snapshot.packs,
-        unreadable: snapshot.unreadable,
-        held: marks.held.is_some(),
-        held_reason: marks.held.as_ref().and_then(|held| held.reason.clone()),
-        pinned: marks.pinned.as_ref().filter(|pinned| !pinned.cleared).map(|pinned| pinned.by.to_string()),
-        condemned_since: marks.condemned.as_ref().map(|condemned| condemned.since.to_string()),
-        goes: goes(marks, grace).map(|time| time.to_string()),
-    }
-}
-
 /// What a person should know of a snapshot, beside what it is.
-fn notes(snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> String {
+fn notes(snapshot: &Snapshot) -> String {
     let mut notes = Vec::new();
     if snapshot.unreadable > 0 {
         notes.push(format!("{} unreadable", snapshot.unreadable));
     }
-    if let Some(held) = &marks.held {
-        notes.push(held.reason.as_ref().map_or_else(|| "held".to_owned(), |reason| format!("held: {reason}")));
+    if snapshot.held {
+        notes.push(snapshot.held_reason.as_ref().map_or_else(|| "held".to_owned(), |reason| format!("held: {reason}")));
     }
-    if marks.is_pinned() {
+    if snapshot.pinned.is_some() {
         notes.push("pinned: the next one is much smaller".to_owned());
     }
-    if let Some(time) = goes(marks, grace) {
+    if let Some(time) = snapshot.goes {
         notes.push(format!("condemned, goes in {}", clock::until(time)));
     }
     notes.join(", ")
 }
 
-fn cells(client: &Name, snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> Vec<String> {
+fn cells(snapshot: &Snapshot) -> Vec<String> {
     vec![
-        client.to_string(),
-        snapshot.dataset.to_string(),
-        snapshot.id.to_string(),
+        snapshot.client.clone(),
+        snapshot.dataset.clone(),
+        snapshot.snapshot.clone(),
         snapshot.received.to_string(),
         clock::ago(snapshot.received),
-        if snapshot.packs == 0 { ByteSize(snapshot.bytes_stored).to_string() } else { ByteSize(snapshot.bytes).to_string() },
-        notes(snapshot, marks, grace),
+        ByteSize(if snapshot.packs == 0 { snapshot.bytes_stored } else { snapshot.bytes }).to_string(),
+        notes(snapshot),
     ]
 }

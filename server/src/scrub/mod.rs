@@ -8,6 +8,7 @@ pub mod damage;
 mod mirrors;
 mod notices;
 
+use crate::done::Done;
 use crate::node::Node;
 use crate::poll::LOG_BRANCH;
 use archive::store::{Copied, Damaged, ScrubReport, ScrubSpec, Store};
@@ -98,6 +99,7 @@ fn one(node: &Node, client: &Name, share: Share, signer: &Signer, monitor: &dyn 
     }
     // Written down before it is sent: a crash between the two is made up for by the next run.
     notices::send(node, client, signer, &state)?;
+    Done::Scrub.note(&folder, clock::now())?;
     let new = state.entries.iter().filter(|entry| !known.entries.iter().any(|old| old.same(entry))).count();
     Ok(Scrubbed {
         client: client.clone(),
