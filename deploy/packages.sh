@@ -49,6 +49,11 @@ for purpose in "$@"; do
         want attr program getfattr
         want openssl program openssl
         want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
+        want nginx-light program nginx
+        want fcgiwrap program fcgiwrap
+        want cgit test -x /usr/lib/cgit/cgit.cgi
+        want chromium program chromium
+        want chromium-driver program chromedriver
         ;;
     bench)
         want openssh-server program sshd

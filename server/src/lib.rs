@@ -5,6 +5,7 @@
 mod access;
 mod alerts;
 mod audit;
+mod cgit;
 mod commands;
 mod done;
 mod groups;

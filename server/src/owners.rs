@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// What of a client's folder nobody but the poller may write.
 const OF_CLIENT: [&str; 5] = ["receipts.git", "packs", "snapshots", "mirrors", "pool"];
 /// The same of the node's own.
-const OF_NODE: [&str; 3] = ["log", "state", "admin.git"];
+const OF_NODE: [&str; 4] = ["log", "state", "admin.git", "_cgit"];
 /// What everybody may read, and only the poller may write.
 const PUBLISHED: [&str; 5] = ["access", "access/keys", "access/authorized_keys", "access/access.toml", "access/tips"];
 

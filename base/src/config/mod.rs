@@ -7,12 +7,14 @@ mod chosen;
 pub mod client;
 mod mail;
 pub mod node;
+mod web;
 
 pub use address::SshAddress;
 pub use chosen::{AllowEntry, Choosing, DatasetEntry};
 pub use client::ClientConfig;
 pub use mail::{MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
+pub use web::{About, CgitConfig, Listen, WebConfig};
 
 use crate::error::{At, Error, Result};
 use serde::de::DeserializeOwned;

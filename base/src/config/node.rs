@@ -1,6 +1,6 @@
 //! `node.toml`: where a node keeps what it keeps, and which keys it uses and trusts.
 
-use super::MailConfig;
+use super::{CgitConfig, MailConfig, WebConfig};
 use crate::error::{Error, Result};
 use crate::{ByteSize, DayTime, Keep, KeepWords, Name, Span};
 use serde::Deserialize;
@@ -47,6 +47,11 @@ pub struct NodeConfig {
     pub mirror_losses: Losses,
     /// Mails to the node's administrators. Default: none are sent.
     pub mail: Option<MailConfig>,
+    /// The status page. Default: as [`WebConfig`] says.
+    #[serde(default)]
+    pub web: WebConfig,
+    /// cgit for the mirrors. Default: no list of repositories is written.
+    pub cgit: Option<CgitConfig>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
     pub runtime: Option<PathBuf>,
 }
@@ -175,6 +180,8 @@ impl NodeConfig {
             }
         }
         self.mail.as_ref().map_or(Ok(()), MailConfig::check)?;
+        self.web.check()?;
+        self.cgit.as_ref().map_or(Ok(()), CgitConfig::check)?;
         if self.scrub.as_ref().is_some_and(|scrub| !(scrub.percent > 0.0 && scrub.percent <= 100.0)) {
             return Err(Error::usage("scrub.percent must be above 0 and at most 100"));
         }
@@ -249,6 +256,11 @@ impl NodeConfig {
     /// Where the gate hands over: a folder for each client (and `admin`) with packs `<old>-<new>.pack`, and `wake/`.
     pub fn handover_path(&self) -> PathBuf {
         self.gate.join("handover")
+    }
+
+    /// The folder with the list of repositories for cgit; no client can have its name.
+    pub fn cgit_path(&self) -> PathBuf {
+        self.data.join("_cgit")
     }
 
     /// The folder for control sockets.

@@ -107,6 +107,7 @@ impl Poller {
     /// With the path.
     pub fn swept(&self) -> Result<()> {
         tidy::tidy(self)?;
+        self.own("cgit", crate::cgit::publish(&self.node))?;
         atomic::write(&self.node.state_path().join("sweep"), b"", 0o640)
     }
 

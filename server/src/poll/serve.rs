@@ -298,9 +298,13 @@ fn conclude(poller: &Poller, client: &Client, pool: &NodePool, receipt: Receipt,
     let (id, dataset) = (receipt.id.clone(), receipt.dataset.to_string());
     // A hook comes when people do something, and nobody is missed when they do not.
     let has_rhythm = receipt.outcome == Outcome::Stored && id.part().is_none() && reason != Reason::Hook;
+    let is_mirror = receipt.refs.is_some();
     receipts::answer(&poller.node, &poller.signer, client, vec![receipt])?;
     if has_rhythm {
         client.last(|last| silence::note(&mut last.came, &dataset, clock::now()))?;
+    }
+    if is_mirror {
+        poller.own("cgit", crate::cgit::add(&poller.node, &client.name))?;
     }
     finish(client, pool, &id)
 }

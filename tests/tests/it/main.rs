@@ -10,6 +10,8 @@ mod bench;
 #[cfg(test)]
 mod by_hand;
 #[cfg(test)]
+mod cgit;
+#[cfg(test)]
 #[cfg(feature = "crash-points")]
 mod chaos;
 #[cfg(test)]

@@ -19,6 +19,7 @@ const USES: &[(&str, &str, &str)] = &[
     ("ns-read", "read the log", "git -c safe.directory='*' -C srv/log/web1.git log requests"),
     ("ns-read", "read a mirror", "git -c safe.directory='*' -C srv/web1/mirrors/*.git cat-file -p main"),
     ("ns-web", "read a mirror", "git -c safe.directory='*' -C srv/web1/mirrors/*.git cat-file -p main"),
+    ("ns-web", "read the list of mirrors", "grep -q '^repo.path=.*/mirrors/' srv/_cgit/repositories"),
 ];
 
 /// What each account must not be able to do, tried in the installation's folder: who, what, how.
@@ -47,6 +48,7 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
     ("ns-gate", "read a mirror", "ls srv/web1/mirrors"),
     ("ns-gate", "see what is served", "ls srv/web1/pool"),
     ("ns-gate", "read what the node remembers", "ls srv/state || cat srv/web1/last.toml"),
+    ("ns-gate", "read the list of mirrors", "cat srv/_cgit/repositories"),
     ("ns-web", "read a pack", "cat srv/web1/packs/*"),
     ("ns-web", "read a snapshot", "cat srv/web1/snapshots/*/request.toml"),
     ("ns-web", "read the log", "cat srv/log/web1.git/HEAD"),
@@ -213,7 +215,7 @@ fn the_installation_page_from_accounts_to_restore() {
         "git init -q --bare -b main {repository}; cd home/access
          git -C {repository} update-ref refs/heads/main $(git -C {repository} -c user.name=x -c user.email=x@x commit-tree -m x $(git -C {repository} mktree </dev/null))
          sed -i 's|^allow = .*|allow = [\"files:/var/www\", \"git:{repository}\"]|' access.toml; git commit -q -S -am 'Take a repository'; {pushed}{poll}
-         printf '\\n[[dataset]]\\naddress = \"git:{repository}\"\\n' >>/etc/nightsafe/client.toml
+         printf '\\n[cgit]\\n' >>/etc/nightsafe/node.toml; printf '\\n[[dataset]]\\naddress = \"git:{repository}\"\\n' >>/etc/nightsafe/client.toml
          {nightsafe} submit git {repository}; {nightsafe} send; {poll}{nightsafe} send"
     )));
 

@@ -28,6 +28,8 @@ pub fn scene() -> BTreeSet<String> {
     let made = of_files(safe);
 
     mortal.begin_to_die(1);
+    // cgit is set up only now, so that the list of mirrors is written on the way.
+    mortal.safe.write("node.toml", &format!("{node}\n{mail}\n[cgit]\n"));
     installations(&mut mortal);
     lists_and_keys(&mut mortal);
     taking_away(&mut mortal, &made);

@@ -3,19 +3,23 @@
 //! Knows nothing of what is tested.
 
 mod disk;
+mod http;
 mod install;
 mod mariadb;
 mod pages;
 mod postgres;
 mod run;
+mod site;
 mod trees;
 mod wait;
 
 pub use disk::Disk;
+pub use http::get;
 pub use install::Loopback;
 pub use mariadb::Maria;
 pub use pages::blocks;
 pub use postgres::Cluster;
 pub use run::{Run, bin, command, port, root, run, source_root};
+pub use site::Site;
 pub use trees::{same_trees, seen, tree};
 pub use wait::until;
