@@ -47,6 +47,7 @@ for purpose in "$@"; do
         want ldap-utils program ldapadd
         want acl program getfacl
         want attr program getfattr
+        want fuse3 program fusermount3
         want openssl program openssl
         want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
         want nginx-light program nginx

@@ -8,6 +8,7 @@ mod commands;
 mod contact;
 mod history;
 mod ledger;
+mod mount;
 mod outcome;
 mod output;
 mod progress;

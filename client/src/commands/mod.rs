@@ -7,6 +7,7 @@ mod init;
 mod keys;
 mod log;
 mod ls;
+mod mount;
 mod node;
 mod restore;
 mod retry;
@@ -34,6 +35,7 @@ pub enum Command {
     Log(log::Log),
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
+    Mount(mount::Mount),
     Restore(restore::Restore),
     Keys(keys::Keys),
     Verify(verify::Verify),
@@ -57,6 +59,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
         Command::Log(command) => command.run(&load(globals)?),
         Command::Snapshots(command) => command.run(globals),
         Command::Ls(command) => command.run(globals),
+        Command::Mount(command) => command.run(globals),
         Command::Restore(command) => command.run(globals),
         Command::Keys(command) => command.run(globals),
         Command::Verify(command) => command.run(globals),

@@ -62,6 +62,7 @@ mod mail;
 mod mariadb;
 #[cfg(test)]
 mod modules;
+mod mount;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]

@@ -80,6 +80,13 @@ proptest! {
             let below: Vec<Entry> = reader.below(&entry.path).unwrap().collect::<Result<_>>().unwrap();
             let expected: Vec<Entry> = all.iter().filter(|other| *other == entry || entry.kind == EntryKind::Dir && other.path.starts_with(&entry.path)).cloned().collect();
             prop_assert_eq!(below, expected);
+            if entry.kind == EntryKind::Dir {
+                let children: Vec<Entry> = reader.children(&entry.path).collect::<Result<_>>().unwrap();
+                let rest = |path: &[u8]| path.strip_prefix(entry.path.as_slice()).map(<[u8]>::to_vec).filter(|rest| !rest.is_empty());
+                let direct = |path: &[u8]| rest(path).is_some_and(|rest| !rest[..rest.len() - 1].contains(&b'/'));
+                let expected: Vec<Entry> = all.iter().filter(|other| direct(&other.path)).cloned().collect();
+                prop_assert_eq!(children, expected);
+            }
         }
         for absent in ["", "0", "a-", "b/..", "zz", "a/zz/zz"] {
             let there = all.iter().any(|entry| entry.shown_path().trim_end_matches('/') == absent);
