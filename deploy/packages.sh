@@ -55,6 +55,8 @@ for purpose in "$@"; do
         want cgit test -x /usr/lib/cgit/cgit.cgi
         want chromium program chromium
         want chromium-driver program chromedriver
+        # Has promtool, too.
+        want prometheus program promtool
         ;;
     bench)
         want openssh-server program sshd

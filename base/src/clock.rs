@@ -35,7 +35,8 @@ pub fn until(then: Timestamp) -> String {
     in_words(then.as_second().saturating_sub(now().as_second()))
 }
 
-fn in_words(seconds: i64) -> String {
+/// So many seconds in the largest fitting unit, in the same words.
+pub fn in_words(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),

@@ -18,6 +18,7 @@ pub mod gitdir;
 mod id;
 mod keep;
 mod lock;
+pub mod metrics;
 mod monitor;
 mod name;
 pub mod names;

@@ -11,6 +11,7 @@ mod ledger;
 mod mount;
 mod outcome;
 mod output;
+mod pings;
 mod progress;
 mod recall;
 mod send;

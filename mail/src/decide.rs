@@ -102,7 +102,7 @@ fn was(what: &str) -> String {
 }
 
 /// One line without control characters, of at most `most` characters.
-fn clipped(text: &str, most: usize) -> String {
+pub(crate) fn clipped(text: &str, most: usize) -> String {
     let text = printable(text);
     if text.chars().count() <= most {
         return text;

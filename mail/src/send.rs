@@ -4,7 +4,7 @@
 
 use base::config::{MailConfig, SmtpConfig, Tls as Privacy};
 use base::{At, Error, Result, process, untrusted};
-use lettre::message::{Mailbox, MessageBuilder, header};
+use lettre::message::{Mailbox, MessageBuilder, MultiPart, header};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -30,7 +30,7 @@ const CERTIFICATES: usize = 1 << 20;
 /// # Errors
 /// Of kind usage, with the file or the field.
 pub fn check(mail: &MailConfig) -> Result<()> {
-    message(mail, "x", "x", "x")?;
+    message(mail, "x", "x", "x", None)?;
     match &mail.smtp {
         Some(smtp) => server(smtp, "x").map(drop),
         None => {
@@ -57,7 +57,12 @@ pub fn send_test(mail: &MailConfig, here: &str) -> Result<()> {
 
 /// Sends one mail to everybody in `to`.
 pub(crate) fn send(mail: &MailConfig, here: &str, subject: &str, text: &str) -> Result<()> {
-    let message = message(mail, here, subject, text)?;
+    send_parts(mail, here, subject, text, None)
+}
+
+/// As [`send`], with the same as HTML beside it.
+pub(crate) fn send_parts(mail: &MailConfig, here: &str, subject: &str, text: &str, html: Option<&str>) -> Result<()> {
+    let message = message(mail, here, subject, text, html)?;
     let (done, wait) = mpsc::channel();
     let mail = mail.clone();
     // A server that trickles and a program whose children keep its output open have no end of their own.
@@ -72,21 +77,21 @@ fn deliver(mail: &MailConfig, message: &Message) -> Result<()> {
     server(smtp, &machine())?.send(message).map(drop).map_err(failed)
 }
 
-fn message(mail: &MailConfig, here: &str, subject: &str, text: &str) -> Result<Message> {
+fn message(mail: &MailConfig, here: &str, subject: &str, text: &str, html: Option<&str>) -> Result<Message> {
     let address = |text: &str| {
         text.parse::<Address>().map_err(|error| Error::usage(format!("[mail] has {text:?}, which is no mail address")).because(error))
     };
     let from = address(&sender(mail))?;
-    let mut builder: MessageBuilder = Message::builder()
-        .from(Mailbox::new(Some("nightsafe".into()), from))
-        .subject(subject)
-        .message_id(None)
-        .header(header::ContentType::TEXT_PLAIN)
-        .header(AutoSubmitted);
+    let mut builder: MessageBuilder =
+        Message::builder().from(Mailbox::new(Some("nightsafe".into()), from)).subject(subject).message_id(None).header(AutoSubmitted);
     for to in &mail.to {
         builder = builder.to(Mailbox::new(None, address(to)?));
     }
-    builder.body(text.to_owned()).map_err(|error| Error::failed(format!("could not put a mail of {here} together")).because(error))
+    let built = match html {
+        Some(html) => builder.multipart(MultiPart::alternative_plain_html(text.to_owned(), html.to_owned())),
+        None => builder.header(header::ContentType::TEXT_PLAIN).body(text.to_owned()),
+    };
+    built.map_err(|error| Error::failed(format!("could not put a mail of {here} together")).because(error))
 }
 
 /// Keeps programs that answer mails from answering this one.

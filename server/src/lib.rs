@@ -7,10 +7,12 @@ mod alerts;
 mod audit;
 mod cgit;
 mod commands;
+mod digest;
 mod done;
 mod groups;
 mod keys;
 mod logging;
+mod metrics;
 mod node;
 mod output;
 mod overview;
@@ -48,6 +50,7 @@ enum Command {
     Poll(commands::poll::Args),
     Watch(commands::watch::Args),
     Status(commands::status::Args),
+    Metrics(commands::metrics::Args),
     Snapshots(commands::snapshots::Args),
     Prune(commands::prune::Args),
     Hold(commands::hold::Hold),
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Poll(args) => commands::poll::run(args, config),
         Command::Watch(args) => commands::watch::run(args, config),
         Command::Status(args) => commands::status::run(args, config),
+        Command::Metrics(args) => commands::metrics::run(args, config),
         Command::Snapshots(args) => commands::snapshots::run(args, config),
         Command::Prune(args) => commands::prune::run(args, config),
         Command::Hold(args) => commands::hold::hold(args, config),

@@ -15,6 +15,14 @@ pub fn line(text: &str) -> Result<()> {
     written(writeln!(io::stdout().lock(), "{}", printable(text)))
 }
 
+/// Prints a whole text on stdout, as it is.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn text(text: &str) -> Result<()> {
+    written(io::stdout().lock().write_all(text.as_bytes()))
+}
+
 /// Prints one line on stderr: something a person should look at, which did not stop the command.
 pub fn warning(text: &str) {
     // Nowhere is left to say that stderr is gone.

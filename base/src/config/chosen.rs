@@ -1,5 +1,6 @@
 //! `[[dataset]]` and `[[allow]]` of `client.toml`: what is backed up, and what of it is taken.
 
+use super::PingUrl;
 use crate::{ByteSize, Dataset, Name};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct DatasetEntry {
     /// Whether it goes through the encrypted archive instead of into a mirror that the node can read.
     #[serde(default)]
     pub sealed: bool,
+    /// An address that hears of its backups. Default: none but the client's own.
+    pub ping: Option<PingUrl>,
 }
 
 /// A folder (or for databases `*`) whose datasets `submit` may name without their being listed.

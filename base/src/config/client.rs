@@ -2,7 +2,7 @@
 //!
 //! The tables of modules (`[module.NAME]`) are kept as they stand; each module reads its own.
 
-use super::{AllowEntry, Choosing, DatasetEntry, MailConfig, SshAddress};
+use super::{AllowEntry, Choosing, DatasetEntry, MailConfig, MetricsFile, PingUrl, SshAddress};
 use crate::error::{Error, Result};
 use crate::{ByteSize, Dataset, Name, Span};
 use serde::Deserialize;
@@ -47,6 +47,10 @@ pub struct ClientConfig {
     pub allow: Vec<AllowEntry>,
     /// Mails to whoever looks after this machine. Default: none are sent.
     pub mail: Option<MailConfig>,
+    /// An address that hears of every backup. Default: none.
+    pub ping: Option<PingUrl>,
+    /// A file for node_exporter, written anew by every send and every minute by watch. Default: none.
+    pub metrics: Option<MetricsFile>,
     /// Settings of modules by their names.
     #[serde(default)]
     pub module: toml::Table,

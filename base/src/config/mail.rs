@@ -2,10 +2,15 @@
 //!
 //! Holds no secret, only the path to one. Sends nothing.
 
-use crate::Span;
 use crate::error::{Error, Result};
+use crate::{DayTime, Span};
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Mails to administrators.
@@ -23,10 +28,94 @@ pub struct MailConfig {
     /// How long the other side may be unreachable before that is worth a mail. Default: 26 h.
     #[serde(default = "default_alert_after")]
     pub alert_after: Span,
+    /// How often a mail says how everything stands: `daily`, or `weekly:mon` and so on. Default: none does.
+    pub digest: Option<DigestTime>,
+    /// When it does, by the machine's own time. Default: 07:00.
+    #[serde(default = "default_at")]
+    pub at: DayTime,
+}
+
+fn default_at() -> DayTime {
+    DayTime::at(7, 0)
 }
 
 fn default_alert_after() -> Span {
     Span(Duration::from_secs(26 * 3600))
+}
+
+/// On which days a digest goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DigestTime {
+    /// Every day.
+    Daily,
+    /// On one day of the week.
+    Weekly(Weekday),
+}
+
+/// The days of the week, as they are written and said.
+const DAYS: [(&str, &str, Weekday); 7] = [
+    ("mon", "Monday", Weekday::Monday),
+    ("tue", "Tuesday", Weekday::Tuesday),
+    ("wed", "Wednesday", Weekday::Wednesday),
+    ("thu", "Thursday", Weekday::Thursday),
+    ("fri", "Friday", Weekday::Friday),
+    ("sat", "Saturday", Weekday::Saturday),
+    ("sun", "Sunday", Weekday::Sunday),
+];
+
+impl DigestTime {
+    /// How much time is between two.
+    pub fn every(self) -> SignedDuration {
+        SignedDuration::from_hours(if self == Self::Daily { 24 } else { 7 * 24 })
+    }
+
+    /// The last moment up to and with `now` at which one goes.
+    pub fn last(self, at: DayTime, now: Timestamp, zone: &TimeZone) -> Timestamp {
+        let mut time = at.last(now, zone);
+        if let Self::Weekly(day) = self {
+            for _ in 0..7 {
+                if zone.to_datetime(time).weekday() == day {
+                    break;
+                }
+                let before = time.checked_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN);
+                time = at.last(before, zone);
+            }
+        }
+        time
+    }
+}
+
+impl FromStr for DigestTime {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            || Error::usage(format!("{text:?} is no time for a digest; write \"daily\", or \"weekly:mon\" and so on to \"weekly:sun\""));
+        if text == "daily" {
+            return Ok(Self::Daily);
+        }
+        let day = text.strip_prefix("weekly:").and_then(|day| DAYS.iter().find(|(short, ..)| *short == day));
+        day.map(|(.., day)| Self::Weekly(*day)).ok_or_else(wrong)
+    }
+}
+
+impl TryFrom<String> for DigestTime {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for DigestTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Daily => f.write_str("daily"),
+            Self::Weekly(day) => {
+                let name = DAYS.iter().find(|(.., known)| known == day).map_or("the same day", |(_, name, _)| name);
+                write!(f, "every week on {name}")
+            }
+        }
+    }
 }
 
 /// A mail server.
@@ -130,6 +219,8 @@ mod tests {
             "to = [\"root@localhost\", \"a+b@c\"]\nfrom = \"x@y\"\nsendmail = \"/usr/sbin/sendmail\"\nalert_after = \"2d\"",
             "to = [\"a@b\"]\nsmtp = { host = \"mail.example.org\", user = \"u\", password_file = \"/p\", ca = \"/ca\", port = 2525 }",
             "to = [\"a@b\"]\nsmtp = { host = \"127.0.0.1\", tls = \"none\" }",
+            "to = [\"a@b\"]\ndigest = \"daily\"\nat = \"23:59\"",
+            "to = [\"a@b\"]\ndigest = \"weekly:sun\"",
         ] {
             check(good).unwrap_or_else(|error| panic!("{good}: {}", error.one_line()));
         }
@@ -148,6 +239,10 @@ mod tests {
             "to = [\"a@b\"]\nsmtp = { host = \"h\" }\nsendmail = \"/s\"",
             "to = [\"a@b\"]\nsendmail = \"sendmail\"",
             "to = [\"a@b\"]\nalert_after = \"soon\"",
+            "to = [\"a@b\"]\ndigest = \"hourly\"",
+            "to = [\"a@b\"]\ndigest = \"weekly:Monday\"",
+            "to = [\"a@b\"]\ndigest = \"weekly\"",
+            "to = [\"a@b\"]\ndigest = \"daily\"\nat = \"7\"",
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }

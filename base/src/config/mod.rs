@@ -7,13 +7,15 @@ mod chosen;
 pub mod client;
 mod mail;
 pub mod node;
+mod watching;
 mod web;
 
 pub use address::SshAddress;
 pub use chosen::{AllowEntry, Choosing, DatasetEntry};
 pub use client::ClientConfig;
-pub use mail::{MailConfig, SmtpConfig, Tls};
+pub use mail::{DigestTime, MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
+pub use watching::{MetricsFile, PingUrl};
 pub use web::{About, CgitConfig, Listen, WebConfig};
 
 use crate::error::{At, Error, Result};

@@ -1,6 +1,6 @@
 //! `node.toml`: where a node keeps what it keeps, and which keys it uses and trusts.
 
-use super::{CgitConfig, MailConfig, WebConfig};
+use super::{CgitConfig, MailConfig, MetricsFile, WebConfig};
 use crate::error::{Error, Result};
 use crate::{ByteSize, DayTime, Keep, KeepWords, Name, Span};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ pub struct NodeConfig {
     pub web: WebConfig,
     /// cgit for the mirrors. Default: no list of repositories is written.
     pub cgit: Option<CgitConfig>,
+    /// A file for node_exporter, written anew by every poll and every minute by watch. Default: none.
+    pub metrics: Option<MetricsFile>,
     /// Where control sockets of ssh are. Default: `run` in `data`, or a folder of the user's where that is too long.
     pub runtime: Option<PathBuf>,
 }

@@ -43,6 +43,7 @@ fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Resul
         return ended(Ending::Refused, Error::refused(format!("there is no module {:?}", file.module)));
     };
     tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);
+    run.ping_start(&dataset);
     let parts = Outgoing::new(run, claimed, &dataset, committed)?;
     let context = ClientContext {
         config: &run.config,

@@ -8,11 +8,12 @@ use super::spool::Spool;
 use crate::contact::Contact;
 use crate::history::History;
 use crate::ledger::Ledger;
-use crate::outcome::OutcomeFile;
+use crate::outcome::{Ending, OutcomeFile};
+use crate::pings::{self, Pings};
 use crate::{output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{At, Dataset, Error, Exit, FileLock, Kind, Monitor, Name, RequestId, Result, atomic, backoff, clock};
+use base::{At, Dataset, Error, Exit, FileLock, Kind, Monitor, Name, Reason, RequestId, Result, atomic, backoff, clock};
 use modules::Lane;
 use queue::pool::{Claimed, ClientPool, PoolFile, State};
 use queue::signature::{Signer, parse_public_key};
@@ -59,6 +60,8 @@ pub struct NodeRun {
     left: AtomicBool,
     queue_known: AtomicBool,
     _lock: FileLock,
+    // Dropped last: nobody waits for the lock while this one waits for the last call.
+    pings: Pings,
 }
 
 impl NodeRun {
@@ -89,6 +92,7 @@ impl NodeRun {
             history: Mutex::new(History::load(config, &node.name)),
             peer: Peer::new(endpoint).map_err(|e| e.context(format!("the node {} cannot be used", node.name)))?,
             spool: Spool::new(config.export_path(&node.name)),
+            pings: Pings::of(config),
             goes_on,
             config: Arc::clone(config),
             node: node.clone(),
@@ -318,7 +322,52 @@ impl NodeRun {
     pub fn end(&self, outcome: &OutcomeFile) -> Result<()> {
         outcome.write(&self.config)?;
         lock(&self.history).add(&self.config, outcome)?;
-        self.pool.finish(&outcome.id)
+        self.pool.finish(&outcome.id)?;
+        self.ping_end(outcome);
+        Ok(())
+    }
+
+    /// A request is being prepared: whoever wants to hear of it does.
+    pub fn ping_start(&self, dataset: &Dataset) {
+        pings::urls(&self.config, dataset).for_each(|url| self.pings.say(url, pings::Event::Start));
+    }
+
+    /// Tells how a request has ended. What is sent again by itself has not failed, and no dataset is well that fails at
+    /// another node, nor a client of which any dataset fails.
+    fn ping_end(&self, outcome: &OutcomeFile) {
+        let dataset = &outcome.dataset;
+        let mut urls = pings::urls(&self.config, dataset).peekable();
+        if urls.peek().is_none() {
+            return;
+        }
+        match outcome.outcome {
+            Ending::Cancelled => {}
+            Ending::Failed | Ending::Refused => {
+                let again = |(_, file, _): &(State, PoolFile, String)| {
+                    file.node == self.node.name && file.reason == Reason::Heal && file.dataset().is_ok_and(|other| other == *dataset)
+                };
+                if !self.pool.unfinished().unwrap_or_default().iter().any(again) {
+                    let reason = outcome.reason.as_deref().unwrap_or("no reason was given");
+                    let words = format!("{dataset} to {}: {}: {reason}", self.node.name, outcome.outcome.words());
+                    urls.for_each(|url| self.pings.say(url, pings::Event::Fail(words.clone())));
+                }
+            }
+            Ending::Stored => {
+                let failing: Vec<Dataset> = self
+                    .config
+                    .nodes
+                    .iter()
+                    .flat_map(|node| History::load(&self.config, &node.name).datasets)
+                    .filter_map(|(dataset, past)| past.failing_since.map(|_| dataset))
+                    .collect();
+                for url in urls {
+                    let of_client = self.config.ping.as_ref() == Some(url);
+                    if !failing.iter().any(|failing| of_client || failing == dataset) {
+                        self.pings.say(url, pings::Event::Success);
+                    }
+                }
+            }
+        }
     }
 
     /// A request has ended here, without the node: what was prepared of it goes.

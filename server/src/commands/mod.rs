@@ -10,6 +10,7 @@ pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod log;
+pub mod metrics;
 pub mod poll;
 pub mod prune;
 pub mod restorer;

@@ -2,6 +2,7 @@
 //!
 //! Prints only what is new and wrong; what was told before is in `status`.
 
+use crate::metrics;
 use crate::node::Node;
 use crate::poll::{Poller, SWEEP, crew, quiet, sweep_due, timetable};
 use base::{Exit, Kind, Result};
@@ -24,6 +25,7 @@ pub struct Args {
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     if !args.sweep && quiet::still(&node)? {
+        metrics::write_if_old(&node);
         // What only time makes wrong is found by the sweep.
         return ended(timetable::run_due(&node, timetable::JOBS)?);
     }
@@ -50,6 +52,8 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     drop(poller);
     let daily = timetable::run_due(&node, timetable::JOBS)?;
     crate::alerts::tell(&node);
+    crate::digest::send(&node);
+    metrics::write(&node);
     ended(worst.or(daily))
 }
 

@@ -4,9 +4,9 @@
 
 use crate::node::Node;
 use crate::output;
-use crate::overview::{self, Client, Dataset, Overview, Retry};
-use crate::poll::alarms::{self, Alarm};
-use base::{ByteSize, Error, Exit, Name, RequestId, Result, clock};
+use crate::overview::{self, Client, Dataset, Overview};
+use crate::poll::alarms;
+use base::{ByteSize, Error, Exit, Name, Result, clock};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -88,8 +88,7 @@ fn show(overview: &Overview) -> Result<()> {
         output::line("")?;
     }
     output::table(&["CLIENT", "DATASET", "LAST STORED", "SNAPSHOTS", "NEWEST", ""], &stored)?;
-    let own = overview.alarms.iter().map(|alarm| of_alarm("node", alarm)).chain(overview.open.iter().map(|open| format!("node: {open}")));
-    let wrong: Vec<String> = own.chain(overview.clients.iter().flat_map(wrong)).collect();
+    let wrong = overview::wrong(overview);
     if !wrong.is_empty() {
         output::line("")?;
     }
@@ -111,51 +110,4 @@ fn cells(client: &Client) -> Vec<String> {
         client.quota.map_or_else(|| "none".into(), |quota| ByteSize(quota).to_string()),
         note.into(),
     ]
-}
-
-fn of_alarm(name: &str, alarm: &Alarm) -> String {
-    format!("{name}: ALARM {} ago ({} times since {}): {}", clock::ago(alarm.last), alarm.times, alarm.first, alarm.words)
-}
-
-/// A line for everything of a client that a person should know of.
-fn wrong(client: &Client) -> Vec<String> {
-    let name = &client.client;
-    let trouble = client.trouble.iter().map(|t| {
-        format!(
-            "{name}: {} was {} {} ago, and not stored for {}: {}",
-            t.dataset,
-            t.outcome,
-            clock::ago(t.last),
-            clock::ago(t.since),
-            t.reason
-        )
-    });
-    let silent = client
-        .silent
-        .iter()
-        .map(|s| format!("{name}: {} is silent: nothing has come for {}; it is expected {}", s.dataset, clock::ago(s.since), s.expected));
-    let near = client.near.iter().map(|near| {
-        let when = if near.limit == "quota" { "" } else { " within 24 hours" };
-        format!("{name}: near its limit: {near}{when}")
-    });
-    let lanes: Vec<&Retry> = client.retries.iter().filter(|retry| retry.what.parse::<RequestId>().is_err()).collect();
-    // A client that cannot be reached is told once, not again for each of its requests.
-    let own = |retry: &&Retry| retry.what.parse::<RequestId>().is_err() || !lanes.iter().any(|lane| lane.words == retry.words);
-    let retries = client.retries.iter().filter(own).map(|r| {
-        let next = match r.next.duration_since(clock::now()).as_secs() {
-            seconds if seconds > 0 => format!("next try in {seconds} s"),
-            _ => "next try now".into(),
-        };
-        let failed = match r.failures {
-            1 => "failed once".into(),
-            failures => format!("failed {failures} times in a row, for {}", clock::ago(r.since)),
-        };
-        format!("{name}: {}: {failed}; {next}: {}", r.what, r.words)
-    });
-    let alarms = client.alarms.iter().map(|alarm| of_alarm(name, alarm));
-    let damage = client.damage.iter().map(|d| match &d.repair_claimed {
-        Some(by) => format!("{}; repair claimed by {by}: nightsafe verify with a key says what is whole", d.line),
-        None => format!("{}, for {}", d.line, clock::ago(d.since)),
-    });
-    trouble.chain(silent).chain(near).chain(retries).chain(alarms).chain(damage).collect()
 }

@@ -33,8 +33,8 @@ enum Event {
 /// A crowd of events becomes one look.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// How often it is looked whether there is something to be mailed.
-const ALERTS: Duration = Duration::from_secs(60);
+/// How often it is looked whether there is something to be mailed, and metrics are written.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// How often the clock is looked at for what is done once a day.
 const CLOCK: Duration = Duration::from_secs(60);
@@ -56,14 +56,14 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
     // Before the first look, so that nothing falls between.
     let _watcher = watch_marks(&poller.node, send.clone());
     if poller.node.config.mail.is_some() {
-        let node = poller.node.clone();
         // It may wait for a mail server; nothing waits for it.
-        std::thread::spawn(move || {
-            loop {
-                std::thread::sleep(ALERTS);
-                crate::alerts::tell(&node);
-            }
+        again_and_again(&poller.node, |node| {
+            crate::alerts::tell(node);
+            crate::digest::send(node);
         });
+    }
+    if poller.node.config.metrics.is_some() {
+        again_and_again(&poller.node, crate::metrics::write);
     }
     let daily = poller.node.clone();
     // What it is at when the end comes is done whole at its next time; nothing waits for it.
@@ -114,6 +114,17 @@ fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>) -> Result<()> 
             return Ok(());
         }
     }
+}
+
+/// Looks every minute how the node stands, in a thread for which nothing waits.
+fn again_and_again(node: &Node, look: fn(&Node)) {
+    let node = node.clone();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(LOOK);
+            look(&node);
+        }
+    });
 }
 
 /// Does what is done once a day, for as long as the program runs. The clock may be set meanwhile, so it is looked at again.

@@ -5,8 +5,10 @@
 //! datasets: what grows with snapshots is in [`snapshots()`] alone.
 
 mod snapshots;
+mod words;
 
 pub use snapshots::{Snapshot, goes, snapshots};
+pub use words::wrong;
 
 use crate::commands::snapshots::clients;
 use crate::done::Done;

@@ -167,3 +167,44 @@ fn a_node_that_is_away_is_told_after_a_while_and_when_it_is_back() {
     assert!(told.contains("web1:dummy:x is well again") && told.contains("dummy:x to node1 is well again"), "{told}");
     assert_eq!(safe.names("box").len(), 4, "{told}");
 }
+
+#[test]
+fn the_digest_comes_once_a_day_as_text_and_html() {
+    let safe = Loopback::start();
+    let port = port();
+    let server = Server::start(&safe, port);
+    let table = format!(
+        "[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\ndigest = \"daily\"\nat = \"07:00\"\nsmtp = {{ host = \"localhost\", port = {port}, user = \"web1\", password_file = \"{}\", ca = \"{}\" }}\n",
+        safe.text("smtp/password"),
+        safe.text("smtp/ca.pem")
+    );
+    let node = safe.read("node.toml");
+    safe.write("node.toml", &format!("{node}\n{table}"));
+    safe.sh("mkdir 'source/<b>x'; echo x >'source/<b>x/x'");
+    safe.client(&["submit", "files", &safe.text("source/<b>x")]).exits(0);
+    safe.client(&["send"]).silent();
+    let at = |now: &str| crate::harness::run(safe.command("nightsafe-server").env("NIGHTSAFE_NOW", now).args(["poll", "--sweep"])).silent();
+    // A node that was just set up has missed none.
+    at("2030-01-01T06:59:00Z");
+    assert!(mails(&safe).is_empty());
+    for (now, count) in [
+        ("2030-01-01T07:00:00Z", 1),
+        ("2030-01-01T07:01:00Z", 1),
+        ("2030-01-01T06:50:00Z", 1),
+        ("2030-01-01T23:59:00Z", 1),
+        ("2030-01-05T12:00:00Z", 2),
+        ("2030-01-05T12:01:00Z", 2),
+    ] {
+        at(now);
+        assert_eq!(mails(&safe).len(), count, "{now}");
+    }
+    let parsed = safe.sh("/usr/bin/python3 -c 'import email, email.policy, sys
+mail = email.message_from_bytes(open(\"smtp/mail-1\", \"rb\").read(), policy=email.policy.default)
+print(mail[\"subject\"], mail.get_content_type(), mail[\"auto-submitted\"])
+for part in mail.iter_parts(): print(part.get_content_type(), part.get_content())'");
+    assert!(parsed.starts_with("[nightsafe node1] all is well with 1 dataset multipart/alternative auto-generated"), "{parsed}");
+    let (plain, html) = parsed.split_once("text/html").unwrap();
+    assert!(plain.contains("text/plain") && plain.contains("LAST STORED") && plain.contains("/source/<b>x  60 s ago"), "{plain}");
+    assert!(html.contains("/source/&lt;b&gt;x</td>") && !html.contains("<b>"), "{html}");
+    drop(server);
+}

@@ -62,6 +62,8 @@ mod mail;
 mod mariadb;
 #[cfg(test)]
 mod modules;
+#[cfg(test)]
+mod monitoring;
 mod mount;
 #[cfg(test)]
 mod outages;

@@ -12,14 +12,18 @@ pub fn scene() -> BTreeSet<String> {
     let (files, git, sealed) = (safe.text("source/tree"), safe.text("source/a.git"), safe.text("source/sealed.git"));
     let (dataset, mirrored) = (format!("files:{files}"), format!("git:{git}"));
     safe.sh(&format!(
-        "printf '#!/bin/sh\\ncat >/dev/null\\n' >sendmail; chmod +x sendmail; mkdir '{files}'; head -c 3000 /dev/urandom >'{files}/same'; \
+        "printf '#!/bin/sh\\ncat >/dev/null\\n' >sendmail; chmod +x sendmail; mkdir metrics '{files}'; head -c 3000 /dev/urandom >'{files}/same'; \
          git init -q work; git -C work -c user.name=x -c user.email=x@x commit -q --allow-empty -m one; git clone -q --bare work '{git}'; git clone -q --bare work '{sealed}'"
     ));
     let client = safe.read("client.toml");
-    let mail = format!("[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{}\"\n", safe.text("sendmail"));
+    let mail = format!(
+        "[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{}\"\ndigest = \"daily\"\n",
+        safe.text("sendmail")
+    );
     safe.write("client.toml", &format!("{client}\n{mail}\n[[dataset]]\naddress = \"git:{sealed}\"\nsealed = true\n"));
     let node = safe.read("node.toml");
-    safe.write("node.toml", &format!("{node}\n{mail}"));
+    let metrics = safe.text("metrics/node.prom");
+    safe.write("node.toml", &format!("metrics = \"{metrics}\"\n{node}\n{mail}"));
     for day in 0..3 {
         safe.sh(&format!("echo {day} >'{files}/day'; head -c 3000 /dev/urandom >'{files}/of-the-day'"));
         safe.back_up("files", &files);
