@@ -225,6 +225,7 @@ export NIGHTSAFE_CONFIG="$dir/client.toml"
 export NIGHTSAFE_SERVER_CONFIG="$dir/node.toml"
 export NIGHTSAFE_IDENTITY="$dir/identity.txt"
 export NIGHTSAFE_SIGNERS="$dir/allowed_signers"
+export NIGHTSAFE_SSHD_CONFIG="$dir/sshd_config"
 END
     # As root sshd looks at the account and refuses one whose password is locked, unless PAM decides.
     local pam=no
@@ -263,7 +264,7 @@ END
 # Folders and what else belongs to either side; what is there stays. What init says is for installations on two machines.
 init_both() {
     [ -d "$dir/node/data/access" ] || "$bin/nightsafe-server" --config "$dir/node.toml" init >"$dir/init.log" 2>&1 9>&- || fail "$(cat "$dir/init.log")"
-    [ -d "$dir/client/pool" ] || "$bin/nightsafe" --config "$dir/client.toml" init >"$dir/init.log" 2>&1 9>&- || fail "$(cat "$dir/init.log")"
+    [ -d "$dir/client/pool" ] || "$bin/nightsafe" --config "$dir/client.toml" init --address "$user@127.0.0.1:$port" --host-key "$dir/sshd/host_ed25519.pub" >"$dir/init.log" 2>&1 9>&- || fail "$(cat "$dir/init.log")"
     rm -f "$dir/init.log"
 }
 

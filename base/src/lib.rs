@@ -14,6 +14,7 @@ mod dataset;
 mod daytime;
 pub mod digest;
 mod error;
+pub mod findings;
 pub mod gitdir;
 mod id;
 mod keep;

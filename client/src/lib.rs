@@ -6,6 +6,7 @@ mod alerts;
 mod asking;
 mod commands;
 mod contact;
+mod enrol;
 mod history;
 mod ledger;
 mod mount;

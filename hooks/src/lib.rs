@@ -13,6 +13,7 @@ mod keys;
 mod lfs;
 mod limits;
 mod log;
+mod look;
 mod maintain;
 mod queues;
 mod refs;

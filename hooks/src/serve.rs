@@ -2,7 +2,7 @@
 //!
 //! Decides nothing itself (that is `queue::verdict`) and carries out nothing itself.
 
-use crate::{admin, export, git, log, queues, restorer, sessions, wait};
+use crate::{admin, export, git, log, look, queues, restorer, sessions, wait};
 use base::config::{ClientConfig, NodeConfig};
 use base::{Error, Exit, Result};
 use queue::access::{self, Entry, RestorerGrant};
@@ -105,11 +105,13 @@ impl Rules {
         }
         match self {
             Self::Client(config) => match verb {
+                Verb::Look => look::export(),
                 Verb::Sftp => export::sftp(config, role.name()),
                 Verb::UploadPackPath(dataset) => export::upload_pack(config, &dataset),
                 other => Err(unexpected(&other)),
             },
             Self::Node(known) => match (&known.0, &known.1) {
+                (node, Entry::Client(grant)) if verb == Verb::Look => look::client(node, grant),
                 (node, Entry::Client(_)) => node.for_client(verb),
                 (node, Entry::Admin) => node.for_admin(verb),
                 (node, Entry::Restorer(grant)) => node.for_restorer(verb, grant),

@@ -82,8 +82,10 @@ pub fn check_settings(config: &ClientConfig) -> Result<()> {
     let tables = config.module.keys().map(|name| ("a table [module.…]", name.as_str()));
     for (place, name) in datasets.chain(allowed).chain(tables) {
         if client_module(Some(config), name).is_none() {
-            return Err(Error::usage(format!("{place} names the module {name:?}, which is neither built in nor declared"))
-                .hint(format!("These are there: {}. Others are declared by a table [module.NAME].", names(Some(config)).join(", "))));
+            return Err(Error::usage(format!("{place} names the module {name:?}, which is neither built in nor declared")).hint(format!(
+                "{} Others are declared by a table [module.NAME].",
+                base::names::hint(name, names(Some(config)).iter().copied())
+            )));
         }
     }
     let listed = config.datasets.iter().map(|entry| (entry.address.to_string(), entry.address.module(), entry.particular()));

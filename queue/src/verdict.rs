@@ -89,6 +89,8 @@ pub enum Verb {
     UploadPackPath(Dataset),
     /// Say who is there.
     Ping,
+    /// Say what time it is here, and what of the visitor's would be taken.
+    Look,
 }
 
 /// What is to be done with a command.
@@ -134,6 +136,7 @@ fn for_client(command: &str) -> Option<Verb> {
         Some((Git::UploadPack, "queue")) => Some(Verb::UploadPackQueue),
         Some((Git::UploadPack, "receipts")) => Some(Verb::UploadPackReceipts),
         Some(_) => None,
+        None if command == "look" => Some(Verb::Look),
         None => (command == "ping").then_some(Verb::Ping),
     }
 }
@@ -173,6 +176,7 @@ fn for_restorer(grant: &RestorerGrant, command: &str) -> Option<Verb> {
 fn for_node(config: &ClientConfig, command: &str) -> Option<Verb> {
     match command {
         "ping" => return Some(Verb::Ping),
+        "look" => return Some(Verb::Look),
         "sftp" => return Some(Verb::Sftp),
         _ => {}
     }

@@ -5,10 +5,12 @@
 mod access;
 mod alerts;
 mod audit;
+mod become_owner;
 mod cgit;
 mod commands;
 mod digest;
 mod done;
+mod enrol;
 mod groups;
 mod keys;
 mod logging;
@@ -47,6 +49,8 @@ enum Command {
     Init(commands::init::Args),
     Client(commands::client::Args),
     Restorer(commands::restorer::Args),
+    Adopt(commands::adopt::Args),
+    ImportGitosis(commands::import_gitosis::Args),
     Poll(commands::poll::Args),
     Watch(commands::watch::Args),
     Status(commands::status::Args),
@@ -77,10 +81,15 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     logging::start(cli.verbose);
     let config = &cli.config;
+    if let Err(error) = as_owner(&cli) {
+        return output::finish(Err(error)).into();
+    }
     let result = match &cli.command {
         Command::Init(args) => commands::init::run(args, config),
         Command::Client(args) => commands::client::run(args, config),
         Command::Restorer(args) => commands::restorer::run(args, config),
+        Command::ImportGitosis(args) => commands::import_gitosis::run(args, config),
+        Command::Adopt(args) => commands::adopt::run(args, config),
         Command::Poll(args) => commands::poll::run(args, config),
         Command::Watch(args) => commands::watch::run(args, config),
         Command::Status(args) => commands::status::run(args, config),
@@ -97,4 +106,13 @@ pub fn main() -> ExitCode {
         Command::Config(args) => commands::config::run(args, config),
     };
     output::finish(result).into()
+}
+
+/// Root becomes the data's owner, but where only root can do what is asked for.
+fn as_owner(cli: &Cli) -> base::Result<()> {
+    match &cli.command {
+        Command::AdminRecover(_) => Ok(()),
+        Command::Init(args) => become_owner::unless_root_owns(&cli.config, Some(args.data())),
+        _ => become_owner::unless_root_owns(&cli.config, None),
+    }
 }

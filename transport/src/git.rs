@@ -280,14 +280,17 @@ fn met_limit(repo: &Path, limit: u64) -> bool {
         .any(|file| file.metadata().is_ok_and(|meta| meta.len() >= limit))
 }
 
+/// Options of git with which a fetch holds what comes against its fsck, and takes what old and honest histories have.
+pub fn fsck_options() -> Vec<String> {
+    let old = OLD_HISTORY.iter().map(|id| format!("fetch.fsck.{id}=warn"));
+    std::iter::once("fetch.fsckObjects=true".to_owned()).chain(old).flat_map(|option| ["-c".to_owned(), option]).collect()
+}
+
 /// Runs `git fetch` with `refspecs` on its input, `command` being git with its first options.
 fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetch) -> Result<Output> {
     command.args(["-c", "fetch.unpackLimit=1", "-c", "core.bigFileThreshold=1m"]);
     if options.fsck {
-        command.args(["-c", "fetch.fsckObjects=true"]);
-        for id in OLD_HISTORY {
-            command.arg("-c").arg(format!("fetch.fsck.{id}=warn"));
-        }
+        command.args(fsck_options());
     }
     command.args([
         "fetch",

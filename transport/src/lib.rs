@@ -12,7 +12,7 @@ mod sftp;
 pub mod wrapper;
 
 pub use endpoint::Endpoint;
-pub use git::{FetchOutcome, GitFetch, PushOutcome};
+pub use git::{FetchOutcome, GitFetch, PushOutcome, fsck_options};
 pub use peer::{Peer, Stream};
 pub use sftp::{RemoteFile, Sftp};
 

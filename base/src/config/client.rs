@@ -106,6 +106,8 @@ pub struct ClientNode {
     pub host_key: String,
     /// The public key that signs receipts.
     pub receipts_key: String,
+    /// The public key with which the node logs in here; `config check` looks whether it is let in.
+    pub pull_key: Option<String>,
     /// How restores log in, where that differs from `ssh` and the client's own key.
     pub restore: Option<RestoreLogin>,
 }
@@ -156,7 +158,8 @@ impl ClientConfig {
                 return Err(Error::usage(format!(
                     "the dataset {} names the node {unknown}, for which there is no [[node]]",
                     entry.address
-                )));
+                ))
+                .hint(crate::names::hint(unknown.as_str(), self.nodes.iter().map(|node| node.name.as_str()))));
             }
         }
         for allow in &self.allow {

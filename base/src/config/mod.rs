@@ -7,6 +7,7 @@ mod chosen;
 pub mod client;
 mod mail;
 pub mod node;
+mod place;
 mod watching;
 mod web;
 
@@ -15,6 +16,7 @@ pub use chosen::{AllowEntry, Choosing, DatasetEntry};
 pub use client::ClientConfig;
 pub use mail::{DigestTime, MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
+pub use place::place;
 pub use watching::{MetricsFile, PingUrl};
 pub use web::{About, CgitConfig, Listen, WebConfig};
 
@@ -33,8 +35,20 @@ fn load<T: DeserializeOwned>(path: &Path, check: impl FnOnce(&T) -> Result<()>) 
     let file = std::fs::File::open(path).at("open the configuration", path).map_err(|e| e.with_kind(crate::Kind::Usage))?;
     let bytes = crate::untrusted::read_bounded(file, CONFIG_LIMIT).at("read", path)?;
     let config = parse(&path.display().to_string(), &bytes)?;
-    check(&config).map_err(|error| error.context(format!("{} is not usable", path.display())))?;
+    check(&config).map_err(|error| unusable(path, &bytes, error))?;
     Ok(config)
+}
+
+/// An error of what a file means, with the file and, as far as its words tell, the line.
+fn unusable(path: &Path, bytes: &[u8], error: Error) -> Error {
+    let line = place(&String::from_utf8_lossy(bytes), &error.one_line()).map_or_else(String::new, |line| format!(", line {line},"));
+    error.context(format!("{}{line} is not usable", path.display()))
+}
+
+/// As an error of [`ClientConfig::load`] or [`NodeConfig::load`], for what is only found out later of the file at `path`.
+pub fn not_usable(path: &Path, error: Error) -> Error {
+    let bytes = std::fs::File::open(path).and_then(|file| crate::untrusted::read_bounded(file, CONFIG_LIMIT)).unwrap_or_default();
+    unusable(path, &bytes, error)
 }
 
 /// Reads TOML with `version = 1` from `bytes`; `name` is what errors call the file.
@@ -77,12 +91,25 @@ fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
         .map_or_else(String::new, |line| format!(" (in `{}`)", line.chars().take(120).collect::<String>()));
     let wrong = Error::usage(format!("{name}{place}: {message}{field}"));
     if message.starts_with("unknown field") {
+        let near = nearest(&message).map(|near| format!("Did you mean {near}? ")).unwrap_or_default();
         return wrong.hint(format!(
-            "What nightsafe {} does not know, it does not carry out: correct the name, or take it out.",
+            "{near}What nightsafe {} does not know, it does not carry out: correct the name, or take it out.",
             env!("CARGO_PKG_VERSION")
         ));
     }
-    wrong
+    match nearest(&message) {
+        Some(near) => wrong.hint(format!("Did you mean {near}?")),
+        None => wrong,
+    }
+}
+
+/// The allowed names that are most like the wrong one, from words as "unknown field `x`, expected one of `a`, `b`".
+pub fn nearest(message: &str) -> Option<String> {
+    let rest = message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?.1;
+    let (wrong, rest) = rest.split_once('`')?;
+    let allowed: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let near = crate::names::nearest(wrong, allowed);
+    (!near.is_empty()).then(|| near.join(" or "))
 }
 
 /// Where control sockets go when nobody says: `run` below `state` where the whole path stays short enough for a
@@ -125,6 +152,10 @@ mod tests {
         assert!(message("version = 1\nsize = ").contains("line 2"));
         let size = message("version = 1\nsize = \"1 XB\"");
         assert!(size.contains("no size") && size.contains("MiB"), "{size}");
+        let near = parse::<Sample>("a.toml", b"version = 1\nsize = \"1 B\"\nsise = 3").unwrap_err();
+        assert!(near.advice().unwrap().starts_with("Did you mean size? "), "{}", near.render());
+        assert_eq!(nearest("unknown variant `startls`, expected `plain`, `starttls` or `none`").as_deref(), Some("starttls"));
+        assert_eq!(nearest("unknown field `zzzzz`, expected `a`"), None);
         let missing = message("version = 1");
         assert!(missing.contains("missing field `size`") && !missing.contains("line"), "{missing}");
     }

@@ -1,6 +1,6 @@
 //! `node.toml`: where a node keeps what it keeps, and which keys it uses and trusts.
 
-use super::{CgitConfig, MailConfig, MetricsFile, WebConfig};
+use super::{CgitConfig, MailConfig, MetricsFile, SshAddress, WebConfig};
 use crate::error::{Error, Result};
 use crate::{ByteSize, DayTime, Keep, KeepWords, Name, Span};
 use serde::Deserialize;
@@ -24,6 +24,12 @@ pub struct NodeConfig {
     pub pull_key: PathBuf,
     /// The private ssh key that signs receipts.
     pub receipts_key: PathBuf,
+    /// Where clients reach the gate, as `client add` tells them. Default: the owner of `gate`, at this machine's name.
+    pub address: Option<SshAddress>,
+    /// Where restorers log in, if that is another account.
+    pub read_address: Option<SshAddress>,
+    /// The host key that clients pin. Default: the one in /etc/ssh.
+    pub host_key: Option<String>,
     /// Public keys (`ssh-ed25519 AAAA… name`) of the administrators who sign the first access list.
     #[serde(default)]
     pub admins: Vec<String>,

@@ -63,7 +63,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
         Command::Restore(command) => command.run(globals),
         Command::Keys(command) => command.run(globals),
         Command::Verify(command) => command.run(globals),
-        Command::Node(command) => command.run(&load(globals)?),
+        Command::Node(command) => command.run(globals),
         Command::Config(command) => command.run(globals),
     }
 }
@@ -76,6 +76,6 @@ pub fn load(globals: &Globals) -> Result<ClientConfig> {
     let config = ClientConfig::load(&globals.config).map_err(|error| {
         if globals.config.exists() { error } else { error.hint("Run nightsafe init, or say with --config where the configuration is.") }
     })?;
-    modules::check_settings(&config).map_err(|error| error.context(format!("{} is not usable", globals.config.display())))?;
+    modules::check_settings(&config).map_err(|error| base::config::not_usable(&globals.config, error))?;
     Ok(config)
 }

@@ -1,6 +1,10 @@
 //! `nightsafe node`: what this machine believes of a node.
 
-use crate::{output, trust};
+mod add;
+
+pub use add::{keys_of_account, own_line};
+
+use crate::{Globals, output, trust};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{At, Error, Exit, FileLock, Name, Result, atomic, names};
@@ -16,6 +20,7 @@ pub struct Node {
 
 #[derive(Debug, clap::Subcommand)]
 enum NodeCommand {
+    Add(add::Add),
     Trust(Trust),
 }
 
@@ -39,9 +44,10 @@ struct Trust {
 }
 
 impl Node {
-    pub fn run(self, config: &ClientConfig) -> Result<Exit> {
+    pub fn run(self, globals: &Globals) -> Result<Exit> {
         match self.command {
-            NodeCommand::Trust(trust) => trust.run(config),
+            NodeCommand::Add(add) => add.run(globals),
+            NodeCommand::Trust(trust) => trust.run(&super::load(globals)?),
         }
     }
 }

@@ -112,7 +112,10 @@ pub(super) fn set_head(path: &Path, head: &Head) -> Result<()> {
 }
 
 /// The bytes of all mirrors in `folder`.
-pub(crate) fn mirrors_size(folder: &Path) -> Result<u64> {
+///
+/// # Errors
+/// With the path.
+pub fn mirrors_size(folder: &Path) -> Result<u64> {
     let mirrors = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         other => other.at("list", folder)?,

@@ -2,6 +2,7 @@
 //!
 //! Knows no host names or keys. What the mirror holds is never pruned; what a ref pointed at is kept when it moves.
 
+pub(crate) mod adopt;
 mod client;
 mod forward;
 mod lfs;
@@ -19,7 +20,7 @@ mod unseal;
 pub(crate) mod upkeep;
 
 pub(crate) use client::CLIENT;
-pub(crate) use mirror::mirrors_size;
+pub use mirror::mirrors_size;
 pub(crate) use server::SERVER;
 
 use base::{Blake3, Dataset};

@@ -3,8 +3,9 @@
 //! Does not sign or send: the command commits what [`AccessList::to_files`] gives.
 
 use super::{AccessList, ClientGrant, Limits, RestorerGrant, limits, parse};
+use crate::verdict::Role;
 use base::config::SshAddress;
-use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
+use base::{ByteSize, Dataset, DatasetPattern, Error, Keep, Name, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeSet;
 
@@ -162,6 +163,41 @@ impl AccessList {
         let key_files = vec![self.new_key_file(name)];
         self.restorers.insert(name.clone(), RestorerGrant { keys, key_files, read });
         Ok(())
+    }
+
+    /// Gives somebody who is in the list one key more.
+    ///
+    /// # Errors
+    /// Of kind usage when somebody has that key, or nobody is called so.
+    pub fn add_key(&mut self, role: &Role, key: &PublicKey) -> Result<()> {
+        let (key, file) = (self.new_key(key)?, self.new_key_file(role.name()));
+        let found = match role {
+            Role::Client(name) => self.clients.get_mut(name).map(|grant| (&mut grant.keys, &mut grant.key_files)),
+            Role::Restorer(name) => self.restorers.get_mut(name).map(|grant| (&mut grant.keys, &mut grant.key_files)),
+            Role::Admin(name) => self.admins.get_mut(name).zip(self.admin_key_files.get_mut(name)),
+            Role::Export(_) => None,
+        };
+        let (keys, files) = found.ok_or_else(|| Error::usage(format!("there is no {} {}", role.word(), role.name())))?;
+        keys.push(key);
+        files.push(file);
+        Ok(())
+    }
+
+    /// Takes more of a client, and gives what is new of it: what another pattern names already is not.
+    ///
+    /// # Errors
+    /// Of kind usage when there is no such client.
+    pub fn allow_also(&mut self, name: &Name, patterns: &[DatasetPattern]) -> Result<Vec<DatasetPattern>> {
+        let grant = self.clients.get_mut(name).ok_or_else(|| unknown(name))?;
+        let mut added = Vec::new();
+        for pattern in patterns {
+            let covered = pattern.as_str().parse::<Dataset>().is_ok_and(|dataset| grant.allows(&dataset));
+            if !covered && !grant.allow.contains(pattern) {
+                grant.allow.push(pattern.clone());
+                added.push(pattern.clone());
+            }
+        }
+        Ok(added)
     }
 
     /// Takes a restorer out of the list.

@@ -3,6 +3,7 @@
 //! Knows nothing of commits and signatures on the list (the gate and the poller check those), and opens no network.
 
 mod edit;
+pub mod gitosis;
 pub mod history;
 pub mod limits;
 mod parse;
@@ -10,6 +11,7 @@ mod serialise;
 
 pub use edit::{ClientChange, NewClient};
 pub use limits::Limits;
+pub use parse::openssh;
 pub use serialise::authorized_line;
 
 use crate::verdict::Role;

@@ -275,6 +275,9 @@ pub(super) fn public_key(text: &str) -> Result<PublicKey> {
 }
 
 /// The key as `type base64`, without a comment.
-pub(super) fn openssh(key: &PublicKey) -> Result<String> {
+///
+/// # Errors
+/// When it cannot be written so.
+pub fn openssh(key: &PublicKey) -> Result<String> {
     PublicKey::from(key.key_data().clone()).to_openssh().map_err(|e| Error::failed("could not write a public key").because(e))
 }

@@ -2,18 +2,19 @@
 //!
 //! Each change is a commit to the access list, signed by an administrator.
 
-use super::{AdminKey, public_key, text_of};
-use crate::access::{edit, scan};
+mod add;
+
+use super::AdminKey;
+use crate::access::edit;
 use crate::node::Node;
+use crate::output;
 use crate::poll::client::read_spent;
 use crate::poll::spent::{Count, Used};
-use crate::{keys, output};
-use base::config::SshAddress;
 use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span, clock};
 use clap::Subcommand;
-use queue::access::{AccessList, ClientChange, ClientGrant, Limits, NewClient, limits};
+use queue::access::{AccessList, ClientChange, ClientGrant, Limits, limits};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 /// Say which machines may send, and what is taken from them.
@@ -26,7 +27,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Add a machine. Nothing is taken from it but what --allow names.
-    Add(Box<Add>),
+    Add(Box<add::Add>),
     /// Show the machines, what is taken from them, and what they used of their limits within 24 hours.
     List {
         /// Print an array of objects.
@@ -75,45 +76,6 @@ struct Set {
     admin: AdminKey,
 }
 
-#[derive(Debug, clap::Args)]
-struct Add {
-    /// What the machine is called here and in its own configuration.
-    name: Name,
-    /// The machine's public ssh key, which signs its requests.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// The account on the machine from which the node fetches, USER@HOST or USER@HOST:PORT.
-    #[arg(long, value_name = "ADDRESS")]
-    address: SshAddress,
-    /// The account from which git repositories are fetched, where it is another one.
-    #[arg(long, value_name = "ADDRESS")]
-    git_address: Option<SshAddress>,
-    /// The machine's host key: the text "ssh-ed25519 AAAA…", or a file that holds it.
-    #[arg(long, value_name = "KEY", conflicts_with = "scan", required_unless_present = "scan")]
-    host_key: Option<String>,
-    /// Ask the machine itself for its host key, and ask you whether it is the right one.
-    #[arg(long)]
-    scan: bool,
-    /// What is taken: MODULE:PATH, where the path may end in /* or /**, or MODULE:*. May be given several times.
-    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
-    allow: Vec<DatasetPattern>,
-    /// How much may be kept, as in "200 GiB".
-    #[arg(long, value_name = "SIZE")]
-    quota: Option<ByteSize>,
-    /// What is kept of each dataset: "daily=7,weekly=4" or "1W:1D,4W:1W". Default: as [defaults] says, or else everything.
-    #[arg(long, value_name = "RULES")]
-    keep: Option<Keep>,
-    /// How often a snapshot is expected, as in 1d: those that come sooner do not count for "last".
-    #[arg(long, value_name = "TIME")]
-    expect: Option<Span>,
-    /// What it may use: bytes_a_day=50GiB, requests_a_day=500, packs=50000, fetches=1, time=6h, bandwidth=20MiB or sessions=16. May
-    /// be given several times.
-    #[arg(long, value_name = "LIMIT=VALUE")]
-    limit: Vec<limits::Change>,
-    #[command(flatten)]
-    admin: AdminKey,
-}
-
 /// A setting, or that it is taken out.
 #[derive(Debug, Clone, Copy)]
 struct OrDefault<T>(Option<T>);
@@ -130,7 +92,7 @@ fn pattern(text: &str) -> Result<DatasetPattern> {
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     match &args.what {
-        What::Add(add) => self::add(&node, add)?,
+        What::Add(add) => add.run(&node)?,
         What::List { json } => list(&node, *json)?,
         What::Set(set) => self::set(&node, set)?,
         What::Remove { name, admin } => {
@@ -169,46 +131,6 @@ fn set(node: &Node, set: &Set) -> Result<()> {
         limits: set.limit.clone(),
     };
     edit::change(node, &set.admin.signer()?, &message, |list| list.set_client(&set.name, change))
-}
-
-fn add(node: &Node, add: &Add) -> Result<()> {
-    let key = public_key(&add.key)?;
-    let host_key = match &add.host_key {
-        Some(given) => host_key(given)?,
-        None => scan::confirmed(&add.address)?,
-    };
-    let signer = add.admin.signer()?;
-    let allowed: Vec<&str> = add.allow.iter().map(DatasetPattern::as_str).collect();
-    let taken = if allowed.is_empty() { "nothing yet".to_owned() } else { allowed.join(", ") };
-    let message = format!("Take in {}\n\nfrom {}: {taken}\n", add.name, add.address);
-    let new = NewClient {
-        key,
-        address: Some(add.address.clone()),
-        git_address: add.git_address.clone(),
-        host_key: Some(host_key),
-        allow: add.allow.clone(),
-        quota: add.quota,
-    };
-    edit::change(node, &signer, &message, |list| {
-        list.add_client(&add.name, new)?;
-        let (keep, expect) = (Some(add.keep.clone()), Some(add.expect));
-        list.set_client(&add.name, ClientChange { keep, expect, quota: None, limits: add.limit.clone() })
-    })?;
-    if add.allow.is_empty() {
-        output::warning(&format!("{} may log in, and nothing is taken from it until --allow names it", add.name));
-    }
-    Ok(())
-}
-
-/// A host key as text, or from a file as sshd has it.
-fn host_key(given: &str) -> Result<String> {
-    let text = if given.trim_start().starts_with("ssh-") || given.trim_start().starts_with("ecdsa-") {
-        given.to_owned()
-    } else {
-        text_of(Path::new(given))?
-    };
-    let key = queue::signature::parse_public_key(text.trim()).map_err(|error| error.context("the host key is not usable"))?;
-    keys::openssh(&key)
 }
 
 #[derive(Serialize)]

@@ -5,8 +5,10 @@
 use crate::access::{self, edit};
 use crate::node::Node;
 use crate::{keys, output};
+use base::config::SshAddress;
 use base::{Error, Exit, Name, Result, atomic};
 use queue::access::AccessList;
+use queue::enrol::here;
 use queue::{Repository, Signer};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,22 @@ pub struct Args {
     /// Where the gate works, for a new configuration.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/nightsafe-gate")]
     gate: PathBuf,
+    /// Where machines reach the gate, USER@HOST or USER@HOST:PORT, for a new configuration. Default: the owner of its folder,
+    /// at this machine's name.
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<SshAddress>,
+    /// Where restorers log in, where that is another account, for a new configuration.
+    #[arg(long, value_name = "ADDRESS")]
+    read_address: Option<SshAddress>,
+    /// The host key that machines pin, as text or as a file, for a new configuration. Default: the one in /etc/ssh.
+    #[arg(long, value_name = "KEY")]
+    host_key: Option<String>,
+    /// The group that reads what the gate serves, where accounts are split, for a new configuration.
+    #[arg(long, value_name = "GROUP")]
+    gate_group: Option<String>,
+    /// The group that reads the mirrors, as cgit does, for a new configuration.
+    #[arg(long, value_name = "GROUP")]
+    mirrors_group: Option<String>,
     /// What the first administrator is called.
     #[arg(long, requires = "admin_key")]
     admin: Option<Name>,
@@ -31,6 +49,13 @@ pub struct Args {
     /// half the ssh agent holds). The key is only used, not kept.
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_key: Option<PathBuf>,
+}
+
+impl Args {
+    /// Where the data will be.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
 }
 
 /// Runs the command.
@@ -93,6 +118,14 @@ fn write_config(args: &Args, config: &Path, admin: Option<(&Name, &Signer)>) -> 
         Some((name, signer)) => format!("admins = [{}]", quoted(&format!("{} {name}", keys::openssh(signer.public())?))),
         None => "# admins = [\"ssh-ed25519 AAAA… alice\"]".into(),
     };
+    let reached = |field: &str, address: Option<&SshAddress>, example: &str| match address {
+        Some(address) => format!("{field} = {}", quoted(&address.to_string())),
+        None => format!("# {field} = \"{example}\""),
+    };
+    let host_key = match &args.host_key {
+        Some(given) => format!("host_key = {}", quoted(&here::host_key(Some(given))?.unwrap_or_default())),
+        None => "# host_key = \"ssh-ed25519 AAAA…\"".into(),
+    };
     let text = format!(
         "# A node of nightsafe: what nightsafe-server and nightsafe-gate read. It holds no secrets, only paths to them.
 version = 1
@@ -106,6 +139,15 @@ gate = {gate}
 # The private keys with which this node logs in to machines, and signs receipts. init makes them.
 pull_key = {pull}
 receipts_key = {receipts}
+
+# How machines and restorers reach this node, as client add tells them; and the host key that they pin. Default: the owner
+# of gate at this machine's name, and the key in /etc/ssh.
+{address}
+{read_address}
+{host_key}
+
+# Groups that read what the gate serves, and the mirrors. Default: all of it has the group of data itself.
+{groups}
 
 # Who may sign the first access list: public keys, each with a name behind it.
 {admins}
@@ -124,9 +166,24 @@ receipts_key = {receipts}
         gate = quoted_path(&absolute(&args.gate))?,
         pull = quoted_path(&folder.join("pull"))?,
         receipts = quoted_path(&folder.join("receipts"))?,
+        groups = groups(args),
+        address = reached("address", args.address.as_ref(), "gate@backup.example.org"),
+        read_address = reached("read_address", args.read_address.as_ref(), "read@backup.example.org"),
     );
     // The gate's account reads it as well.
     atomic::write_new(config, text.as_bytes(), 0o644)
+}
+
+/// The table of groups, or an example.
+fn groups(args: &Args) -> String {
+    let of = |name: &str, group: Option<&String>| group.map(|group| format!("{name} = {}", quoted(group)));
+    let said: Vec<String> =
+        [of("gate", args.gate_group.as_ref()), of("mirrors", args.mirrors_group.as_ref())].into_iter().flatten().collect();
+    if said.is_empty() {
+        "# groups = { gate = \"ns-serve\", mirrors = \"ns-web\" }".into()
+    } else {
+        format!("groups = {{ {} }}", said.join(", "))
+    }
 }
 
 fn quoted(text: &str) -> String {

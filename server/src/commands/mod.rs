@@ -3,10 +3,12 @@
 //! Does not know how requests are served or lists are signed.
 
 pub mod admin_recover;
+pub mod adopt;
 pub mod client;
 pub mod config;
 pub mod forget;
 pub mod hold;
+pub mod import_gitosis;
 pub mod init;
 pub mod keys;
 pub mod log;
@@ -47,7 +49,7 @@ pub fn signer(file: &Path) -> Result<Signer> {
 const KEY_LIMIT: usize = 64 << 10;
 
 /// Reads one public key from a file, as `ssh-keygen` writes them.
-fn public_key(file: &Path) -> Result<PublicKey> {
+pub(crate) fn public_key(file: &Path) -> Result<PublicKey> {
     let text = text_of(file)?;
     if text.contains("PRIVATE KEY") {
         return Err(Error::usage(format!("{} is a private key", file.display()))

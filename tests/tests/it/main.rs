@@ -28,6 +28,8 @@ mod declared;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod door;
+#[cfg(test)]
 mod dummy;
 #[cfg(test)]
 mod fidelity;
@@ -65,6 +67,8 @@ mod modules;
 #[cfg(test)]
 mod monitoring;
 mod mount;
+#[cfg(test)]
+mod moving;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]

@@ -60,6 +60,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("client/src/ledger.rs", "", "what a backup could not read; root, who runs the tests, can"),
     ("client/src/outcome.rs", "atomic::remove(", "what is old"),
     ("client/src/send/outbox.rs", "atomic::remove_tree(", "a queue that is damaged"),
+    ("client/src/commands/node/add.rs", "", "a person's word, taken up by the same command again; two renames, and either stands alone"),
     ("client/src/commands/node.rs", "atomic::rename(", "a person's word; one rename"),
     ("server/src/poll/alarms.rs", "atomic::remove(", "an alarm that a person has read"),
     ("server/src/poll/handover.rs", "atomic::remove(", "what is refused"),

@@ -13,7 +13,7 @@ pub fn scene() -> BTreeSet<String> {
     let (dataset, mirrored) = (format!("files:{files}"), format!("git:{git}"));
     safe.sh(&format!(
         "printf '#!/bin/sh\\ncat >/dev/null\\n' >sendmail; chmod +x sendmail; mkdir metrics '{files}'; head -c 3000 /dev/urandom >'{files}/same'; \
-         git init -q work; git -C work -c user.name=x -c user.email=x@x commit -q --allow-empty -m one; git clone -q --bare work '{git}'; git clone -q --bare work '{sealed}'"
+         git init -q work; git -C work -c user.name=x -c user.email=x@x commit -q --allow-empty -m one; git clone -q --bare work '{git}'; git clone -q --bare work '{sealed}'; git clone -q --mirror work old/b.git"
     ));
     let client = safe.read("client.toml");
     let mail = format!(
@@ -33,8 +33,9 @@ pub fn scene() -> BTreeSet<String> {
 
     mortal.begin_to_die(1);
     // cgit is set up only now, so that the list of mirrors is written on the way.
-    mortal.safe.write("node.toml", &format!("{node}\n{mail}\n[cgit]\n"));
+    mortal.safe.write("node.toml", &format!("metrics = \"{metrics}\"\n{node}\n{mail}\n[cgit]\n"));
     installations(&mut mortal);
+    adopted(&mut mortal);
     lists_and_keys(&mut mortal);
     taking_away(&mut mortal, &made);
     damage(&mut mortal, &files, &git);
@@ -73,6 +74,14 @@ fn of_files(safe: &Loopback) -> Vec<String> {
     let list = safe.node(&["snapshots", "web1", "--json"]).json();
     let files = |one: &&serde_json::Value| one["dataset"].as_str().unwrap().contains("files:");
     list.as_array().unwrap().iter().filter(files).map(|one| one["snapshot"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A mirror that was there before, taken over whole. It goes again: nothing would heal it when mirrors are damaged.
+fn adopted(mortal: &mut Mortal) {
+    let old = mortal.safe.text("old");
+    mortal.node(&["adopt", "web1", &old, "--any-origin", "--under", "/srv/adopted"]).exits(0);
+    mortal.safe.sh("for mirror in node/data/web1/mirrors/*.git; do grep -q /srv/adopted $mirror/nightsafe-dataset || continue; \
+         test \"$(git -C $mirror for-each-ref refs/heads)\" = \"$(git -C old/b.git for-each-ref refs/heads)\" && rm -rf $mirror && exit 0; done; exit 1");
 }
 
 /// init, on both sides, made whole by being run again.

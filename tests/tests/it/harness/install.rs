@@ -74,6 +74,7 @@ impl Loopback {
             .env("NIGHTSAFE_SERVER_CONFIG", self.at("node.toml"))
             .env("NIGHTSAFE_IDENTITY", self.at("identity.txt"))
             .env("NIGHTSAFE_SIGNERS", self.at("allowed_signers"))
+            .env("NIGHTSAFE_SSHD_CONFIG", self.at("sshd_config"))
             .current_dir(&self.dir);
         self.mark(&mut command);
         command

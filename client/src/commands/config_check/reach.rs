@@ -1,0 +1,222 @@
+//! What `config check` finds out about the way to and from each node: ssh, the gate's answer, the clocks, what the node would
+//! take, and whether the node is let in here.
+//!
+//! Sends nothing but the verb `look`.
+
+use crate::commands::node;
+use crate::{Globals, enrol};
+use base::config::ClientConfig;
+use base::config::client::ClientNode;
+use base::findings::Findings;
+use base::{DatasetPattern, Error, Kind, Result, clock, process};
+use queue::sight::{self, Sight};
+use std::path::Path;
+use std::time::Duration;
+use transport::{Endpoint, Peer};
+
+/// From how many seconds on two clocks differ.
+const SKEW: u64 = 120;
+/// How long a node may think about the answer.
+const TIME: Duration = Duration::from_secs(60);
+
+/// Asks each node's gate.
+pub fn nodes(config: &ClientConfig, findings: &mut Findings) {
+    // A restorer's machine has no key of a client's to ask with.
+    let Some(name) = &config.name else { return };
+    for node in &config.nodes {
+        let about = format!("ssh {}", node.name);
+        match look(config, node) {
+            Err(error) => refused(&about, name.as_str(), &error, findings),
+            Ok(sight) => {
+                findings.good(about, format!("{} lets {name} in at {}; its gate is {}.", node.name, node.ssh, sight.gate));
+                seen(config, node, &sight, findings);
+            }
+        }
+    }
+}
+
+fn look(config: &ClientConfig, node: &ClientNode) -> Result<Sight> {
+    let peer = Peer::new(Endpoint {
+        alias: node.name.to_string(),
+        address: node.ssh.clone(),
+        host_key: node.host_key.clone(),
+        key: config.key_path(),
+        runtime: config.runtime_path(),
+    })?;
+    let bytes = peer.exec("look", sight::LIMIT, TIME)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::failed(format!("{} gave an answer that cannot be read", node.name)).because(error))
+}
+
+/// What it means that the gate did not answer.
+fn refused(about: &str, name: &str, error: &Error, findings: &mut Findings) {
+    let words = error.one_line();
+    let todo = match () {
+        () if words.contains("paused") => {
+            "Nothing is wrong here: the node's administrator goes on with nightsafe-server client pause --off.".to_owned()
+        }
+        () if words.contains("does not allow this command") => {
+            "The node's program is older than this one; backups work as before.".to_owned()
+        }
+        () if words.contains("does not let us in") || words.contains("not in the list") => {
+            format!(
+                "The node's administrator lets {name} in by nightsafe-server client add, with the line that nightsafe init prints here."
+            )
+        }
+        () => match error.advice() {
+            Some(advice) => advice.to_owned(),
+            None => "Try it again; nightsafe send goes on by itself when the node answers.".to_owned(),
+        },
+    };
+    // Another host key, and what the configuration has wrong, stays so until somebody changes it.
+    if matches!(error.kind(), Kind::Refused | Kind::Usage) {
+        findings.wrong(about, words, todo);
+    } else {
+        findings.not_yet(about, words, todo);
+    }
+}
+
+fn seen(config: &ClientConfig, node: &ClientNode, sight: &Sight, findings: &mut Findings) {
+    let name = &node.name;
+    let apart = clock::now().duration_since(sight.time).unsigned_abs().as_secs();
+    if apart <= SKEW {
+        findings.good(format!("clock {name}"), format!("The clocks of {name} and of this machine agree."));
+    } else {
+        findings.not_yet(
+            format!("clock {name}"),
+            format!("the clock of {name} shows {}, this one {}: {apart} s apart", sight.time, clock::now()),
+            "Let both follow a time server: what is kept, and what is late, is reckoned by the node's clock.",
+        );
+    }
+    match sight.room {
+        Some(true) => findings.good(format!("room {name}"), format!("{name} has room for another backup.")),
+        Some(false) => findings.not_yet(
+            format!("room {name}"),
+            format!("{name} has no room left for another backup"),
+            "Its administrator makes room; requests wait.",
+        ),
+        None => {}
+    }
+    if sight.reached == Some(false) {
+        findings.not_yet(
+            format!("login of {name}"),
+            format!("{name} does not know where to reach this machine, so it fetches nothing"),
+            "Its administrator adds address and host_key to the access list.",
+        );
+    }
+    let allowed: Vec<DatasetPattern> = sight.allow.iter().filter_map(|text| DatasetPattern::new(text.as_str()).ok()).collect();
+    for entry in config.datasets.iter().filter(|entry| config.nodes_of(&entry.address).iter().any(|goes| goes.name == *name)) {
+        let about = entry.address.to_string();
+        if allowed.iter().any(|pattern| pattern.matches(&entry.address)) {
+            findings.good(about, format!("{name} takes {}.", entry.address));
+        } else {
+            findings.not_yet(
+                about,
+                format!("{name} does not take {} from this machine", entry.address),
+                format!(
+                    "Its administrator adds it to allow in the access list; there is: {}.",
+                    if sight.allow.is_empty() { "nothing".into() } else { sight.allow.join(", ") }
+                ),
+            );
+        }
+    }
+}
+
+/// Whether nodes are let in here: sshd answers where they look for it, and knows their keys, with the right command.
+pub fn let_in(globals: &Globals, config: &ClientConfig, keys: Option<&Path>, findings: &mut Findings) {
+    let line = match enrol::printed(config) {
+        Ok(line) => line,
+        Err(error) => return findings.bad("login of nodes", &error),
+    };
+    let address = line.as_ref().and_then(|line| line.address.clone());
+    if let Some((address, host_key)) = address.as_ref().zip(line.as_ref().and_then(|line| line.host_key.clone())) {
+        let found = shown(address);
+        let about = format!("sshd {address}");
+        match found {
+            Err(error) => findings.not_yet(
+                about,
+                error.one_line(),
+                "Is sshd running, and is this how nodes reach this machine? nightsafe init --address says it anew.",
+            ),
+            Ok(keys) if keys.contains(&host_key) => findings.good(about, "sshd answers there with the host key that nodes pin."),
+            Ok(_) => findings.wrong(
+                about,
+                "sshd answers there with other host keys than the one that nodes pin",
+                "Run nightsafe init --host-key FILE and give its line to the node's administrator again, or find out who answers there.",
+            ),
+        }
+    }
+    for node in &config.nodes {
+        let about = format!("login of {}", node.name);
+        let Some(pull_key) = &node.pull_key else {
+            findings.unseen(about, format!("{} has no pull_key in its [[node]], so nobody can see here whether it is let in.", node.name));
+            continue;
+        };
+        let account = address.as_ref().map_or_else(enrol::account, |address| address.user.clone());
+        let place = keys.map(Path::to_owned).or_else(|| (account == enrol::account()).then(node::keys_of_account).flatten());
+        let Some(place) = place else {
+            findings.unseen(
+                about,
+                format!("{} logs in as {account}; run this as {account}, or say with --authorized-keys where its keys are.", node.name),
+            );
+            continue;
+        };
+        match right_line(globals, node, pull_key, &place) {
+            Ok(()) => findings.good(about, format!("{} is let in for the gate alone, by {}.", node.name, place.display())),
+            Err(error) => findings.bad(about, &error),
+        }
+    }
+}
+
+/// The host keys that sshd shows at an address.
+fn shown(address: &base::config::SshAddress) -> Result<Vec<String>> {
+    let mut command = process::command("ssh-keyscan");
+    command.args(["-T", "10"]);
+    if let Some(port) = address.port {
+        command.args(["-p", &port.to_string()]);
+    }
+    // The parser of addresses lets no host begin with '-'.
+    command.arg(&address.host);
+    let output = process::run(command, 1 << 20, TIME)?;
+    let keys: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| queue::signature::parse_public_key(line.split_once(' ')?.1).ok())
+        .filter_map(|key| crate::trust::key_text(&key).ok())
+        .collect();
+    if keys.is_empty() { Err(Error::not_now(format!("no sshd answers at {address}"))) } else { Ok(keys) }
+}
+
+fn right_line(globals: &Globals, node: &ClientNode, pull_key: &str, place: &Path) -> Result<()> {
+    let wanted = node::own_line(&globals.config, &node.name, pull_key)?;
+    let add = format!("This line belongs there: {wanted}");
+    let text = match std::fs::read_to_string(place) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Error::failed(format!("could not read {}", place.display())).because(error)),
+    };
+    let body = pull_key.split(' ').nth(1).unwrap_or(pull_key);
+    match text.lines().enumerate().find(|(_, line)| line.split_ascii_whitespace().any(|word| word == body)) {
+        None => Err(Error::not_now(format!("{} is not let in by {}", node.name, place.display())).hint(add)),
+        Some((_, line)) if line.trim() == wanted => Ok(()),
+        Some((at, line)) if line.trim_start().starts_with("command=\"") && line.contains(&format!(" export {}\"", node.name)) => {
+            // Another path to the same gate is as good, as long as it is there.
+            let program = line.trim_start().trim_start_matches("command=\"").split(' ').next().unwrap_or_default();
+            if Path::new(program).is_file() && line.contains("restrict") {
+                Ok(())
+            } else {
+                Err(Error::failed(format!(
+                    "line {} of {} lets {} in for {program}, which is not there, or without restrict",
+                    at + 1,
+                    place.display(),
+                    node.name
+                ))
+                .hint(add))
+            }
+        }
+        Some((at, _)) => {
+            Err(Error::failed(format!("line {} of {} lets {} in for something else than the gate", at + 1, place.display(), node.name))
+                .hint(format!("Take it out. {add}")))
+        }
+    }
+}
