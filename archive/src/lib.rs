@@ -10,8 +10,10 @@ pub mod choose;
 pub mod chunk;
 mod content;
 mod deposit;
+pub mod diff;
 pub mod entry;
 pub mod epoch;
+pub mod find;
 #[cfg(test)]
 mod forge;
 pub mod frame;
@@ -29,6 +31,7 @@ pub mod reference;
 pub mod restore;
 pub mod snapshot;
 pub mod store;
+mod tree;
 mod usage;
 pub mod verify;
 mod walk;

@@ -226,14 +226,30 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// The segment of a catalog at `at`, proven by its id.
-    fn segment(&self, at: Member, id: &crate::epoch::ChunkId, level: u8) -> Result<Segment> {
+    pub(crate) fn catalog_root(&self) -> &Root {
+        &self.sealed.root
+    }
+
+    /// The bytes of a segment, proven by its id.
+    pub(crate) fn segment_bytes(&self, at: Member, id: &crate::epoch::ChunkId) -> Result<Vec<u8>> {
+        let (frame, at) = self.segment_in(at, id)?;
+        Ok(frame.chunk(at.n).ok_or_else(|| no_chunk(at))?.to_vec())
+    }
+
+    /// The frame with the segment at `at`, which is proven by its id.
+    fn segment_in(&self, at: Member, id: &crate::epoch::ChunkId) -> Result<(Arc<Frame>, Member)> {
         let frame = self.frames.get_for(at)?;
         let bytes = frame.chunk(at.n).ok_or_else(|| no_chunk(at))?;
         if self.sealed.secret.chunk_id(bytes) != *id {
             return Err(Error::failed(format!("the catalog's segment {at} is not the one that was named")));
         }
         drop(lines(bytes)?);
+        Ok((frame, at))
+    }
+
+    /// The segment of a catalog at `at`, proven by its id.
+    fn segment(&self, at: Member, id: &crate::epoch::ChunkId, level: u8) -> Result<Segment> {
+        let (frame, at) = self.segment_in(at, id)?;
         Ok(Segment { frame, at, next: 0, level, first: None })
     }
 }
