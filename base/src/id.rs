@@ -4,6 +4,9 @@
 
 use crate::clock;
 use crate::error::{Error, Result};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -57,6 +60,12 @@ impl RequestId {
                 .hint("Raise the limit of spool in client.toml: larger parts are fewer."));
         }
         Ok(Self(format!("{}.{number}", &self.0[..WHOLE])))
+    }
+
+    /// When it was made, in the word of whoever made it: to be shown to people, and nothing else.
+    pub fn said_time(&self) -> Option<Timestamp> {
+        let (time, _) = self.0.split_once('-')?;
+        DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp())
     }
 
     /// This id, where it is that of a whole request.

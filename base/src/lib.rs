@@ -26,6 +26,7 @@ pub mod names;
 pub mod process;
 mod read_at;
 mod sizes;
+pub mod stop;
 pub mod text;
 pub mod untrusted;
 

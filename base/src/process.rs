@@ -1,6 +1,7 @@
 //! Starting other programs: a cleared environment, a fixed search path, bounded output, an end in every case.
 
 use crate::error::{At, Error, Result};
+use crate::stop;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -173,6 +174,8 @@ pub fn run_reading<T: Send + 'static>(
     });
     let deadline = Instant::now() + time;
     let mut pause = Duration::from_millis(1);
+    // What is started after that puts things in order.
+    let is_last_work = stop::asked().is_some();
     let status = loop {
         if let Some(status) = running.0.try_wait().at("wait for", &name)? {
             break status;
@@ -181,6 +184,10 @@ pub fn run_reading<T: Send + 'static>(
             // What it started would go on without it: git's index-pack may compute for hours over a few bytes.
             end_family(Pid::from_child(&running.0));
             return Err(Error::not_now(format!("{name} took longer than {} s and was ended", time.as_secs())));
+        }
+        if !is_last_work && let Err(stopped) = stop::check() {
+            end_family(Pid::from_child(&running.0));
+            return Err(stopped);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

@@ -5,7 +5,7 @@
 use crate::outcome::{Ending, OutcomeFile};
 use crate::state;
 use base::config::ClientConfig;
-use base::{Dataset, Error, Name, Result, atomic};
+use base::{Dataset, Error, Name, RequestId, Result, atomic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +23,15 @@ pub struct Past {
     /// Entries that it lacks because they could not be read.
     #[serde(default)]
     pub unreadable: u64,
+    /// How much that snapshot is, and what it cost.
+    #[serde(default)]
+    pub size: Option<Size>,
+    /// When a request last ended or was prepared, whatever came of it.
+    #[serde(default)]
+    pub last_attempt: Option<Timestamp>,
+    /// When one last failed or was refused; stays after a success.
+    #[serde(default)]
+    pub last_failure: Option<Timestamp>,
     /// How many requests in a row have failed or were refused since.
     #[serde(default)]
     pub failures: u32,
@@ -33,6 +42,44 @@ pub struct Past {
     /// What keeps the present request from being prepared.
     #[serde(default)]
     pub held: Option<Held>,
+    /// The request that was prepared last, until it is answered.
+    #[serde(default)]
+    pub prepared: Option<PreparedOne>,
+}
+
+/// How much a snapshot is. What is not known is `None`: of a mirror, and of snapshots from before this was noted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Files, folders and whatever else there is.
+    pub entries: Option<u64>,
+    /// Files alone.
+    #[serde(default)]
+    pub files: Option<u64>,
+    /// Bytes of the files.
+    pub bytes: Option<u64>,
+    /// Bytes that the node fetched for it, as its receipt says.
+    pub bytes_fetched: u64,
+    /// Bytes by which the node's store grew.
+    pub bytes_stored: u64,
+    /// How long preparing it took here, in seconds.
+    pub prepare_seconds: Option<u64>,
+    /// How long fetching it took at the node, in seconds.
+    pub fetch_seconds: u64,
+}
+
+/// What was noted when a request was prepared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedOne {
+    /// The request.
+    pub id: RequestId,
+    /// Files, folders and whatever else there is.
+    pub entries: u64,
+    /// Files alone.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// How long it took, in seconds.
+    pub seconds: u64,
 }
 
 /// Something that keeps a request waiting on this machine.
@@ -48,16 +95,31 @@ impl Past {
     /// Takes in how a request ended.
     pub fn add(&mut self, outcome: &OutcomeFile) {
         self.held = None;
+        self.last_attempt = Some(outcome.at);
         match outcome.outcome {
             Ending::Stored => {
+                let prepared = self.prepared.take().filter(|prepared| prepared.id == outcome.id);
+                let prepared = prepared.as_ref();
                 *self = Self {
                     last_success: Some(outcome.at),
                     snapshot: outcome.snapshot.clone(),
                     unreadable: outcome.unreadable,
+                    size: Some(Size {
+                        entries: prepared.map(|prepared| prepared.entries),
+                        files: prepared.map(|prepared| prepared.files),
+                        bytes: prepared.map(|prepared| prepared.bytes),
+                        prepare_seconds: prepared.map(|prepared| prepared.seconds),
+                        bytes_fetched: outcome.bytes_fetched,
+                        bytes_stored: outcome.bytes_stored,
+                        fetch_seconds: outcome.seconds,
+                    }),
+                    last_attempt: Some(outcome.at),
+                    last_failure: self.last_failure,
                     ..Self::default()
                 };
             }
             Ending::Failed | Ending::Refused => {
+                self.last_failure = Some(outcome.at);
                 self.failures = self.failures.saturating_add(1);
                 self.failing_since.get_or_insert(outcome.at);
                 self.error.clone_from(&outcome.reason);
@@ -92,6 +154,17 @@ impl History {
     pub fn add(&mut self, config: &ClientConfig, outcome: &OutcomeFile) -> Result<()> {
         self.datasets.entry(outcome.dataset.clone()).or_default().add(outcome);
         self.save(config, &outcome.node)
+    }
+
+    /// Notes how much the request is that was prepared for `dataset`.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn prepared(&mut self, config: &ClientConfig, node: &Name, dataset: &Dataset, prepared: PreparedOne) -> Result<()> {
+        let past = self.datasets.entry(dataset.clone()).or_default();
+        past.last_attempt = Some(base::clock::now());
+        past.prepared = Some(prepared);
+        self.save(config, node)
     }
 
     /// Notes what keeps `dataset` from being prepared, or that nothing does any more. True when that is new.
@@ -133,7 +206,23 @@ mod tests {
         past.add(&ended(Ending::Refused));
         assert_eq!((past.failures, past.error.as_deref()), (2, Some("why")));
         assert!(past.last_success.is_some() && past.failing_since.is_some());
+        past.prepared = Some(PreparedOne { id: id.clone(), entries: 3, files: 2, bytes: 70, seconds: 1 });
+        let mut stored = ended(Ending::Stored);
+        stored.bytes_stored = 50;
+        past.add(&stored);
+        assert_eq!((past.failures, past.error.as_deref(), &past.prepared), (0, None, &None));
+        assert!(past.last_failure.is_some(), "that it failed once is still known");
+        assert_eq!(past.size.clone().map(|size| (size.entries, size.bytes, size.bytes_stored)), Some((Some(3), Some(70), 50)));
+        // What was prepared for another request says nothing of this one.
+        past.prepared = Some(PreparedOne { id: RequestId::generate().unwrap(), entries: 9, files: 9, bytes: 9, seconds: 9 });
         past.add(&ended(Ending::Stored));
-        assert_eq!((past.failures, past.error), (0, None));
+        assert_eq!(past.size.map(|size| size.bytes), Some(None));
+    }
+
+    #[test]
+    fn what_older_releases_wrote_is_read() {
+        let old = r#"{"datasets":{"files:/a":{"last_success":"2026-11-20T03:15:00Z","snapshot":null,"failing_since":null,"error":null}}}"#;
+        let history: History = serde_json::from_str(old).unwrap();
+        assert_eq!(history.datasets.values().next().map(|past| (past.size.clone(), past.last_attempt)), Some((None, None)));
     }
 }

@@ -8,12 +8,13 @@ mod commands;
 mod contact;
 mod enrol;
 mod history;
+mod interrupt;
 mod ledger;
 mod mount;
 mod outcome;
 mod output;
+mod overview;
 mod pings;
-mod progress;
 mod recall;
 mod send;
 mod state;
@@ -26,7 +27,8 @@ use std::process::ExitCode;
 /// Backups over git and ssh: asks nodes to fetch data, and restores it.
 ///
 /// Exit codes: 0 done (also when there was nothing to do); 1 failed; 2 wrong usage; 3 done, but some data could not be
-/// read or restored; 4 refused; 75 not now, will be tried again.
+/// read or restored, or status found something wrong; 4 refused; 75 not now, will be tried again; 128 and the signal's
+/// number when a signal ended it.
 #[derive(Debug, Parser)]
 #[command(name = "nightsafe", version, propagate_version = true)]
 struct Arguments {
@@ -56,21 +58,12 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     // git starts this very program in place of ssh; then it is nothing else.
     transport::wrapper::run_if_asked();
-    let arguments = Arguments::parse();
-    trace(arguments.globals.verbose);
-    output::finish(commands::run(&arguments.globals, arguments.command))
-}
-
-/// Tracing goes to stderr, and only where somebody asked for it.
-fn trace(verbose: u8) {
-    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    let level = match (verbose, wanted) {
-        (0, None) => return,
-        (0, Some(text)) => text,
-        (1, _) => "nightsafe=info,modules=info,transport=info,archive=info,queue=info".into(),
-        (_, _) => "debug".into(),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return output::usage(&error),
     };
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::new(level)).with_writer(std::io::stderr).init();
+    show::logging::start(arguments.globals.verbose, None);
+    output::finish(commands::run(&arguments.globals, arguments.command))
 }
 
 #[cfg(test)]

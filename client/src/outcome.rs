@@ -74,6 +74,15 @@ pub struct OutcomeFile {
     /// How many entries could not be read.
     #[serde(default)]
     pub unreadable: u64,
+    /// Bytes that the node fetched.
+    #[serde(default)]
+    pub bytes_fetched: u64,
+    /// Bytes by which its store grew.
+    #[serde(default)]
+    pub bytes_stored: u64,
+    /// How long it took the node, in seconds.
+    #[serde(default)]
+    pub seconds: u64,
     /// When it ended here.
     pub at: Timestamp,
 }
@@ -90,6 +99,9 @@ impl OutcomeFile {
             reason: None,
             snapshot: None,
             unreadable: 0,
+            bytes_fetched: 0,
+            bytes_stored: 0,
+            seconds: 0,
             at: base::clock::now(),
         }
     }

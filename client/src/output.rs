@@ -5,42 +5,89 @@
 use base::text::printable;
 use base::{Error, Exit, Monitor, Result};
 use serde::Serialize;
+use show::progress::aside;
+use show::table::{Cell, Paper};
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-/// Prints one line on stdout. A reader that went away (`| head`) is no error of ours.
+/// Why stdout took no more, the first time that it did not.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints one line on stdout. What cannot be printed is told of at the end, by [`finish`]: it stops nothing else.
 pub fn line(text: impl Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    part(format_args!("{text}\n"));
 }
 
 /// Prints on stdout without ending the line.
 pub fn part(text: impl Display) {
-    let _ = write!(std::io::stdout().lock(), "{text}");
+    wrote(aside(|| write!(io::stdout().lock(), "{text}")));
+}
+
+fn wrote(result: io::Result<()>) {
+    if let Err(error) = result {
+        let _ = UNWRITTEN.set(error);
+    }
+}
+
+/// Whether stdout takes no more: then a long listing may end.
+pub fn is_gone() -> bool {
+    UNWRITTEN.get().is_some()
 }
 
 /// Prints one line on stderr.
 pub fn note(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = aside(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// Whether a person is looking at stderr: then what is going on is worth a word.
 pub fn watched() -> bool {
-    std::io::stderr().is_terminal()
+    io::stderr().is_terminal()
 }
 
 /// Whether a person can be asked.
 pub fn can_ask() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Turns a command's result into its exit code; an error is printed on stderr.
+/// Turns a command's result into its exit code; an error is printed on stderr. A reader that went away (`| head`) is no error
+/// of ours, and any other reason why stdout could not be written is one. Whoever was asked to stop dies of that signal, so that
+/// a shell knows it.
 pub fn finish(result: Result<Exit>) -> ExitCode {
+    if let Some(signal) = base::stop::asked().filter(|_| matches!(result, Err(_) | Ok(Exit::NotNow))) {
+        note(format_args!("nightsafe: stopped by {}", base::stop::name(signal)));
+        if let Some(advice) = result.as_ref().err().and_then(Error::advice) {
+            note(format_args!("  {}", printable(advice)));
+        }
+        crate::interrupt::die(signal);
+    }
     let exit = result.unwrap_or_else(|error| {
         complain(&error);
         error.kind().into()
     });
-    exit.into()
+    wrote(io::stdout().lock().flush());
+    match UNWRITTEN.get() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            note(format_args!("nightsafe: could not write the output: {error}"));
+            worse(exit, Exit::Failed).into()
+        }
+        _ => exit.into(),
+    }
+}
+
+/// Ends the program where the command line is wrong, or only help was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Help goes to stdout, everything else to stderr.
+    let printed = error.print().and_then(|()| io::stdout().lock().flush());
+    match printed {
+        Err(unwritten) if unwritten.kind() != io::ErrorKind::BrokenPipe && !error.use_stderr() => {
+            note(format_args!("nightsafe: could not write the output: {unwritten}"));
+            Exit::Failed.into()
+        }
+        _ if error.use_stderr() => Exit::Usage.into(),
+        _ => Exit::Done.into(),
+    }
 }
 
 /// Prints an error and its hint on stderr.
@@ -72,9 +119,47 @@ pub fn listing<T: Serialize>(json: bool, rows: &[T], table: impl FnOnce(&[T]) ->
         let text = serde_json::to_string_pretty(rows).map_err(|e| Error::failed("could not write JSON").because(e))?;
         line(text);
     } else {
-        let _ = write!(std::io::stdout().lock(), "{}", table(rows));
+        show(&table(rows));
     }
     Ok(())
+}
+
+/// A JSON array of objects that is printed while it grows, so that it may be of any length.
+#[derive(Debug, Default)]
+pub struct JsonArray {
+    any: bool,
+}
+
+impl JsonArray {
+    /// Prints one more object.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn push<T: Serialize>(&mut self, row: &T) -> Result<()> {
+        let text = serde_json::to_string(row).map_err(|e| Error::failed("could not write JSON").because(e))?;
+        part(format_args!("{}\n  {text}", if self.any { "," } else { "[" }));
+        self.any = true;
+        Ok(())
+    }
+
+    /// Prints its end.
+    pub fn finish(self) {
+        line(if self.any { "\n]" } else { "[]" });
+    }
+}
+
+/// Prints a table for people.
+pub fn show(table: &Table) {
+    if table.table.is_empty() {
+        line(table.empty);
+    } else {
+        part(table.table.render(paper()));
+    }
+}
+
+/// What stdout is written on.
+pub fn paper() -> Paper {
+    Paper::of(io::stdout())
 }
 
 /// The exit code of two results together: what needs a person most comes first.
@@ -90,59 +175,35 @@ pub fn worse(a: Exit, b: Exit) -> Exit {
     if weight(b) > weight(a) { b } else { a }
 }
 
-/// Columns under headings, as wide as their widest cell.
+impl Display for Table {
+    /// As on paper of any width.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.table.is_empty() { writeln!(f, "{}", self.empty) } else { f.write_str(&self.table.render(Paper::default())) }
+    }
+}
+
+/// A table, and what is said where it has no rows.
 #[derive(Debug)]
 pub struct Table {
-    heads: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    table: show::table::Table,
     empty: &'static str,
 }
 
 impl Table {
     /// A table with these headings; `empty` is what is said when there are no rows.
-    pub fn new(heads: &[&'static str], empty: &'static str) -> Self {
-        Self { heads: heads.to_vec(), rows: Vec::new(), empty }
+    pub fn new(heads: &[&str], empty: &'static str) -> Self {
+        Self { table: show::table::Table::new(heads), empty }
     }
 
-    /// Adds a row. Control characters are made visible: cells may hold what others wrote.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
-    }
-}
-
-impl Display for Table {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.rows.is_empty() {
-            return writeln!(f, "{}", self.empty);
-        }
-        let heads: Vec<String> = self.heads.iter().map(|head| (*head).to_owned()).collect();
-        let all = || std::iter::once(&heads).chain(&self.rows);
-        let widths: Vec<usize> =
-            (0..heads.len()).map(|i| all().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
-        for row in all() {
-            let mut text = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                text.push_str(cell);
-                text.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
-            }
-            writeln!(f, "{}", text.trim_end())?;
-        }
-        Ok(())
+    /// Adds a row.
+    pub fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.table.row(cells);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_line_up_and_hide_control_characters() {
-        let mut table = Table::new(&["A", "LONG"], "nothing");
-        assert_eq!(table.to_string(), "nothing\n");
-        table.row(["xyz".into(), "ü".into()]);
-        table.row(["x".into(), "\x1b[2J".into()]);
-        assert_eq!(table.to_string(), "A    LONG\nxyz  ü\nx    \\u{1b}[2J\n");
-    }
 
     #[test]
     fn the_worst_ending_gives_the_exit_code() {

@@ -86,6 +86,19 @@ pub struct PreparedRequest {
     pub skipped: u64,
     /// Packs that were lost at the node, and of which it brings again what there still was.
     pub repairs: Vec<Blake3>,
+    /// How much it is, where that is known: of a mirror it is not.
+    pub size: Option<PreparedSize>,
+}
+
+/// How much a snapshot holds, before anything is deduplicated or compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreparedSize {
+    /// Files, folders and whatever else there is.
+    pub entries: u64,
+    /// Files alone.
+    pub files: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
 }
 
 /// The client half of a module.

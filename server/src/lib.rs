@@ -13,7 +13,6 @@ mod done;
 mod enrol;
 mod groups;
 mod keys;
-mod logging;
 mod metrics;
 mod node;
 mod output;
@@ -76,10 +75,13 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     // git starts this very program as its ssh.
     transport::wrapper::run_if_asked();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error).into(),
+    };
     // Others of the group may read what the node keeps, nobody may write it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
-    logging::start(cli.verbose);
+    show::logging::start(cli.verbose, Some(tracing::Level::WARN));
     let config = &cli.config;
     if let Err(error) = as_owner(&cli) {
         return output::finish(Err(error)).into();

@@ -5,6 +5,8 @@
 use base::text::printable;
 use base::{Error, Exit, Monitor, Result};
 use serde::Serialize;
+use show::progress::{Progress, aside};
+use show::table::{Cell, Paper, Table, Tone};
 use std::io::{self, IsTerminal, Write};
 
 /// Prints one line on stdout.
@@ -12,7 +14,7 @@ use std::io::{self, IsTerminal, Write};
 /// # Errors
 /// When stdout cannot be written.
 pub fn line(text: &str) -> Result<()> {
-    written(writeln!(io::stdout().lock(), "{}", printable(text)))
+    written(aside(|| writeln!(io::stdout().lock(), "{}", printable(text))))
 }
 
 /// Prints a whole text on stdout, as it is.
@@ -26,12 +28,12 @@ pub fn text(text: &str) -> Result<()> {
 /// Prints one line on stderr: something a person should look at, which did not stop the command.
 pub fn warning(text: &str) {
     // Nowhere is left to say that stderr is gone.
-    let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", printable(text));
+    let _ = aside(|| writeln!(io::stderr().lock(), "nightsafe-server: {}", printable(text)));
 }
 
 /// Prints an error and its hint on stderr.
 pub fn complain(error: &Error) {
-    let _ = writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render());
+    let _ = aside(|| writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render()));
 }
 
 /// Tells problems as warnings, and nothing of what goes well.
@@ -44,6 +46,28 @@ impl Monitor for Complaints {
     }
 }
 
+/// As [`Complaints`], and a line on a terminal says how far it is.
+#[derive(Debug, Default)]
+pub struct Watched(Progress);
+
+impl Monitor for Watched {
+    fn task(&self, name: &str, total: Option<u64>) {
+        self.0.task(name, total);
+    }
+
+    fn bytes(&self, bytes: u64) {
+        self.0.bytes(bytes);
+    }
+
+    fn entries(&self, entries: u64) {
+        self.0.entries(entries);
+    }
+
+    fn problem(&self, error: &Error) {
+        Complaints.problem(error);
+    }
+}
+
 /// Prints an array of objects, for programs.
 ///
 /// # Errors
@@ -53,31 +77,34 @@ pub fn json<T: Serialize>(rows: &[T]) -> Result<()> {
     written(writeln!(io::stdout().lock(), "{text}"))
 }
 
-/// Prints rows in columns as wide as their widest cell. Without rows nothing is printed, the headings neither.
+/// Prints rows in columns, as wide as the terminal at most. Without rows nothing is printed, the headings neither.
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
-    if rows.is_empty() {
+pub fn table<C: Clone + Into<Cell>>(headings: &[&str], rows: &[Vec<C>]) -> Result<()> {
+    let mut table = Table::new(headings);
+    for row in rows {
+        table.row(row.iter().cloned());
+    }
+    if table.is_empty() {
         return Ok(());
     }
-    let mut text = String::new();
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(headings.get(column).map(|heading| heading.chars().count())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut add = |cells: Vec<&str>| {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    };
-    add(headings.to_vec());
-    for row in &rows {
-        add(row.iter().map(String::as_str).collect());
-    }
-    written(io::stdout().lock().write_all(text.as_bytes()))
+    let text = table.render(paper());
+    written(aside(|| io::stdout().lock().write_all(text.as_bytes())))
+}
+
+/// What stdout is written on.
+pub fn paper() -> Paper {
+    Paper::of(io::stdout())
+}
+
+/// Prints one line on stdout in the colour of `tone`, where there are colours.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn toned(text: &str, tone: Tone) -> Result<()> {
+    let text = paper().paint(&printable(text), tone);
+    written(aside(|| writeln!(io::stdout().lock(), "{text}")))
 }
 
 /// Prints `text` as a question on the terminal and reads a line; `None` where nobody sits at one.
@@ -98,6 +125,16 @@ pub fn finish(result: Result<Exit>) -> Exit {
         complain(&error);
         error.kind().into()
     })
+}
+
+/// Ends the program where the command line is wrong, or only help was asked for.
+pub fn usage(error: &clap::Error) -> Exit {
+    let printed = error.print().and_then(|()| io::stdout().lock().flush());
+    match written(printed) {
+        Err(unwritten) if !error.use_stderr() => finish(Err(unwritten)),
+        _ if error.use_stderr() => Exit::Usage,
+        _ => Exit::Done,
+    }
 }
 
 /// A reader that went away (`| head`) ends the command without a word, as other programs do.

@@ -16,7 +16,7 @@ use crate::read::layout::Layout;
 use crate::read::order::{Batch, Piece, Reached, Wanted, read_all};
 use crate::reference::{Member, RunId};
 use crate::snapshot::SnapshotReader;
-use base::{At, Error, Kind, Monitor, Result};
+use base::{At, Error, Kind, Monitor, Result, stop};
 use rustix::fs::FileType;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -42,6 +42,8 @@ struct Begun {
     open: HashMap<usize, File>,
     /// The drafts of those that are not written in their own place.
     drafts: HashMap<usize, Vec<u8>>,
+    /// Those that are, and are not whole yet.
+    in_place: HashSet<usize>,
     /// Where what comes next of a file belongs.
     layouts: HashMap<usize, Layout>,
     /// Files that failed: what still comes of them is thrown away.
@@ -255,11 +257,15 @@ impl Writer<'_> {
                 let counted = self.take_made(made, &files, &missing, &mut begun);
                 written = written.and(counted);
             }
+            // Best effort, for both: the next try removes what is left, or makes it anew.
             for draft in begun.drafts.into_values() {
-                // Best effort: the next try removes what is left.
                 let _ = self.target.remove(&draft, FileType::RegularFile);
             }
-            written.and(read.map_err(|error| if error.kind() == Kind::NotNow { goes_on(&error) } else { error }))
+            for file in begun.in_place {
+                let _ = self.target.remove(&files[file].path, FileType::RegularFile);
+            }
+            written.map_err(|error| if error.kind() == Kind::NotNow { goes_on(&error) } else { error })?;
+            read.map_err(|error| if error.kind() == Kind::NotNow { goes_on(&error) } else { error })
         })
     }
 
@@ -272,6 +278,7 @@ impl Writer<'_> {
         begun: &mut Begun,
         hands: Option<&mut Hands<'_>>,
     ) -> Result<()> {
+        stop::check()?;
         if let Some(hands) = hands {
             let (plain, rest) = batch.pieces.into_iter().partition(|piece| takes(piece, &files[piece.file]));
             batch.pieces = rest;
@@ -317,6 +324,7 @@ impl Writer<'_> {
                         file.set_len(job.size).at("write", &shown)?;
                     }
                     self.dresser.opened(&file, &job.meta, &shown)?;
+                    begun.in_place.remove(&piece.file);
                     if let Some(draft) = begun.drafts.get(&piece.file) {
                         self.target.publish(draft, &job.path, job.there)?;
                         begun.drafts.remove(&piece.file);
@@ -344,6 +352,7 @@ impl Writer<'_> {
                     begun.open.remove(&piece.file);
                     begun.layouts.remove(&piece.file);
                     begun.given_up.insert(piece.file);
+                    begun.in_place.remove(&piece.file);
                     let kept = self.remove_unfinished(job, begun.drafts.remove(&piece.file))?;
                     let what = if kept { "could not be restored completely" } else { "was not restored" };
                     if error.kind() == Kind::NotNow {
@@ -391,7 +400,9 @@ impl Writer<'_> {
             if let Some(kind) = job.there {
                 self.target.remove(&job.path, kind)?;
             }
-            return self.target.create(&job.path);
+            let file = self.target.create(&job.path)?;
+            begun.in_place.insert(number);
+            return Ok(file);
         }
         let draft = self.journal.draft(&job.path)?;
         let file = self.target.create(&draft)?;

@@ -3,13 +3,14 @@
 //! Writes nothing at all, and does not know what the node has already.
 
 use crate::output;
-use crate::output::{Table, count, worse};
-use crate::progress::Progress;
+use crate::output::{count, worse};
 use base::config::ClientConfig;
 use base::text::printable;
 use base::{ByteSize, Dataset, Exit, Result};
 use modules::{Fate, Look, LookContext, Seen};
 use serde::Serialize;
+use show::progress::Progress;
+use show::table::{Paper, Table};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -138,11 +139,11 @@ fn sentences(dataset: &str, look: &Look) -> Vec<String> {
     });
     lines.extend(look.lines.iter().map(|line| printable(line)));
     if !look.left_out.is_empty() {
-        let mut table = Table::new(&["LEFT OUT", "WHY"], "");
+        let mut table = Table::new(&["LEFT OUT", "WHY"]);
         for (why, count) in &look.left_out {
             table.row([count.to_string(), why.clone()]);
         }
-        lines.extend(table.to_string().lines().map(str::to_owned));
+        lines.extend(table.render(Paper::default()).lines().map(str::to_owned));
         lines.push("What is in a folder that is left out is not counted.".into());
     }
     if look.unreadable > 0 {

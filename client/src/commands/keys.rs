@@ -4,13 +4,13 @@
 
 use crate::Globals;
 use crate::output::{self, Table};
-use crate::progress::Progress;
 use crate::recall::choose::Offered;
 use crate::recall::epochs::{Depth, EpochState, Survey, survey};
 use crate::recall::keys::Keys as KeyOptions;
 use crate::recall::{self, Recall};
 use archive::epoch::KeyFile;
 use base::{Error, Exit, Kind, Name, Result, atomic};
+use show::progress::Progress;
 use std::path::{Path, PathBuf};
 
 /// Prove what an identity opens, and let somebody else open it too.

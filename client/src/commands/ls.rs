@@ -3,10 +3,9 @@
 use crate::Globals;
 use crate::output::{self, Table};
 use crate::recall::keys::Keys;
-use crate::recall::proof::{Content, Proven};
-use crate::recall::{self, Recall, Wanted, inner_path};
+use crate::recall::proof::Content;
+use crate::recall::{self, Recall, inner_path};
 use archive::entry::{Entry, EntryKind, Xattrs};
-use archive::snapshot::SnapshotReader;
 use base::text::printable;
 use base::{ByteSize, Error, Exit, Result};
 use jiff::Timestamp;
@@ -37,7 +36,7 @@ pub struct Ls {
 
 /// One entry.
 #[derive(Debug, Serialize)]
-struct Row {
+pub struct Row {
     path: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -56,17 +55,19 @@ struct Row {
 }
 
 /// One ref.
-#[derive(Debug, Serialize)]
-struct RefRow {
-    name: String,
-    oid: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefRow {
+    /// Its whole name, or `HEAD` or `description`.
+    pub name: String,
+    /// The object's id, or what `HEAD` or the description say.
+    pub oid: String,
 }
 
 impl Ls {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
-        let wanted = Wanted::parse(&self.what, self.at.as_deref())?;
         let recall = Recall::open(globals, self.from)?;
-        let proven = recall.prove(&recall.source.list()?, &wanted)?;
+        let offered = recall.source.list()?;
+        let proven = recall.prove(&offered, &recall.wanted(&self.what, self.at.as_deref(), &offered)?)?;
         match &proven.content {
             Content::Archive(_) => {}
             Content::Refs(refs) => {
@@ -81,7 +82,7 @@ impl Ls {
         }
         let dataset = proven.claim.dataset.clone();
         let inside = self.path.as_deref().map(|path| inner_path(&dataset, path)).unwrap_or_default();
-        let reader = open_archive(&recall, proven, &self.keys)?;
+        let reader = recall.open_archive(proven, self.keys.load()?.as_ref())?;
         let mut rows = Vec::new();
         let mut exit = Exit::Done;
         for entry in reader.below(inside.as_bytes())? {
@@ -107,23 +108,6 @@ impl Ls {
     }
 }
 
-/// Opens a proven archive with the keyholder's identity.
-///
-/// # Errors
-/// Of kind usage when there is no identity; otherwise as opening fails.
-pub fn open_archive(recall: &Recall, proven: Proven, keys: &Keys) -> Result<SnapshotReader> {
-    let Content::Archive(manifest) = proven.content else {
-        return Err(Error::usage(format!("{} is no archive", proven.claim.dataset)));
-    };
-    let identities = keys.load()?.ok_or_else(|| {
-        Error::usage("archives are encrypted, and no identity was given").hint(format!(
-            "Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY. The snapshot was made for: {}.",
-            manifest.public.epoch.recipients.join(", ")
-        ))
-    })?;
-    SnapshotReader::open(*manifest, &identities, recall.source.packs(&proven.claim.client)?)
-}
-
 /// Whether `path` is `folder` itself or one level below it.
 fn is_near(path: &[u8], folder: &[u8]) -> bool {
     let folder = folder.strip_suffix(b"/").unwrap_or(folder);
@@ -133,7 +117,8 @@ fn is_near(path: &[u8], folder: &[u8]) -> bool {
     !rest.contains(&b'/')
 }
 
-fn row(entry: &Entry) -> Row {
+/// An entry as people and programs are told of it.
+pub fn row(entry: &Entry) -> Row {
     let (mut size, mut target, mut device) = (0, None, None);
     match &entry.kind {
         EntryKind::Dir | EntryKind::Fifo => {}
@@ -185,7 +170,7 @@ fn table(rows: &[Row]) -> Table {
 }
 
 /// The lines of a proven list of refs: names and ids, HEAD first.
-fn refs_of(refs: &[u8], only: Option<&str>) -> Vec<RefRow> {
+pub fn refs_of(refs: &[u8], only: Option<&str>) -> Vec<RefRow> {
     let text = String::from_utf8_lossy(refs);
     let split = |line: &str| {
         let (a, b) = line.split_once(' ')?;

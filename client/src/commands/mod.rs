@@ -2,7 +2,9 @@
 
 mod cancel;
 mod config_check;
+mod diff;
 mod dry_run;
+mod find;
 mod init;
 mod keys;
 mod log;
@@ -36,6 +38,8 @@ pub enum Command {
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
     Mount(mount::Mount),
+    Find(find::Find),
+    Diff(diff::Diff),
     Restore(restore::Restore),
     Keys(keys::Keys),
     Verify(verify::Verify),
@@ -60,6 +64,8 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
         Command::Snapshots(command) => command.run(globals),
         Command::Ls(command) => command.run(globals),
         Command::Mount(command) => command.run(globals),
+        Command::Find(command) => command.run(globals),
+        Command::Diff(command) => command.run(globals),
         Command::Restore(command) => command.run(globals),
         Command::Keys(command) => command.run(globals),
         Command::Verify(command) => command.run(globals),

@@ -2,17 +2,17 @@
 
 mod plan;
 
-use super::ls::open_archive;
 use crate::Globals;
 use crate::output;
-use crate::progress::Progress;
 use crate::recall::keys::Keys;
 use crate::recall::proof::Content;
-use crate::recall::{self, Recall, Wanted, inner_path};
+use crate::recall::{self, Recall, inner_path};
 use base::{ByteSize, Claim, Error, Exit, Name, Result};
 use modules::{Destination, FileOptions, Overwrite, RestoreContext, RestoreReport, RestoreSource};
 use plan::Plan;
+use show::progress::Progress;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Bring a snapshot back.
 ///
@@ -143,10 +143,11 @@ impl Restore {
             return Err(Error::usage("it was not said where the restore goes")
                 .hint("Give one of --target DIR, --in-place, --stdout and --into-db NAME."));
         }
-        let wanted = Wanted::parse(&self.what, self.at.as_deref())?;
+        crate::interrupt::leave_in_order()?;
         let target = self.to.target.as_deref().map(absolute).transpose()?;
         let recall = Recall::open(globals, self.from)?;
-        let proven = recall.prove(&recall.source.list()?, &wanted)?;
+        let offered = recall.source.list()?;
+        let proven = recall.prove(&offered, &recall.wanted(&self.what, self.at.as_deref(), &offered)?)?;
         let claim = proven.claim.clone();
         let (dataset, client) = (&claim.dataset, &claim.client);
         let to = self.to.destination(target.as_deref(), &claim, recall.own_name())?;
@@ -156,7 +157,7 @@ impl Restore {
         say(&proven.describe());
         let module = modules::restoring_module(recall.config.as_ref(), dataset.module())?;
         let source = match proven.content {
-            Content::Archive(_) => RestoreSource::Archive(open_archive(&recall, proven, &self.keys)?),
+            Content::Archive(_) => RestoreSource::Archive(recall.open_archive(proven, self.keys.load()?.as_ref())?),
             Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(client, dataset), refs },
             Content::Nothing => RestoreSource::Nothing,
         };
@@ -182,20 +183,41 @@ impl Restore {
             no_command: self.no_command,
             monitor: if self.dry_run { &plan } else { &progress },
         };
-        let report = module.restore(&context, source)?;
+        let begun = Instant::now();
+        let report = module.restore(&context, source);
         drop(progress);
+        let report = report.inspect_err(|error| {
+            // Whoever reads from us has gone, as head does. The bytes are not whole, so this is no success.
+            if to == Destination::Stdout && is_broken_pipe(error) {
+                crate::interrupt::die(signal_hook::consts::SIGPIPE);
+            }
+        })?;
         if self.dry_run {
             plan.finish();
         }
-        Ok(tell(&report, self.dry_run, &say))
+        Ok(tell(&report, (!self.dry_run).then(|| begun.elapsed()), &say))
     }
 }
 
-/// Says what came back, what was left as it was, and what did not come back.
-fn tell(report: &RestoreReport, dry: bool, say: &dyn Fn(&str)) -> Exit {
+/// Whether the cause is a pipe that nobody reads from any more.
+fn is_broken_pipe(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Says what came back and in which time (none for a dry run), what was left as it was, and what did not come back.
+fn tell(report: &RestoreReport, took: Option<Duration>, say: &dyn Fn(&str)) -> Exit {
+    let dry = took.is_none();
     let size = if report.bytes == 0 { String::new() } else { format!(", {}", ByteSize(report.bytes)) };
     let entries = |number| output::count(number, "entry", "entries");
-    say(&format!("{} {}{size}.", if dry { "Would restore" } else { "Restored" }, entries(report.entries)));
+    let time = took.map(|took| format!(" in {}", time_and_rate(took, report.bytes))).unwrap_or_default();
+    say(&format!("{} {}{size}{time}.", if dry { "Would restore" } else { "Restored" }, entries(report.entries)));
     if report.same > 0 {
         say(&format!("{} there just so already.", output::count(report.same, "entry is", "entries are")));
     }
@@ -222,6 +244,17 @@ fn tell(report: &RestoreReport, dry: bool, say: &dyn Fn(&str)) -> Exit {
     Exit::Incomplete
 }
 
+/// How long it took, and from a second on how fast that was.
+fn time_and_rate(took: Duration, bytes: u64) -> String {
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let time = match took.as_secs() {
+        0..=119 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        seconds @ 120..=7199 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    };
+    if millis < 1000 || bytes == 0 { time } else { format!("{time} ({}/s)", ByteSize(bytes.saturating_mul(1000) / millis)) }
+}
+
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::usage(format!("{} cannot be a target", path.display())).because(e))
 }
@@ -231,13 +264,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn times_are_told() {
+        let told = |millis, bytes| time_and_rate(Duration::from_millis(millis), bytes);
+        assert_eq!((told(80, 500).as_str(), told(2500, 5 << 20).as_str()), ("0.0 s", "2.5 s (2.0 MiB/s)"));
+        assert_eq!((told(125_000, 0).as_str(), told(3_600_000 * 3, 0).as_str()), ("2 min 5 s", "3 h 0 min"));
+    }
+
+    #[test]
     fn the_exit_code_tells_how_much_came_back() {
         let report = |entries, problems: &[&str]| RestoreReport {
             entries,
             problems: problems.iter().map(|p| (*p).to_owned()).collect(),
             ..RestoreReport::default()
         };
-        let tell = |report: &RestoreReport| tell(report, false, &|_| {});
+        let tell = |report: &RestoreReport| tell(report, Some(Duration::ZERO), &|_| {});
         assert_eq!(tell(&report(2, &[])), Exit::Done);
         assert_eq!(tell(&report(2, &["a was not restored"])), Exit::Incomplete);
         assert_eq!(tell(&report(0, &["the catalog cannot be read"])), Exit::Failed);

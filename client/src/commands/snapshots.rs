@@ -2,13 +2,13 @@
 
 use crate::Globals;
 use crate::output::{self, Table};
-use crate::progress::Progress;
 use crate::recall::choose::Offered;
 use crate::recall::epochs::{Depth, survey};
 use crate::recall::keys::GivenKeys;
 use crate::recall::{self, Recall};
 use base::{Address, ByteSize, Exit, Result};
 use serde::Serialize;
+use show::progress::Progress;
 use std::collections::BTreeSet;
 
 /// List the snapshots that a node or a store offers, in the order of acceptance.
@@ -39,8 +39,12 @@ struct Row {
 impl Snapshots {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
         let recall = Recall::open(globals, self.from)?;
-        let wanted = self.dataset.as_deref().map(|text| Address::parse(text, &modules::names(None))).transpose()?;
         let mut offered = recall.source.list()?;
+        let near = |text: &str| {
+            let address = Address::parse(text, &modules::names(None));
+            address.map_err(|error| crate::recall::choose::near(error, text, &offered, recall.own_name()))
+        };
+        let wanted = self.dataset.as_deref().map(near).transpose()?;
         if let Some(address) = wanted {
             let client = crate::recall::choose::client_of(&address, recall.own_name(), &offered)?;
             // A wrong name is an error with the nearest names, as for restore.

@@ -4,10 +4,10 @@ use super::dry_run::{self, Telling};
 use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::{self, worse};
-use crate::progress::Progress;
 use base::config::ClientConfig;
 use base::{Dataset, Error, Exit, Name, Reason, RequestId, Result, Span, names};
 use queue::pool::{ClientPool, PoolFile, State, Submitted};
+use show::progress::Progress;
 use std::time::{Duration, Instant};
 
 /// How often --wait looks.

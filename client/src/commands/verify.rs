@@ -7,7 +7,6 @@ mod work;
 
 use crate::Globals;
 use crate::output;
-use crate::progress::Progress;
 use crate::recall::choose::{self, At, Offered};
 use crate::recall::history::{self, Signed};
 use crate::recall::keys::Keys;
@@ -15,6 +14,7 @@ use crate::recall::{self, Recall, Wanted, proof};
 use archive::verify::Sample;
 use base::{Error, Exit, Kind, Monitor, Name, Payload, Result};
 use report::{Row, State};
+use show::progress::Progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -59,8 +59,8 @@ fn percent(text: &str) -> Result<f64, String> {
 
 impl Verify {
     pub fn run(self, globals: &Globals) -> Result<Exit> {
-        let wanted = self.what.as_deref().map(|what| Wanted::parse(what, self.at.as_deref())).transpose()?;
         let identities = self.keys.load()?;
+        crate::interrupt::leave_in_order()?;
         let sample = self.sample.map(Sample::new).transpose()?;
         let recall = Recall::open(globals, self.from)?;
         let signers = recall.signers()?;
@@ -71,6 +71,7 @@ impl Verify {
         if offered.is_empty() && unlisted.is_empty() {
             return Err(Error::failed(format!("{} offers no snapshot: nothing could be verified", recall.source.name())));
         }
+        let wanted = self.what.as_deref().map(|what| recall.wanted(what, self.at.as_deref(), &offered)).transpose()?;
         let scope = scope(&recall, &offered, wanted.as_ref())?;
         let (signed, mut rows) = prove_all(&recall, &scope, &signers, &progress)?;
         let chosen = chosen(&signed, &scope, wanted.as_ref(), self.all_snapshots)?;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 pub use queue::listing::ListedSnapshot as Offered;
+use std::collections::BTreeSet;
 
 /// What `--at` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,23 @@ pub fn client_of(address: &Address, own: Option<&Name>, offered: &[Offered]) -> 
     }
 }
 
+/// What is offered, as a person would name it here: without the client where it is this one.
+pub fn known(offered: &[Offered], own: &Name) -> Vec<String> {
+    let name = |one: &Offered| if one.client == *own { one.dataset.to_string() } else { format!("{}:{}", one.client, one.dataset) };
+    let all: BTreeSet<String> = offered.iter().map(name).collect();
+    all.into_iter().collect()
+}
+
+/// Adds the nearest of what is offered to the error for a text that is no dataset's name at all.
+pub fn near(error: Error, text: &str, offered: &[Offered], own: Option<&Name>) -> Error {
+    let known = match own {
+        Some(own) => known(offered, own),
+        None => offered.iter().map(|one| format!("{}:{}", one.client, one.dataset)).collect(),
+    };
+    let near = names::nearest(text, known.iter().map(String::as_str));
+    if near.is_empty() { error } else { error.hint(format!("Did you mean {}?", near.join(" or "))) }
+}
+
 /// Chooses the snapshot of `dataset`.
 ///
 /// # Errors
@@ -92,9 +110,11 @@ pub fn choose<'a>(offered: &'a [Offered], client: &Name, dataset: &Dataset, at: 
     let mine: Vec<&Offered> = offered.iter().filter(|one| one.client == *client).collect();
     let of_dataset: Vec<&Offered> = mine.iter().copied().filter(|one| one.dataset == *dataset).collect();
     if of_dataset.is_empty() {
-        let known: Vec<String> = mine.iter().map(|one| one.dataset.to_string()).collect();
+        let known = known(offered, client);
+        // Whose data it is was said wrongly as easily as what.
+        let wrong = if mine.is_empty() { format!("{client}:{dataset}") } else { dataset.to_string() };
         return Err(Error::failed(format!("there is no snapshot of {client}:{dataset}"))
-            .hint(names::hint(&dataset.to_string(), known.iter().map(String::as_str))));
+            .hint(names::hint(&wrong, known.iter().map(String::as_str))));
     }
     let newest = |all: &mut dyn Iterator<Item = &'a Offered>| all.max_by_key(|one| one.order);
     match at {
@@ -176,6 +196,16 @@ mod tests {
         let all = sample();
         let error = choose(&all, &Name::new("web1").unwrap(), &"files:/ab".parse().unwrap(), &At::Newest).unwrap_err();
         assert!(error.render().contains("files:/a"), "{}", error.render());
+        // A wrong client, the right one's left out, and no name at all.
+        let error = choose(&all, &Name::new("web9").unwrap(), &"files:/b".parse().unwrap(), &At::Newest).unwrap_err();
+        assert!(error.render().contains("web2:files:/b"), "{}", error.render());
+        let error = choose(&all, &Name::new("web1").unwrap(), &"files:/b".parse().unwrap(), &At::Newest).unwrap_err();
+        assert!(error.render().contains("web2:files:/b"), "{}", error.render());
+        for text in ["/a", "files/a", "web2:files"] {
+            let error = near(Error::usage("x").hint("y"), text, &all, None).render();
+            assert!(error.contains("Did you mean web"), "{text}: {error}");
+        }
+        assert!(near(Error::usage("x").hint("y"), "zzzzzz", &all, None).render().contains('y'));
     }
 
     #[test]

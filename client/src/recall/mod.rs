@@ -11,6 +11,8 @@ pub mod seen;
 pub mod source;
 
 use crate::{Globals, output};
+use archive::epoch::IdentityFile;
+use archive::snapshot::SnapshotReader;
 use base::config::ClientConfig;
 use base::{Address, Claim, Dataset, Error, Name, RequestId, Result};
 use choose::{At, Offered};
@@ -72,6 +74,34 @@ impl Recall {
         self.config.as_ref().and_then(|config| config.name.as_ref())
     }
 
+    /// What a command asks for by `text` and `at`; a name that is none gets the nearest of what is offered.
+    ///
+    /// # Errors
+    /// Of kind usage.
+    pub fn wanted(&self, text: &str, at: Option<&str>, offered: &[Offered]) -> Result<Wanted> {
+        Wanted::parse(text, at).map_err(|error| {
+            let is_name = text.parse::<RequestId>().is_ok() || Address::parse(text, &modules::names(None)).is_ok();
+            if is_name { error } else { choose::near(error, text, offered, self.own_name()) }
+        })
+    }
+
+    /// Opens a proven archive.
+    ///
+    /// # Errors
+    /// Of kind usage when it is none; otherwise as opening fails.
+    pub fn open_archive(&self, proven: Proven, identities: Option<&IdentityFile>) -> Result<SnapshotReader> {
+        let proof::Content::Archive(manifest) = proven.content else {
+            return Err(Error::usage(format!("{} is no archive", proven.claim.dataset)));
+        };
+        let identities = identities.ok_or_else(|| {
+            Error::usage("archives are encrypted, and no identity was given").hint(format!(
+                "Give a keyholder's key with --identity or NIGHTSAFE_IDENTITY. The snapshot was made for: {}.",
+                manifest.public.epoch.recipients.join(", ")
+            ))
+        })?;
+        SnapshotReader::open(*manifest, identities, self.source.packs(&proven.claim.client)?)
+    }
+
     /// Whose signatures count.
     ///
     /// # Errors
@@ -80,26 +110,30 @@ impl Recall {
         proof::Signers::load(self.config.as_ref(), self.signers.as_deref())
     }
 
+    /// Chooses a snapshot of what is offered, which proves nothing.
+    ///
+    /// # Errors
+    /// When there is none; with the nearest names.
+    pub fn choose<'a>(&self, offered: &'a [Offered], wanted: &Wanted) -> Result<&'a Offered> {
+        match wanted {
+            Wanted::Dataset(address, at) => {
+                let client = choose::client_of(address, self.own_name(), offered)?;
+                choose::choose(offered, &client, &address.dataset, at)
+            }
+            Wanted::Snapshot(id) => offered.iter().find(|one| one.snapshot == *id).ok_or_else(|| {
+                let names: Vec<_> = offered.iter().map(|one| one.snapshot.as_str()).collect();
+                Error::failed(format!("there is no snapshot {id}")).hint(base::names::hint(id.as_str(), names))
+            }),
+        }
+    }
+
     /// Chooses a snapshot and proves it.
     ///
     /// # Errors
     /// When there is none, or it does not verify.
     pub fn prove(&self, offered: &[Offered], wanted: &Wanted) -> Result<Proven> {
-        let (chosen, newest) = match wanted {
-            Wanted::Dataset(address, at) => {
-                let client = choose::client_of(address, self.own_name(), offered)?;
-                (choose::choose(offered, &client, &address.dataset, at)?, *at == At::Newest)
-            }
-            Wanted::Snapshot(id) => {
-                let found = offered.iter().find(|one| one.snapshot == *id);
-                let names = || offered.iter().map(|one| one.snapshot.as_str()).collect::<Vec<_>>();
-                (
-                    found
-                        .ok_or_else(|| Error::failed(format!("there is no snapshot {id}")).hint(base::names::hint(id.as_str(), names())))?,
-                    false,
-                )
-            }
-        };
+        let chosen = self.choose(offered, wanted)?;
+        let newest = matches!(wanted, Wanted::Dataset(_, At::Newest));
         let signers = self.signers()?;
         let proven = proof::prove(&self.source, chosen, &signers)?;
         if newest {

@@ -34,7 +34,7 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 /// When the configuration or the pool cannot be used, or another daemon runs.
@@ -45,7 +45,7 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
         return Err(Error::failed("another nightsafe watch is at work on this state folder"));
     };
     let pool = ClientPool::open(&config.pool_path())?;
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+    let mut signals = signal_hook::iterator::Signals::new(crate::interrupt::ENDING)
         .map_err(|e| Error::failed("could not wait for signals").because(e))?;
     let workers: Vec<Worker> = config.nodes.iter().map(|node| spawn(&config, node)).collect();
     let bells: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();

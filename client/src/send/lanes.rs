@@ -6,11 +6,14 @@ use super::outbox::Draft;
 use super::parts::Outgoing;
 use super::receipts::heal;
 use super::run::NodeRun;
+use crate::history::PreparedOne;
 use crate::ledger::{KEPT, Ledger};
 use crate::outcome::{Ending, OutcomeFile};
-use base::{Dataset, Error, Kind, Reason, Result, clock};
-use modules::{ClientContext, Lane};
+use base::{Dataset, Error, Kind, Monitor, Reason, Result, clock};
+use modules::{ClientContext, Lane, PreparedSize};
 use queue::pool::Claimed;
+use show::progress::Progress;
+use std::time::Instant;
 
 /// Works off what waits for this lane. `committed` is called after each request that is ready to be sent.
 ///
@@ -30,6 +33,8 @@ pub fn work(run: &NodeRun, lane: Lane, committed: &(dyn Fn() + Sync)) -> Result<
 fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Result<bool> {
     let file = &claimed.file;
     let dataset = file.dataset()?;
+    let _about = tracing::info_span!("request", id = %file.id, node = %run.node.name).entered();
+    let telling = Telling { run, progress: Progress::of(&dataset.to_string()) };
     let ended = |ending, error: Error| {
         let outcome = OutcomeFile::new(&file.id, &dataset, &run.node.name, ending).because(error.one_line());
         run.tell_failed(&error.context(format!("{dataset} for {}", run.node.name)));
@@ -42,8 +47,9 @@ fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Resul
     let Some(module) = modules::client_module(Some(&run.config), &file.module) else {
         return ended(Ending::Refused, Error::refused(format!("there is no module {:?}", file.module)));
     };
-    tracing::info!("{}: preparing {dataset} ({})", run.node.name, file.id);
+    tracing::info!("preparing {dataset}");
     run.ping_start(&dataset);
+    let begun = Instant::now();
     let parts = Outgoing::new(run, claimed, &dataset, committed)?;
     let context = ClientContext {
         config: &run.config,
@@ -51,7 +57,7 @@ fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Resul
         id: &file.id,
         tags: &file.tags,
         heal: file.reason == Reason::Heal || run.contact().heal.contains(&dataset),
-        monitor: run,
+        monitor: &telling,
         parts: Some(&parts),
     };
     let prepared = match parts.settle_earlier().and_then(|()| module.prepare(&context, &dataset)) {
@@ -77,9 +83,42 @@ fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Resul
     if prepared.unreadable > 0 {
         run.tell_incomplete(&file.id, &dataset, prepared.unreadable, &ledger);
     }
+    // Before it is sent: its receipt may be here at once.
+    if let Some(PreparedSize { entries, files, bytes }) = prepared.size {
+        let one = PreparedOne { id: file.id.clone(), entries, files, bytes, seconds: begun.elapsed().as_secs() };
+        run.prepared(&dataset, one)?;
+    }
     commit(run, claimed, &dataset, prepared)?;
     run.hold(&dataset, None)?;
     Ok(true)
+}
+
+/// Shows how a request is prepared. What the modules report is in results too, so a word in the log is enough.
+struct Telling<'a> {
+    run: &'a NodeRun,
+    progress: Progress,
+}
+
+impl Monitor for Telling<'_> {
+    fn task(&self, name: &str, total: Option<u64>) {
+        self.progress.task(name, total);
+    }
+
+    fn bytes(&self, bytes: u64) {
+        self.progress.bytes(bytes);
+    }
+
+    fn entries(&self, entries: u64) {
+        self.progress.entries(entries);
+    }
+
+    fn note(&self, text: &str) {
+        tracing::info!("{}", base::text::printable(text));
+    }
+
+    fn problem(&self, error: &Error) {
+        tracing::warn!("{}: {}", self.run.node.name, error.one_line());
+    }
 }
 
 /// Signs the request; from here on it waits for the node's receipt.
@@ -96,6 +135,6 @@ fn commit(run: &NodeRun, claimed: &Claimed, dataset: &Dataset, prepared: modules
         attachment: prepared.attachment,
     };
     let request = run.outbox(|outbox| outbox.commit(&draft, &run.signer))?;
-    tracing::info!("{}: committed {dataset} as number {}", run.node.name, request.seq);
+    tracing::info!("committed {dataset} as number {}", request.seq);
     Ok(())
 }

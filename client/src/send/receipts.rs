@@ -158,6 +158,7 @@ fn is_in_process(run: &NodeRun, id: &RequestId) -> Result<bool> {
 
 /// Settles one receipt that the pinned key has signed. True when a request has ended by it.
 fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
+    let _about = tracing::info_span!("request", %id, node = %run.node.name).entered();
     let receipt = Receipt::parse(bytes)?;
     let Some(request) = run.outbox(|outbox| outbox.request_bytes(id))? else {
         run.note(|contact| {
@@ -187,6 +188,7 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
     outcome.reason.clone_from(&receipt.reason);
     outcome.snapshot.clone_from(&receipt.snapshot);
     outcome.unreadable = receipt.unreadable;
+    (outcome.bytes_fetched, outcome.bytes_stored, outcome.seconds) = (receipt.bytes_fetched, receipt.bytes_stored, receipt.seconds);
     let Some(file) = waiting else {
         // Nobody waits for it, and its time is long past.
         return Ok(false);
@@ -203,7 +205,7 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
     }
     if receipt.outcome == Outcome::Stored {
         run.note(|contact| contact.heal.retain(|dataset| *dataset != receipt.dataset))?;
-        tracing::info!("{}: {} is stored ({id})", run.node.name, receipt.dataset);
+        tracing::info!("{} is stored", receipt.dataset);
     } else {
         let reason = receipt.reason.as_deref().unwrap_or("no reason was given");
         run.tell_failed(&Error::failed(format!("{} {} {} ({id}): {reason}", run.node.name, past(receipt.outcome), receipt.dataset)));

@@ -6,14 +6,14 @@ use super::bell::{Bell, lock};
 use super::outbox::Outbox;
 use super::spool::Spool;
 use crate::contact::Contact;
-use crate::history::History;
+use crate::history::{History, PreparedOne};
 use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::pings::{self, Pings};
 use crate::{output, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{At, Dataset, Error, Exit, FileLock, Kind, Monitor, Name, Reason, RequestId, Result, atomic, backoff, clock};
+use base::{At, Dataset, Error, Exit, FileLock, Kind, Name, Reason, RequestId, Result, atomic, backoff, clock};
 use modules::Lane;
 use queue::pool::{Claimed, ClientPool, PoolFile, State};
 use queue::signature::{Signer, parse_public_key};
@@ -424,6 +424,14 @@ impl NodeRun {
         Ok(())
     }
 
+    /// Notes how much a request is that was prepared.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn prepared(&self, dataset: &Dataset, prepared: PreparedOne) -> Result<()> {
+        lock(&self.history).prepared(&self.config, &self.node.name, dataset, prepared)
+    }
+
     /// Part of a dataset could not be read.
     pub fn tell_incomplete(&self, id: &RequestId, dataset: &Dataset, unreadable: u64, ledger: &Ledger) {
         lock(&self.report).incomplete = true;
@@ -456,19 +464,4 @@ fn sweep_unfinished(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What the modules report: it is in results too, so a word in the log is enough.
-impl Monitor for NodeRun {
-    fn task(&self, name: &str, _total: Option<u64>) {
-        tracing::debug!("{}: {name}", self.node.name);
-    }
-
-    fn note(&self, text: &str) {
-        tracing::info!("{}: {}", self.node.name, base::text::printable(text));
-    }
-
-    fn problem(&self, error: &Error) {
-        tracing::warn!("{}: {}", self.node.name, error.one_line());
-    }
 }

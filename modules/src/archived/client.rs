@@ -3,7 +3,7 @@
 //! Reads nothing of the source itself.
 
 use crate::settle::{CACHE, index_folder};
-use crate::{ClientContext, PreparedRequest};
+use crate::{ClientContext, PreparedRequest, PreparedSize};
 use archive::backup::{ATTACHED, BackupSpec, Prepared};
 use archive::cache::{self, CachePlace};
 use archive::epoch::{Epoch, Secrets};
@@ -61,6 +61,7 @@ pub(crate) fn prepare(
         ledger: prepared.ledger.iter().map(|line| format!("{}: {}", String::from_utf8_lossy(&line.path), line.why)).collect(),
         skipped: prepared.skipped,
         repairs: prepared.repairs,
+        size: Some(PreparedSize { entries: prepared.counts.entries, files: prepared.counts.files, bytes: prepared.counts.bytes }),
         attachment: (prepared.manifest.len() <= ATTACHED).then_some(prepared.manifest),
     })
 }

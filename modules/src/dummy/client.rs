@@ -31,6 +31,7 @@ impl ClientModule for Client {
             ledger: Vec::new(),
             skipped: 0,
             repairs: Vec::new(),
+            size: None,
         })
     }
 

@@ -77,6 +77,7 @@ impl ClientModule for Client {
             ledger: Vec::new(),
             skipped: 0,
             repairs: Vec::new(),
+            size: None,
         })
     }
 

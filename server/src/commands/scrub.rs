@@ -68,7 +68,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let default = node.config.scrub.as_ref().map_or(base::config::ScrubConfig::PERCENT, |scrub| scrub.percent);
     let percent = if args.all { 100.0 } else { args.percent.unwrap_or(default) };
     let names = clients(&node, args.client.as_ref())?;
-    let (all, errors) = scrub::run(&node, &names, Share { percent, believe: args.believe }, &output::Complaints)?;
+    let (all, errors) = scrub::run(&node, &names, Share { percent, believe: args.believe }, &output::Watched::default())?;
     let mut exit = Exit::Done;
     let mut rows = Vec::new();
     for scrubbed in &all {

@@ -8,9 +8,13 @@ use crate::overview::{self, Client, Dataset, Overview};
 use crate::poll::alarms;
 use base::{ByteSize, Error, Exit, Name, Result, clock};
 use serde_json::{Value, json};
+use show::table::{Cell, Tone};
 use std::path::Path;
 
 /// Show what came from each client, what is stored, what waits and what does not work.
+///
+/// Exit 0 when all is well; 3 when a dataset is silent or was not stored, when something is damaged, and when there are alarms
+/// or files that others could change.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this client.
@@ -26,7 +30,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
-    let overview = overview::gather(&node, args.client.as_ref())?;
+    let mut overview = overview::gather(&node, args.client.as_ref())?;
     if args.json {
         output::json(&rows(&overview)?)?;
     } else {
@@ -34,11 +38,19 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     }
     if args.forget_alarms {
         alarms::forget(&node.state_path())?;
-        for client in &overview.clients {
+        overview.alarms.clear();
+        for client in &mut overview.clients {
             alarms::forget(&node.config.data.join(&client.client))?;
+            client.alarms.clear();
         }
     }
-    Ok(Exit::Done)
+    Ok(if is_well(&overview) { Exit::Done } else { Exit::Incomplete })
+}
+
+/// Whether nothing needs a person. What is only tried again, or near a limit, does not yet.
+fn is_well(overview: &Overview) -> bool {
+    let client_is = |c: &Client| c.silent.is_empty() && c.trouble.is_empty() && c.alarms.is_empty() && c.damage.is_empty();
+    overview.alarms.is_empty() && overview.open.is_empty() && overview.clients.iter().all(client_is)
 }
 
 /// The objects of `--json`: one a client, and before them one without a client for what is the node's own, if there is any.
@@ -69,30 +81,44 @@ fn notes(of: &Dataset) -> String {
 }
 
 fn show(overview: &Overview) -> Result<()> {
-    let rows: Vec<Vec<String>> = overview.clients.iter().map(cells).collect();
-    output::table(&["CLIENT", "LAST REQUEST", "WAITING", "BEING FETCHED", "USED", "QUOTA", ""], &rows)?;
-    let mut stored = Vec::new();
-    for client in &overview.clients {
-        for dataset in &client.datasets {
-            stored.push(vec![
-                client.client.clone(),
-                dataset.dataset.clone(),
-                dataset.received.map_or_else(|| "never".into(), |time| format!("{} ago", clock::ago(time))),
-                dataset.snapshots.to_string(),
-                dataset.snapshot.clone().unwrap_or_default(),
-                notes(dataset),
-            ]);
-        }
-    }
+    output::table(
+        &["CLIENT", "LAST REQUEST", "WAITING", "BEING FETCHED", "OLDEST", "USED", "QUOTA", ""],
+        &overview.clients.iter().map(cells).collect::<Vec<_>>(),
+    )?;
+    let stored: Vec<Vec<Cell>> =
+        overview.clients.iter().flat_map(|client| client.datasets.iter().map(|dataset| of_dataset(client, dataset))).collect();
     if !stored.is_empty() {
         output::line("")?;
     }
-    output::table(&["CLIENT", "DATASET", "LAST STORED", "SNAPSHOTS", "NEWEST", ""], &stored)?;
+    output::table(&["CLIENT", "DATASET", "LAST STORED", "EXPECTED", "SIZE", "SNAPSHOTS", "NEWEST", ""], &stored)?;
     let wrong = overview::wrong(overview);
     if !wrong.is_empty() {
         output::line("")?;
     }
-    wrong.iter().try_for_each(|line| output::line(line))
+    wrong.iter().try_for_each(|line| output::toned(line, if line.contains(": ALARM ") { Tone::Bad } else { Tone::Waits }))
+}
+
+/// A line of a dataset. The colour of its age is that of what is wrong.
+fn of_dataset(client: &Client, dataset: &Dataset) -> Vec<Cell> {
+    let silent = client.silent.iter().any(|silent| silent.dataset == dataset.dataset);
+    let trouble = client.trouble.iter().any(|trouble| trouble.dataset == dataset.dataset);
+    let tone = match (silent || trouble, &dataset.received) {
+        (true, _) => Tone::Bad,
+        (false, Some(_)) => Tone::Good,
+        (false, None) => Tone::Waits,
+    };
+    let stored = dataset.received.map_or_else(|| "never".into(), |time| format!("{} ago", clock::ago(time)));
+    let size = dataset.newest.map_or(0, |newest| newest.bytes);
+    vec![
+        client.client.as_str().into(),
+        dataset.dataset.as_str().into(),
+        Cell::toned(stored, tone),
+        dataset.expected_seconds.map(|seconds| format!("every {}", clock::in_words(seconds))).unwrap_or_default().into(),
+        if size == 0 { String::new() } else { ByteSize(size).to_string() }.into(),
+        dataset.snapshots.to_string().into(),
+        dataset.snapshot.clone().unwrap_or_default().into(),
+        notes(dataset).into(),
+    ]
 }
 
 fn cells(client: &Client) -> Vec<String> {
@@ -106,6 +132,7 @@ fn cells(client: &Client) -> Vec<String> {
         client.last_received.map_or_else(|| "never".into(), |time| format!("{} ago", clock::ago(time))),
         client.waiting.to_string(),
         client.being_fetched.to_string(),
+        client.oldest_request.map(|time| format!("{} ago", clock::ago(time))).unwrap_or_default(),
         ByteSize(client.bytes_used).to_string(),
         client.quota.map_or_else(|| "none".into(), |quota| ByteSize(quota).to_string()),
         note.into(),

@@ -16,6 +16,7 @@ use modules::{Allowance, Fetched, Lane, ServerContext, server_module};
 use queue::access::{ClientGrant, Limits, limits::over};
 use queue::pool::{NodeEntry, NodePool};
 use queue::{Outcome, Receipt, Repository};
+use show::progress::Progress;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,9 +180,11 @@ fn receipt_for(poller: &Poller, client: &Client, (grant, limits): Granted<'_>, e
     if let Some(reason) = ingest::against(&claim, grant) {
         return Ok(Some((receipts::refusal(&poller.node, &claim, reason), claim.reason)));
     }
-    tracing::info!("{}: fetching {} ({})", client.name, claim.dataset, claim.id);
+    let _about = tracing::info_span!("request", id = %claim.id, client = %client.name).entered();
+    tracing::info!("fetching {}", claim.dataset);
     enough_room(&poller.node.config)?;
-    let (started, came) = (Instant::now(), Came::default());
+    let came = Came { bytes: AtomicU64::new(0), progress: Progress::of(&client.name.to_string()) };
+    let started = Instant::now();
     let store = Store::open(&client.folder)?;
     let node_time = poller.node.config.fetch_time.0;
     let context = ServerContext {
@@ -203,27 +206,32 @@ fn receipt_for(poller: &Poller, client: &Client, (grant, limits): Granted<'_>, e
         monitor: &came,
     };
     let fetched = server_module(claim.dataset.module()).fetch(&context, &claim, attachment.as_deref());
-    client.spend(Count::Bytes, came.0.load(Ordering::Relaxed))?;
+    client.spend(Count::Bytes, came.bytes.load(Ordering::Relaxed))?;
     let fetched = in_time(fetched, limits, started)?;
     let receipt = receipt(&poller.node, &claim, fetched, started);
-    tracing::info!(
-        "{}: {} {}: {} {}",
-        client.name,
-        claim.dataset,
-        claim.id,
-        receipt.outcome,
-        receipt.reason.as_deref().unwrap_or_default()
-    );
+    tracing::info!("{} {} {}", claim.dataset, receipt.outcome, receipt.reason.as_deref().unwrap_or_default());
     Ok(Some((receipt, claim.reason)))
 }
 
-/// Counts what comes over the network.
-#[derive(Debug, Default)]
-struct Came(AtomicU64);
+/// Counts what comes over the network, and shows it.
+#[derive(Debug)]
+struct Came {
+    bytes: AtomicU64,
+    progress: Progress,
+}
 
 impl Monitor for Came {
+    fn task(&self, name: &str, total: Option<u64>) {
+        self.progress.task(name, total);
+    }
+
     fn bytes(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.progress.bytes(bytes);
+    }
+
+    fn entries(&self, entries: u64) {
+        self.progress.entries(entries);
     }
 }
 

@@ -62,8 +62,8 @@ fn what_an_ordinary_user_cannot_read_is_told_everywhere() {
     safe.node(&["poll"]).silent();
     this.nightsafe(&["send"]).silent();
     // Where it can be looked up afterwards: here, by whoever may know names, and at the node, by number.
-    this.nightsafe(&["status"]).says(&["4 entries could not be read"]).says(&lost).exits(0);
-    let status = this.nightsafe(&["status", "--json"]).json();
+    this.nightsafe(&["status"]).says(&["4 entries could not be read"]).says(&lost).exits(3);
+    let status: serde_json::Value = serde_json::from_str(&this.nightsafe(&["status", "--json"]).exits(3).stdout).unwrap();
     assert_eq!((&status[0]["unreadable"], status[0]["not_read"].as_array().unwrap().len()), (&4.into(), 4), "{status}");
     let snapshots = this.nightsafe(&["snapshots", "--json"]).json();
     assert_eq!(snapshots[0]["unreadable"], 4, "{snapshots}");

@@ -228,7 +228,8 @@ sys.stdout.flush()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
-fn at_a_terminal(safe: &Loopback, line: &str, typed: &[&str]) -> Run {
+/// Runs a line for `sh` at a terminal, and answers there what is asked for.
+pub fn at_a_terminal(safe: &Loopback, line: &str, typed: &[&str]) -> Run {
     run(safe.command("python3").args(["-c", TERMINAL, line]).args(typed))
 }
 

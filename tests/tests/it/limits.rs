@@ -120,10 +120,10 @@ fn limits_are_set_by_name_and_shown_with_what_was_used() {
     safe.client(&["submit", "dummy", "z"]).exits(0);
     safe.client(&["send"]).silent();
     safe.node(&["poll"]).exits(0);
-    let refused = safe.node(&["status"]).ok();
+    let refused = safe.node(&["status"]).exits(3).stdout;
     assert!(refused.contains("over the limit requests_a_day = 10") && refused.contains("requests_a_day 10 of 10"), "{refused}");
     set(&["--limit", "requests_a_day=default", "--quota", "default"]).silent();
-    assert!(!safe.node(&["status"]).ok().contains("near its limit"));
+    assert!(!safe.node(&["status"]).exits(3).stdout.contains("near its limit"));
     assert_eq!(safe.node(&["client", "list", "--json"]).json()[0]["quota"], serde_json::Value::Null);
     let message = safe.git("node/data/admin.git", &["log", "-1", "--format=%B", "access"]);
     assert!(message.contains("quota as by default\nrequests_a_day as by default"), "{message}");

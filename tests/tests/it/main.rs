@@ -32,6 +32,8 @@ mod door;
 #[cfg(test)]
 mod dummy;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
 mod fidelity;
 #[cfg(test)]
 mod files;
@@ -48,7 +50,11 @@ mod hostile_gate;
 #[cfg(test)]
 mod hostile_node;
 #[cfg(test)]
+mod howto;
+#[cfg(test)]
 mod imports;
+#[cfg(test)]
+mod json;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -57,6 +63,9 @@ mod lfs;
 mod limits;
 #[cfg(test)]
 mod log;
+#[cfg(test)]
+mod look;
+#[cfg(test)]
 mod loopback;
 #[cfg(test)]
 mod mail;

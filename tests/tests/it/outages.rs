@@ -92,7 +92,8 @@ fn a_client_that_falls_silent_is_told_once() {
     assert_eq!(subjects(&safe), ["[nightsafe node1] web1:dummy:daily is silent"]);
     after(&safe, 300, "nightsafe-server", &["status"])
         .says(&["web1: dummy:daily is silent: nothing has come for 8 d; it is expected every 24 h"]);
-    let status = after(&safe, 300, "nightsafe-server", &["status", "--json"]).json();
+    let status = after(&safe, 300, "nightsafe-server", &["status", "--json"]).exits(3);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(status[0]["silent"][0]["dataset"], "dummy:daily");
     assert_eq!(status[0]["silent"].as_array().unwrap().len(), 1, "what hooks ask for is not waited for: {status}");
     after(&safe, 301, "nightsafe", &["submit", "dummy", "daily"]).ok();

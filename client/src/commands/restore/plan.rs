@@ -1,10 +1,10 @@
 //! What a dry run shows: a line for each entry that would change, or an array with every one.
 
 use crate::output;
-use crate::progress::Progress;
 use base::text::printable;
 use base::{ByteSize, Error, Monitor, PlannedStep};
 use serde::Serialize;
+use show::progress::Progress;
 use std::sync::Mutex;
 
 /// Prints steps as they come: nothing is kept, however many there are.

@@ -3,7 +3,6 @@
 //! Does not know how results are shown.
 
 use super::report::{Row, State};
-use crate::progress::Progress;
 use crate::recall::Recall;
 use crate::recall::history::Signed;
 use crate::recall::proof::{Content, prove_content};
@@ -14,6 +13,7 @@ use archive::snapshot::SnapshotReader;
 use archive::verify::{Known, ProvenPacks, Sample, VerifySpec, touched, verify};
 use base::{At, Blake3, Error, Kind, Monitor, Name, Result};
 use modules::{Destination, FileOptions, RestoreContext, RestoreSource};
+use show::progress::Progress;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;

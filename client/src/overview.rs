@@ -1,0 +1,394 @@
+//! All that this machine knows of how its backups stand, as one value: `status` prints it, metrics are made of it.
+//!
+//! Reads what `send` wrote down; asks no node, and needs no key. What of it is wrong is decided here, once, by pure functions.
+
+use crate::contact::Contact;
+use crate::history::{Held, History, Past, Size};
+use crate::ledger::Ledger;
+use base::config::ClientConfig;
+use base::config::client::ClientNode;
+use base::{Dataset, Name, RequestId, Result, Span, clock};
+use jiff::{SignedDuration, Timestamp};
+use queue::pool::{ClientPool, PoolFile, State};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A snapshot is late by this much at least before anybody is bothered.
+const LEAST_LATE: SignedDuration = SignedDuration::from_hours(1);
+/// A node that was not reached for this long is wrong; until then it may be a laptop that is on the way.
+const AWAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// How everything stands on this client. Bounded by the number of datasets and nodes, not by that of snapshots.
+#[derive(Debug, Clone, Serialize)]
+pub struct Overview {
+    /// This client's name; none on a machine that only restores.
+    pub client: Option<Name>,
+    /// The release of this program.
+    pub version: &'static str,
+    /// When this was gathered.
+    pub at: Timestamp,
+    /// Each dataset at each of its nodes: configured, waiting, or sent before.
+    pub datasets: Vec<DatasetView>,
+    /// The nodes of the configuration, in its order.
+    pub nodes: Vec<NodeView>,
+}
+
+/// What a dataset is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doing {
+    /// Nobody has asked for it yet.
+    NeverAsked,
+    /// A request waits: it is not prepared yet, or its node is away.
+    Waiting,
+    /// A request is prepared here or fetched by the node.
+    BeingFetched,
+    /// The last request is stored, and none is under way.
+    Stored,
+    /// The last request has failed or was refused, and none is under way.
+    Failed,
+}
+
+impl Doing {
+    /// As people are told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::NeverAsked => "never asked for",
+            Self::Waiting => State::Complete.words(),
+            Self::BeingFetched => State::Process.words(),
+            Self::Stored => State::Finished.words(),
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What is wrong with a dataset or a node: then `status` exits with 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wrong {
+    /// The last request has failed or was refused.
+    Failed,
+    /// Nothing was stored for longer than is expected.
+    Overdue,
+    /// Something on this machine keeps the request from being prepared.
+    Held,
+    /// The last snapshot lacks what could not be read.
+    Incomplete,
+    /// The node was not reached for a day.
+    Away,
+    /// The node's receipts are not believed.
+    Alarm,
+}
+
+/// One dataset at one node.
+#[derive(Debug, Clone, Serialize)]
+pub struct DatasetView {
+    /// The dataset.
+    pub dataset: Dataset,
+    /// The node.
+    pub node: Name,
+    /// What it is doing.
+    pub state: Doing,
+    /// What is wrong with it; empty when all is well.
+    pub wrong: Vec<Wrong>,
+    /// How often it is to be stored, in seconds, where the configuration says so.
+    pub expected_seconds: Option<u64>,
+    /// When the node last confirmed that it keeps a snapshot, by our clock.
+    pub last_success: Option<Timestamp>,
+    /// How long ago that was, in seconds.
+    pub age_seconds: Option<i64>,
+    /// When a request was last prepared or answered, whatever came of it.
+    pub last_attempt: Option<Timestamp>,
+    /// When a request last failed or was refused, also if one was stored since.
+    pub last_failure: Option<Timestamp>,
+    /// How many have failed or were refused since the last success.
+    pub failures: u32,
+    /// When the first of these was.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last of these failed.
+    pub error: Option<String>,
+    /// The last snapshot.
+    pub snapshot: Option<String>,
+    /// How much that is.
+    #[serde(flatten)]
+    pub size: Size,
+    /// Entries that it lacks because they could not be read.
+    pub unreadable: u64,
+    /// The first of these, where this user may know.
+    pub not_read: Vec<String>,
+    /// Sockets that were left out.
+    pub skipped: u64,
+    /// What keeps the present request from being prepared.
+    pub held: Option<Held>,
+    /// How many requests wait or are under way.
+    pub waiting: usize,
+    /// The oldest of them.
+    pub request: Option<RequestId>,
+    /// When that one was submitted.
+    pub waiting_since: Option<Timestamp>,
+}
+
+/// One node.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeView {
+    /// The node.
+    pub node: Name,
+    /// What is wrong with it; empty when all is well.
+    pub wrong: Vec<Wrong>,
+    /// When it last answered.
+    pub last_contact: Option<Timestamp>,
+    /// How many tries in a row have failed since.
+    pub failures: u32,
+    /// When the first of these was.
+    pub failing_since: Option<Timestamp>,
+    /// When the next try is due.
+    pub next_try: Option<Timestamp>,
+    /// What went wrong, in the words of whoever said it.
+    pub error: Option<String>,
+    /// Why its receipts are not believed.
+    pub alarm: Option<String>,
+    /// What a person should know, the newest last.
+    pub warnings: Vec<String>,
+}
+
+impl Overview {
+    /// Gathers it from this machine's files.
+    ///
+    /// # Errors
+    /// When the pool is not there, or the state of a node cannot be read.
+    pub fn gather(config: &ClientConfig) -> Result<Self> {
+        let at = clock::now();
+        let contacts = config.nodes.iter().map(|node| Contact::load(config, &node.name)).collect::<Result<Vec<_>>>()?;
+        let mut datasets = configured(config);
+        for node in &config.nodes {
+            for (dataset, past) in History::load(config, &node.name).datasets {
+                let view = datasets.entry((dataset.clone(), node.name.clone())).or_insert_with(|| DatasetView::new(&dataset, &node.name));
+                let ledger = past.snapshot.as_deref().map(|id| Ledger::read(config, id)).unwrap_or_default();
+                view.remember(past, &ledger, at);
+            }
+        }
+        for (state, file, _) in ClientPool::open(&config.pool_path())?.unfinished()? {
+            let dataset = file.dataset()?;
+            let away = config.nodes.iter().zip(&contacts).any(|(node, contact)| node.name == file.node && contact.failures > 0);
+            let view = datasets.entry((dataset.clone(), file.node.clone())).or_insert_with(|| DatasetView::new(&dataset, &file.node));
+            view.is_asked(state, file, away, at);
+        }
+        for view in datasets.values_mut() {
+            view.expected_seconds = expected(config, &view.dataset).map(|span| span.0.as_secs());
+            view.judge(at);
+        }
+        Ok(Self {
+            client: config.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            at,
+            datasets: datasets.into_values().collect(),
+            nodes: config.nodes.iter().zip(contacts).map(|(node, contact)| NodeView::new(node, contact, at)).collect(),
+        })
+    }
+
+    /// Whether anything is wrong.
+    pub fn is_well(&self) -> bool {
+        self.datasets.iter().all(|view| view.wrong.is_empty()) && self.nodes.iter().all(|view| view.wrong.is_empty())
+    }
+}
+
+/// How often `dataset` is to be stored, where the configuration says so.
+fn expected(_config: &ClientConfig, _dataset: &Dataset) -> Option<Span> {
+    None
+}
+
+/// Every dataset of the configuration at each of its nodes.
+fn configured(config: &ClientConfig) -> BTreeMap<(Dataset, Name), DatasetView> {
+    let of_entry = |dataset: &Dataset| {
+        let views = config.nodes_of(dataset).into_iter().map(|node| DatasetView::new(dataset, &node.name));
+        views.map(|view| ((view.dataset.clone(), view.node.clone()), view)).collect::<Vec<_>>()
+    };
+    config.datasets.iter().flat_map(|entry| of_entry(&entry.address)).collect()
+}
+
+/// Whether something that is expected so often is overdue after so long: late by half of it, and by an hour at least, as the
+/// node reckons too.
+pub fn is_overdue(expected_seconds: u64, age: SignedDuration) -> bool {
+    let every = SignedDuration::from_secs(i64::try_from(expected_seconds).unwrap_or(i64::MAX));
+    age.saturating_sub(every) >= LEAST_LATE.max(every / 2)
+}
+
+impl DatasetView {
+    /// One of which nothing is known.
+    fn new(dataset: &Dataset, node: &Name) -> Self {
+        Self {
+            dataset: dataset.clone(),
+            node: node.clone(),
+            state: Doing::NeverAsked,
+            wrong: Vec::new(),
+            expected_seconds: None,
+            last_success: None,
+            age_seconds: None,
+            last_attempt: None,
+            last_failure: None,
+            failures: 0,
+            failing_since: None,
+            error: None,
+            snapshot: None,
+            size: Size::default(),
+            unreadable: 0,
+            not_read: Vec::new(),
+            skipped: 0,
+            held: None,
+            waiting: 0,
+            request: None,
+            waiting_since: None,
+        }
+    }
+
+    /// Takes in what became of its requests until now.
+    fn remember(&mut self, past: Past, ledger: &Ledger, now: Timestamp) {
+        self.state = match (past.failures, past.last_success) {
+            (1.., _) => Doing::Failed,
+            (0, Some(_)) => Doing::Stored,
+            (0, None) => self.state,
+        };
+        self.not_read = ledger.first(past.unreadable);
+        self.skipped = ledger.skipped;
+        self.last_success = past.last_success;
+        self.age_seconds = past.last_success.map(|time| now.duration_since(time).as_secs().max(0));
+        // Older releases did not note it.
+        self.last_attempt = past.last_attempt.max(past.last_success);
+        self.last_failure = past.last_failure.max(past.failing_since);
+        self.failures = past.failures;
+        self.failing_since = past.failing_since;
+        self.error = past.error;
+        self.snapshot = past.snapshot;
+        self.size = past.size.unwrap_or_default();
+        self.unreadable = past.unreadable;
+        self.held = past.held;
+    }
+
+    /// Takes in a request that is not finished.
+    fn is_asked(&mut self, state: State, file: PoolFile, node_is_away: bool, now: Timestamp) {
+        self.waiting += 1;
+        // What is not prepared, or what a node that is away does not fetch, is waiting, whatever we have done for it.
+        let waits = node_is_away || self.held.is_some() || state == State::Complete;
+        self.state = if waits && self.state != Doing::BeingFetched { Doing::Waiting } else { Doing::BeingFetched };
+        let since = file.id.said_time().filter(|time| *time <= now);
+        if self.request.is_none() || since < self.waiting_since {
+            (self.request, self.waiting_since) = (Some(file.id), since);
+        }
+    }
+
+    /// Decides what is wrong.
+    fn judge(&mut self, now: Timestamp) {
+        let since = |time: Option<Timestamp>| time.map(|time| now.duration_since(time));
+        let overdue = self.expected_seconds.is_some_and(|every| match (since(self.last_success), since(self.waiting_since)) {
+            (Some(age), _) | (None, Some(age)) => is_overdue(every, age),
+            // It was never stored, and nobody has asked for it either.
+            (None, None) => true,
+        });
+        let found = [
+            (Wrong::Failed, self.failures > 0),
+            (Wrong::Overdue, overdue),
+            (Wrong::Held, self.held.is_some() && self.request.is_some()),
+            (Wrong::Incomplete, self.failures == 0 && self.unreadable > 0),
+        ];
+        self.wrong = found.into_iter().filter(|(_, is)| *is).map(|(wrong, _)| wrong).collect();
+    }
+}
+
+impl NodeView {
+    fn new(node: &ClientNode, contact: Contact, now: Timestamp) -> Self {
+        let away = contact.failing_since.is_some_and(|since| now.duration_since(since) >= AWAY);
+        let found = [(Wrong::Away, away), (Wrong::Alarm, contact.alarm.is_some())];
+        Self {
+            node: node.name.clone(),
+            wrong: found.into_iter().filter(|(_, is)| *is).map(|(wrong, _)| wrong).collect(),
+            last_contact: contact.last_contact,
+            failures: contact.failures,
+            failing_since: contact.failing_since,
+            next_try: contact.next_try,
+            error: contact.error,
+            alarm: contact.alarm,
+            warnings: contact.warnings.into_iter().map(|warning| format!("{}: {}", warning.at, warning.text)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Reason;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(hours_ago: i64) -> Timestamp {
+        Timestamp::from_second(NOW - hours_ago * 3600).unwrap()
+    }
+
+    fn view(past: Past, every: Option<u64>) -> DatasetView {
+        let mut view = DatasetView::new(&"files:/a".parse().unwrap(), &Name::new("n1").unwrap());
+        view.remember(past, &Ledger::default(), at(0));
+        view.expected_seconds = every.map(|hours| hours * 3600);
+        view
+    }
+
+    fn wrong(mut view: DatasetView) -> Vec<Wrong> {
+        view.judge(at(0));
+        view.wrong
+    }
+
+    #[test]
+    fn what_is_late_by_half_is_overdue() {
+        let stored = |hours| Past { last_success: Some(at(hours)), ..Past::default() };
+        assert_eq!(wrong(view(stored(8), Some(6))), []);
+        assert_eq!(wrong(view(stored(9), Some(6))), [Wrong::Overdue]);
+        assert_eq!(wrong(view(stored(9000), None)), [], "nobody expects it");
+        // An hour is nothing, however often it is to come.
+        assert!(!is_overdue(60, SignedDuration::from_mins(60)) && is_overdue(60, SignedDuration::from_mins(61)));
+        assert!(!is_overdue(u64::MAX, SignedDuration::MAX) && !is_overdue(0, SignedDuration::MIN));
+        // A clock that was set back.
+        assert_eq!(view(stored(-5), Some(1)).age_seconds, Some(0));
+    }
+
+    #[test]
+    fn what_never_came_is_overdue_unless_it_is_on_its_way() {
+        assert_eq!(wrong(view(Past::default(), Some(6))), [Wrong::Overdue]);
+        let asked = |hours: i64| {
+            let mut view = view(Past::default(), Some(6));
+            let id: RequestId = format!("{}-3f9a1c7e", at(hours).strftime("%Y%m%dT%H%M%SZ")).parse().unwrap();
+            let file = PoolFile { id, ..PoolFile::new(&view.dataset, &view.node, &[], Reason::Manual).unwrap() };
+            view.is_asked(State::Process, file, false, at(0));
+            (view.state, wrong(view))
+        };
+        assert_eq!(asked(1), (Doing::BeingFetched, vec![]));
+        assert_eq!(asked(10), (Doing::BeingFetched, vec![Wrong::Overdue]));
+    }
+
+    #[test]
+    fn failures_go_before_what_they_left_unread() {
+        let past = Past { failures: 2, unreadable: 3, failing_since: Some(at(5)), ..Past::default() };
+        let view = view(past, None);
+        assert_eq!((view.state, view.last_failure), (Doing::Failed, Some(at(5))));
+        assert_eq!(wrong(view), [Wrong::Failed]);
+    }
+
+    #[test]
+    fn the_oldest_request_is_shown() {
+        let mut view = view(Past { last_success: Some(at(9)), ..Past::default() }, None);
+        for (hours, state) in [(2, State::Process), (1, State::Complete)] {
+            let id: RequestId = format!("{}-3f9a1c7e", at(hours).strftime("%Y%m%dT%H%M%SZ")).parse().unwrap();
+            let file = PoolFile { id, ..PoolFile::new(&view.dataset, &view.node, &[], Reason::Manual).unwrap() };
+            view.is_asked(state, file, false, at(0));
+        }
+        assert_eq!((view.state, view.waiting, view.waiting_since), (Doing::BeingFetched, 2, Some(at(2))));
+    }
+
+    #[test]
+    fn a_node_is_away_after_a_day() {
+        let node: ClientNode = toml::from_str("name = \"n1\"\nssh = \"a@b\"\nhost_key = \"k\"\nreceipts_key = \"k\"").unwrap();
+        let of = |hours| {
+            let mut contact = Contact::default();
+            contact.failing_since = Some(at(hours));
+            NodeView::new(&node, contact, at(0)).wrong
+        };
+        assert_eq!((of(23), of(24)), (vec![], vec![Wrong::Away]));
+    }
+}
