@@ -59,6 +59,9 @@ pub struct Contact {
     /// Why the node's receipts are not believed. Until a person has looked, nothing is freed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+    /// By how many seconds our clock is behind the node's, at least: its last receipt is from so far in the future.
+    #[serde(default)]
+    pub clock_behind: i64,
     /// When the node was last given something again because it had asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heal_asked: Option<Timestamp>,

@@ -10,6 +10,7 @@ mod enrol;
 mod history;
 mod interrupt;
 mod ledger;
+mod metrics;
 mod mount;
 mod outcome;
 mod output;

@@ -9,6 +9,7 @@ mod init;
 mod keys;
 mod log;
 mod ls;
+mod metrics;
 mod mount;
 mod node;
 mod restore;
@@ -32,6 +33,7 @@ pub enum Command {
     Send(send::Send),
     Watch(watch::Watch),
     Status(status::Status),
+    Metrics(metrics::Metrics),
     Cancel(cancel::Cancel),
     Retry(retry::Retry),
     Log(log::Log),
@@ -58,6 +60,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<Exit> {
         Command::Send(command) => command.run(load(globals)?),
         Command::Watch(command) => command.run(load(globals)?),
         Command::Status(command) => command.run(&load(globals)?),
+        Command::Metrics(command) => command.run(&load(globals)?),
         Command::Cancel(command) => command.run(&load(globals)?),
         Command::Retry(command) => command.run(&load(globals)?),
         Command::Log(command) => command.run(&load(globals)?),

@@ -78,6 +78,7 @@ pub fn once(config: ClientConfig, now: bool) -> Result<Exit> {
         }
     });
     alerts::tell(&config);
+    crate::metrics::write(&config);
     Ok(exit)
 }
 

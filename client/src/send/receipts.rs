@@ -173,6 +173,7 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
         return Ok(false);
     };
     check(run, id, &receipt, &request)?;
+    run.note(|contact| contact.clock_behind = receipt.received.duration_since(clock::now()).as_secs().max(0))?;
     if id.part().is_some() {
         return settle_part(run, id, &receipt).map(|()| false);
     }

@@ -97,8 +97,7 @@ fn rules_and_board_hold_and_name_metrics_that_there_are() {
         assert!(!named(expression).is_empty(), "{expression}");
         used.extend(named(expression));
     }
-    used.remove("nightsafe_client_last_");
-    let unknown: Vec<_> = used.difference(&known).filter(|name| !name.starts_with("nightsafe_client_")).collect();
+    let unknown: Vec<_> = used.difference(&known).collect();
     assert!(unknown.is_empty(), "docs/monitoring.md does not have {unknown:?}");
 }
 
@@ -139,6 +138,8 @@ fn a_prometheus_reads_a_node_and_hears_of_files_that_somebody_encrypts() {
     let path = safe.text("source/a \"b\\ c{}");
     let node = safe.read("node.toml");
     safe.write("node.toml", &format!("metrics = \"{}\"\n{node}", safe.text("www/node.prom")));
+    let client = safe.read("client.toml");
+    safe.write("client.toml", &format!("metrics = \"{}\"\n{client}", safe.text("www/client.prom")));
     safe.back_up("files", &path);
     let page = safe.node(&["metrics"]).ok();
     assert!(page.contains(r#"path=""#) && page.contains(r#"/source/a \"b\\ c{}"} "#), "{page}");
@@ -147,9 +148,12 @@ fn a_prometheus_reads_a_node_and_hears_of_files_that_somebody_encrypts() {
         .says(&["nightsafe_node_last_success_timestamp_seconds{"])
         .exits(0);
     assert!(families(&page).is_subset(&documented()), "{page}");
+    let own = safe.client(&["metrics"]).ok();
+    assert!(own.contains("nightsafe_client_last_success_timestamp_seconds{node=\"node1\",client=\"web1\",module=\"files\",path="), "{own}");
+    assert!(families(&own).is_subset(&documented()) && families(&safe.read("www/client.prom")) == families(&own), "{own}");
     // What lies there for node_exporter is the same page.
     assert_eq!(families(&safe.read("www/node.prom")), families(&page));
-    assert!(safe.names("www") == ["node.prom"], "{:?}", safe.names("www"));
+    assert!(safe.names("www") == ["client.prom", "node.prom"], "{:?}", safe.names("www"));
     let checked = safe.run("sh", &["-euc", "promtool check metrics <www/node.prom"]);
     assert!(checked.code == Some(0), "{checked:?}");
     let web = port();

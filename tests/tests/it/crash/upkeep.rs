@@ -20,7 +20,11 @@ pub fn scene() -> BTreeSet<String> {
         "[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{}\"\ndigest = \"daily\"\n",
         safe.text("sendmail")
     );
-    safe.write("client.toml", &format!("{client}\n{mail}\n[[dataset]]\naddress = \"git:{sealed}\"\nsealed = true\n"));
+    let metrics = safe.text("metrics/client.prom");
+    safe.write(
+        "client.toml",
+        &format!("metrics = \"{metrics}\"\n{client}\n{mail}\n[[dataset]]\naddress = \"git:{sealed}\"\nsealed = true\n"),
+    );
     let node = safe.read("node.toml");
     let metrics = safe.text("metrics/node.prom");
     safe.write("node.toml", &format!("metrics = \"{metrics}\"\n{node}\n{mail}"));
