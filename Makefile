@@ -36,7 +36,7 @@ check:
 	@deploy/packages.sh build check
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck deploy/*.sh docs/*.sh tests/fixtures/*.sh fuzz/*.sh .ci/run
+	shellcheck deploy/*.sh deploy/*/*.sh docs/*.sh tests/fixtures/*.sh fuzz/*.sh .ci/run
 	$(CARGO) test --locked --package tests --test it -- imports
 	$(CARGO) test --locked --package base -- crash
 

@@ -57,6 +57,7 @@ for purpose in "$@"; do
         want chromium-driver program chromedriver
         # Has promtool, too.
         want prometheus program promtool
+        want npm program npm
         ;;
     bench)
         want openssh-server program sshd
@@ -79,7 +80,20 @@ for purpose in "$@"; do
     esac
 done
 
-[ "${#missing[@]}" -gt 0 ] || exit 0
+# What tests run inside of a browser, pinned by its digest; it is no Debian package.
+browser_modules() {
+    local folder
+    folder=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../tests/browser" && pwd -P)
+    case " $* " in *" test "*) ;; *) return 0 ;; esac
+    # npm notes what it has installed in a file of its own.
+    ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ] || return 0
+    (cd -- "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+}
+
+[ "${#missing[@]}" -gt 0 ] || {
+    browser_modules "$@"
+    exit 0
+}
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 if ! command -v apt-get >/dev/null; then
     printf 'packages.sh: this machine has no apt-get; install what these Debian packages hold: %s\n' "${missing[*]}" >&2
@@ -96,3 +110,4 @@ fi
 printf 'Installing: %s\n' "${missing[*]}"
 "${root[@]}" apt-get -qq update
 "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+browser_modules "$@"

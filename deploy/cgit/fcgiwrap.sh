@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # Starts cgit for nginx, as the account that reads mirrors and nothing else (ns-web in docs/install.md).
 #
 #   deploy/cgit/fcgiwrap.sh SOCKET

@@ -24,6 +24,7 @@ mod scrub;
 mod silence;
 mod state;
 mod verify;
+mod web;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ enum Command {
     ImportGitosis(commands::import_gitosis::Args),
     Poll(commands::poll::Args),
     Watch(commands::watch::Args),
+    Web(commands::web::Args),
     Status(commands::status::Args),
     Metrics(commands::metrics::Args),
     Snapshots(commands::snapshots::Args),
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Adopt(args) => commands::adopt::run(args, config),
         Command::Poll(args) => commands::poll::run(args, config),
         Command::Watch(args) => commands::watch::run(args, config),
+        Command::Web(args) => commands::web::run(args, config),
         Command::Status(args) => commands::status::run(args, config),
         Command::Metrics(args) => commands::metrics::run(args, config),
         Command::Snapshots(args) => commands::snapshots::run(args, config),

@@ -1,6 +1,6 @@
 //! One way to a peer: commands, sftp and git's network steps over ssh, with pinned host keys and one login for all.
 //!
-//! Knows nothing of requests, archives or modules. The only asynchronous code of the workspace is inside, and hidden.
+//! Knows nothing of requests, archives or modules. It is asynchronous inside, and hides it.
 
 mod endpoint;
 mod git;

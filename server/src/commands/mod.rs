@@ -20,6 +20,7 @@ pub mod scrub;
 pub mod snapshots;
 pub mod status;
 pub mod watch;
+pub mod web;
 
 use base::{At, Error, Result};
 use queue::{PublicKey, Signer};

@@ -109,3 +109,5 @@ mod uids;
 mod verify;
 #[cfg(test)]
 mod watch;
+#[cfg(test)]
+mod web;

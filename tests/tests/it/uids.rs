@@ -2,7 +2,7 @@
 //!
 //! Needs root for the accounts, which are removed afterwards.
 
-use crate::harness::{bin, blocks, port, root, run, source_root, until};
+use crate::harness::{Ended, ask_socket, bin, blocks, port, root, run, source_root, started, until};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -67,6 +67,14 @@ const ATTEMPTS: &[(&str, &str, &str)] = &[
     ("ns-poll", "move a queue", "git -c safe.directory='*' -C gate/queues/web1.git update-ref refs/heads/requests HEAD"),
     ("ns-poll", "read the client's key", "cat client/id_ed25519"),
 ];
+
+/// The status page, listening.
+fn started_page(mut command: Command, socket: &Path) -> Ended {
+    command.arg(socket);
+    let page = started(command);
+    until("the status page listens", || std::os::unix::net::UnixStream::connect(socket).is_ok());
+    page
+}
 
 struct Machine {
     dir: PathBuf,
@@ -256,6 +264,18 @@ fn the_installation_page_from_accounts_to_restore() {
         let tried = machine.as_account(account, how);
         assert_eq!(tried.code, Some(0), "{account} cannot {what}: {tried}");
     }
+    // The status page runs as who reads and writes nothing.
+    machine.shell(&machine.here("install -d -o ns-read -m 0755 web"));
+    let mut page = machine.command("runuser");
+    page.args(["-u", &machine.name("ns-read"), "--", "nightsafe-server", "--config", &format!("{etc}/node.toml"), "web", "--listen"]);
+    let page = started_page(page, &machine.dir.join("web/socket"));
+    let ask = |path: &str| ask_socket(&machine.dir.join("web/socket"), "GET", path, &[]);
+    let (repository_in_url, www) = (repository.replace('/', "%2F"), machine.dir.join("www").display().to_string());
+    ask("/").is(200).shows(&["web1"]).hides(&["open to others"]);
+    ask("/client/web1").is(200).shows(&[&format!("files:{www}"), &format!("git:{repository}")]);
+    ask(&format!("/client/web1/dataset?name=git%3A{repository_in_url}")).is(200).shows(&["Size in the store", "Nothing was rewritten"]);
+    ask("/log").is(200).shows(&["stored", &format!("files:{www}")]);
+    drop(page);
     // The node says when it is not so any more.
     let server = "runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml";
     let node = |command: &str| run(machine.command("bash").args(["-c", &machine.here(&format!("cd /; {server} {command}"))]));

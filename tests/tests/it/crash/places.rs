@@ -66,6 +66,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("server/src/poll/handover.rs", "atomic::remove(", "what is refused"),
     ("server/src/poll/ingest.rs", "atomic::remove(", "as handover.rs"),
     ("server/src/commands/admin_recover.rs", "", "a person's word, asked for again"),
+    ("server/src/web/door.rs", "fs::remove_file(", "a socket at which nobody listens any more"),
     ("hooks/src/maintain.rs", "atomic::remove", "what is old"),
     ("hooks/src/handover.rs", "atomic::remove(&path)", "an unfinished file of the gate's"),
     ("hooks/src/hooks.rs", "atomic::remove(", "as there"),

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// What came back.
@@ -29,6 +31,13 @@ pub fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: 
     exchange(stream, method, path, headers, body)
 }
 
+/// The same, over a socket of the file system.
+pub fn ask_socket(socket: &Path, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let stream = UnixStream::connect(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    exchange(stream, method, path, headers, "")
+}
+
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     let has_host = headers.iter().any(|(name, _)| *name == "Host");
@@ -40,8 +49,15 @@ fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &[
     let asked = format!("{method} {path}");
     // Whoever refuses may not read all of it.
     let _ = stream.write_all(format!("{text}\r\n{body}").as_bytes());
-    let mut bytes = Vec::new();
-    let ended = stream.read_to_end(&mut bytes);
+    let (mut bytes, mut buffer, mut ended) = (Vec::new(), [0; 65_536], Ok(0));
+    // Some keep the connection open whatever they are asked.
+    while !is_whole(&bytes) {
+        ended = stream.read(&mut buffer);
+        match ended {
+            Ok(n @ 1..) => bytes.extend_from_slice(&buffer[..n]),
+            _ => break,
+        }
+    }
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let Some(end) = end else {
         assert!(bytes.is_empty() || ended.is_err(), "{asked}: {}", String::from_utf8_lossy(&bytes));
@@ -54,6 +70,14 @@ fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &[
     }
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{asked}: {head}"));
     Answer { asked, status, head, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+/// Whether an answer that says its length is there.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| bytes.len() >= end + 4 + length)
 }
 
 /// Chunks put together; what is cut off is left out.

@@ -26,6 +26,11 @@ impl Loopback {
     /// clock is what a file `clock` says (base/src/clock.rs), if there is one.
     #[cfg(feature = "crash-points")]
     pub fn that_can_die() -> Self {
+        Self::with_clock()
+    }
+
+    /// As [`Loopback::start`]; the clock of everything in it is what a file `clock` in its folder says (base/src/clock.rs).
+    pub fn with_clock() -> Self {
         let mut this = Self::make();
         this.mortal = true;
         this.loopback("start").ok();

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what is tested.
 
+mod browser;
 mod disk;
 mod http;
 mod install;
@@ -13,13 +14,14 @@ mod site;
 mod trees;
 mod wait;
 
+pub use browser::Browser;
 pub use disk::Disk;
-pub use http::get;
+pub use http::{Answer, ask, ask_socket, get};
 pub use install::Loopback;
 pub use mariadb::Maria;
 pub use pages::blocks;
 pub use postgres::Cluster;
 pub use run::{Run, bin, command, port, root, run, source_root};
-pub use site::Site;
+pub use site::{Ended, Site, started};
 pub use trees::{same_trees, seen, tree};
 pub use wait::until;

@@ -69,7 +69,7 @@ impl Site {
         let mut nginx = safe.command("nginx");
         nginx.args(["-e", &format!("{dir}/error.log"), "-c", &format!("{dir}/nginx.conf")]);
         run(safe.command("nginx").args(["-t", "-e", &format!("{dir}/error.log"), "-c", &format!("{dir}/nginx.conf")])).exits(0);
-        let mut fcgiwrap = safe.command("sh");
+        let mut fcgiwrap = safe.command("bash");
         fcgiwrap.args([&format!("{dir}/fcgiwrap.sh"), &format!("{dir}/cgit.sock")]);
         let site = Self { port, _fcgiwrap: started(fcgiwrap), _nginx: started(nginx) };
         until("cgit and nginx listen", || safe.at("site/cgit.sock").exists() && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
