@@ -45,21 +45,21 @@ pub struct AllowEntry {
     pub module: String,
     /// An absolute folder, or `*`.
     pub under: String,
-    /// As in [`DatasetEntry`]; patterns are against the path that is submitted.
+    /// As in `[[dataset]]`; patterns are against the path that is submitted.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// As in [`DatasetEntry`].
+    /// As in `[[dataset]]`.
     #[serde(default)]
     pub include: Vec<String>,
-    /// As in [`DatasetEntry`].
+    /// As in `[[dataset]]`.
     #[serde(default)]
     pub exclude_caches: bool,
-    /// As in [`DatasetEntry`].
+    /// As in `[[dataset]]`.
     #[serde(default)]
     pub one_file_system: bool,
-    /// As in [`DatasetEntry`].
+    /// As in `[[dataset]]`.
     pub max_file_size: Option<ByteSize>,
-    /// As in [`DatasetEntry`].
+    /// As in `[[dataset]]`.
     #[serde(default)]
     pub sealed: bool,
 }

@@ -97,13 +97,21 @@ pub struct Floor {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFloor {
+    /// At least so many snapshots.
     last: Option<u32>,
+    /// At least one of each of so many hours.
     hourly: Option<u32>,
+    /// At least one of each of so many days.
     daily: Option<u32>,
+    /// At least one of each of so many weeks.
     weekly: Option<u32>,
+    /// At least one of each of so many months.
     monthly: Option<u32>,
+    /// At least one of each of so many years.
     yearly: Option<u32>,
+    /// Everything that is not older.
     within: Option<Span>,
+    /// How long a snapshot stays condemned at least.
     grace: Option<Span>,
 }
 

@@ -20,16 +20,26 @@ const NAME: usize = 255;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    /// A command that runs before anything is read.
     prepare: Option<Vec<String>>,
+    /// A command that prints what is archived.
     stream: Option<Vec<String>>,
+    /// What that is called in the archive. Default: `dump`.
     name: Option<String>,
+    /// Several such commands, by the names in the archive.
     streams: Option<BTreeMap<String, Vec<String>>>,
+    /// Trees that are archived, by the names in the archive: below `{path}` or `{staging}`.
     take: Option<BTreeMap<String, String>>,
+    /// A command that fails when a backup would.
     check: Option<Vec<String>>,
+    /// The command that brings back.
     restore: Option<Vec<String>>,
+    /// How long each command may run. Default: `"1d"`.
     time_limit: Option<Span>,
+    /// What is in the commands' environment beside the least.
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// The commands' working folder: an absolute path, or one that begins with `{path}`. Default: `/`.
     folder: Option<String>,
 }
 

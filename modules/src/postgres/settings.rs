@@ -23,6 +23,7 @@ struct Table {
     role_passwords: Option<bool>,
     #[serde(default = "crate::settings::time_limit")]
     time_limit: Span,
+    /// Several clusters, by their names: for each what differs from this table.
     #[serde(default)]
     cluster: BTreeMap<String, Cluster>,
 }
@@ -44,7 +45,7 @@ impl Default for Table {
     }
 }
 
-/// A table `[module.postgres.cluster.NAME]`.
+/// One of several clusters: what differs from the table of all.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cluster {

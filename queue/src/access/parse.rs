@@ -19,12 +19,16 @@ pub(super) type KeyReader<'a> = dyn FnMut(&str) -> Result<Option<Vec<u8>>> + 'a;
 struct Raw {
     #[serde(rename = "version")]
     _version: i64,
+    /// What holds for clients that say nothing else.
     #[serde(default)]
     defaults: Defaults,
+    /// Who may change this list; at least one.
     #[serde(default)]
     admin: BTreeMap<Name, RawAdmin>,
+    /// Who may send.
     #[serde(default)]
     client: BTreeMap<Name, RawClient>,
+    /// Who may read.
     #[serde(default)]
     restorer: BTreeMap<Name, RawRestorer>,
 }
@@ -32,46 +36,67 @@ struct Raw {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Defaults {
+    /// How much each client may store. Default: as much as there is room.
     quota: Option<ByteSize>,
+    /// What each client may use of the node.
     #[serde(default)]
     limits: Limits,
+    /// What is kept of each dataset. Default: everything.
     keep: Option<Keep>,
+    /// How often a snapshot of each dataset is expected. Default: as it was so far.
     expect: Option<Span>,
+    /// How long parts of a long backup wait for the rest. Default: 30 days.
     part_ttl: Option<Span>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAdmin {
+    /// Files in `keys/` with the public keys that sign changes of this list.
     keys: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawClient {
+    /// Files in `keys/` with the public keys that log in and sign requests.
     keys: Spanned<Vec<Spanned<String>>>,
+    /// How the node reaches the client: `"ssh"`. Default: `"ssh"`.
     reach: Option<Spanned<String>>,
+    /// The account that offers archives, where the node logs in. Default: none, and nothing is fetched.
     address: Option<Spanned<SshAddress>>,
+    /// The account that offers git repositories, where it is another one. Default: `address`.
     git_address: Option<Spanned<SshAddress>>,
+    /// The client's host key, as `ssh-ed25519 AAAA…`; needed with an address.
     host_key: Option<Spanned<String>>,
+    /// What is taken. Default: nothing.
     #[serde(default)]
     allow: Vec<DatasetPattern>,
+    /// How much it may store. Default: as `[defaults]` says.
     quota: Option<ByteSize>,
+    /// What it may use of the node, where that is something else than `[defaults]` says.
     #[serde(default)]
     limits: Limits,
+    /// Whether nothing is taken for now; requests wait.
     #[serde(default)]
     paused: bool,
+    /// What is kept of its datasets. Default: as `[defaults]` says.
     keep: Option<Keep>,
+    /// How often a snapshot of each dataset is expected. Default: as `[defaults]` says.
     expect: Option<Span>,
+    /// What is kept of some of its datasets; the first that names one counts.
     #[serde(default)]
     keep_for: Vec<KeepFor>,
+    /// How long parts of a long backup wait for the rest. Default: as `[defaults]` says.
     part_ttl: Option<Span>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRestorer {
+    /// Files in `keys/` with the public keys that log in.
     keys: Spanned<Vec<Spanned<String>>>,
+    /// What may be read: `CLIENT:MODULE:PATH`, or `CLIENT:*`.
     read: Vec<Spanned<String>>,
 }
 

@@ -16,6 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nightsafe", &["base", "queue", "archive", "transport", "mail", "show", "modules"]),
     ("nightsafe-server", &["base", "queue", "archive", "transport", "mail", "show", "modules"]),
     ("nightsafe-gate", &["base", "queue"]),
+    // Looks at the programs' command lines, and is in none of them.
+    ("manual", &["base", "nightsafe", "nightsafe-server", "nightsafe-gate"]),
     // They look at the programs from outside alone, so that no mistake is made the same way on both sides.
     ("tests", &[]),
     // What strangers send us is read here as the programs read it.
