@@ -49,6 +49,11 @@ for purpose in "$@"; do
         want attr program getfattr
         want fuse3 program fusermount3
         want openssl program openssl
+        want dpkg-dev program dpkg-shlibdeps
+        want debootstrap program debootstrap
+        want systemd program systemd-analyze
+        want man-db program man
+        want ansible-core program ansible-playbook
         want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
         want nginx-light program nginx
         want fcgiwrap program fcgiwrap

@@ -3,7 +3,7 @@
 //! Knows names of folders and their modes alone.
 
 use base::config::ClientConfig;
-use base::{Name, RequestId, Result, atomic};
+use base::{Error, Name, RequestId, Result, atomic};
 use std::path::{Path, PathBuf};
 
 /// Folders of the state folder with their modes. `outcomes`, `retry` and `history` can be read by everybody, because
@@ -86,6 +86,7 @@ pub fn daemon_lock_path(config: &ClientConfig) -> PathBuf {
 /// # Errors
 /// With the path.
 pub fn make_folders(config: &ClientConfig) -> Result<()> {
+    check_owner(config)?;
     folder(&config.state, 0o755)?;
     for (name, mode) in FOLDERS {
         folder(&config.state.join(name), mode)?;
@@ -98,6 +99,16 @@ pub fn make_folders(config: &ClientConfig) -> Result<()> {
     folder(&config.runtime_path(), 0o700)
 }
 
+/// Refuses to write as another account than the one whose state it is: what root left there, the sender could not change any more.
+fn check_owner(config: &ClientConfig) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::geteuid().as_raw();
+    let Some(owner) = std::fs::metadata(&config.state).ok().map(|meta| meta.uid()).filter(|owner| *owner != own) else { return Ok(()) };
+    let name = |uid: u32| uzers::get_user_by_uid(uid).map_or_else(|| format!("#{uid}"), |user| user.name().to_string_lossy().into_owned());
+    Err(Error::usage(format!("{} belongs to {}, and this is {}", config.state.display(), name(owner), name(own)))
+        .hint(format!("Run it as that account: runuser -u {} -- nightsafe …", name(owner))))
+}
+
 fn folder(path: &Path, mode: u32) -> Result<()> {
     use base::At;
     use std::os::unix::fs::PermissionsExt;
@@ -106,4 +117,23 @@ fn folder(path: &Path, mode: u32) -> Result<()> {
     }
     atomic::make_folder(path, mode)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at("set the mode of", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_accounts_state_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("version = 1\nstate = {:?}\n", dir.path().join("state"));
+        let config: ClientConfig = base::config::parse("client.toml", text.as_bytes()).unwrap();
+        make_folders(&config).unwrap();
+        // Only root can make it another's.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&config.state, Some(4321), None).unwrap();
+            let said = make_folders(&config).unwrap_err().render();
+            assert!(said.contains("belongs to #4321, and this is root") && said.contains("runuser -u #4321 -- nightsafe"), "{said}");
+        }
+    }
 }

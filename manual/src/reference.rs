@@ -23,6 +23,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("NIGHTSAFE_IDENTITY", "age identity files, where `--identity` is not given."),
     ("NIGHTSAFE_NOW", ""),
     ("NIGHTSAFE_SIGNERS", "The file of who signs for which client, where `--signers` is not given."),
+    ("NIGHTSAFE_SSHD_CONFIG", ""),
     ("PATH", "Where age's plugins are looked for. Other programs are started with a search path of their own."),
     ("RUST_LOG", "What is logged, where `-v` is not given: `debug`, or as in `modules=debug,transport=info`."),
     ("SSH_ORIGINAL_COMMAND", ""),

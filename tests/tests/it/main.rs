@@ -81,6 +81,8 @@ mod moving;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod packages;
+#[cfg(test)]
 mod parts;
 #[cfg(test)]
 mod postgres;
