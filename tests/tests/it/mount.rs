@@ -16,8 +16,8 @@ struct Mounted<'a> {
 impl<'a> Mounted<'a> {
     /// `None` where this machine's kernel or container has no FUSE that this user may use.
     fn start(safe: &'a Loopback, args: &[&str]) -> Option<Self> {
-        let able =
-            Path::new("/dev/fuse").exists() && (root() || run(safe.command("sh").args(["-c", "command -v fusermount3"])).code == Some(0));
+        let device = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
+        let able = device && (root() || run(safe.command("sh").args(["-c", "command -v fusermount3"])).code == Some(0));
         if !able {
             return None;
         }
