@@ -116,11 +116,13 @@ pub struct GitFetch {
     pub rate: Option<u64>,
     /// Whether objects are checked as they come in (complaints about old history are warnings).
     pub fsck: bool,
+    /// Whether git writes down in `FETCH_HEAD` what came, one line for each id of which it has seen that all that it leads to is there.
+    pub heads: bool,
 }
 
 impl Default for GitFetch {
     fn default() -> Self {
-        Self { time: TIME, file_limit: None, rate: None, fsck: true }
+        Self { time: TIME, file_limit: None, rate: None, fsck: true, heads: false }
     }
 }
 
@@ -297,7 +299,7 @@ fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetc
         "--quiet",
         "--no-tags",
         "--no-prune",
-        "--no-write-fetch-head",
+        if options.heads { "--write-fetch-head" } else { "--no-write-fetch-head" },
         "--no-auto-maintenance",
         "--recurse-submodules=no",
         "--no-show-forced-updates",

@@ -27,7 +27,7 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u
         MirrorFrom::Remote { peer, name } => {
             if !ids.is_empty() {
                 let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-                peer.git_fetch(target, name, &ids, GitFetch { time: TIME, file_limit: None, rate: None, fsck: true })?;
+                peer.git_fetch(target, name, &ids, GitFetch { time: TIME, ..GitFetch::default() })?;
             }
         }
     }

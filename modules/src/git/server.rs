@@ -11,7 +11,7 @@ use crate::{Fetched, Lane, ServerContext, ServerModule, archived};
 use archive::store::{Content, Quota, Stats};
 use base::{Claim, Error, Kind, Payload, Result, Sha256, atomic};
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -187,7 +187,10 @@ fn try_fetch(
     let (mut fetched, mut grown, mut lfs) = (0, 0, Lfs::default());
     // A damaged mirror shows its source nothing that it has, so that everything comes anew.
     let anew = upkeep::wants_all(&path);
-    if anew || mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
+    // Where nothing is fetched, what was found out of the objects holds.
+    let mut kinds = mirror.kinds(&ids)?;
+    let mut whole = !anew && kinds.len() == ids.len() && mirror.is_whole(&ids)?;
+    if !whole {
         let room = context
             .quota
             .map(|quota| Ok::<_, Error>(quota.saturating_sub(elsewhere.saturating_add(context.store.bytes_used()?))))
@@ -210,7 +213,7 @@ fn try_fetch(
         mirror.staging(&staging, anew)?;
         // Ids alone: no name that a client chose takes part, and no ref is made of thousands that nobody would look at.
         let refspecs: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        let options = GitFetch { time: left(), file_limit: most, rate: context.allowance.bandwidth, fsck: true };
+        let options = GitFetch { time: left(), file_limit: most, rate: context.allowance.bandwidth, fsck: true, heads: true };
         let came = source.fetch(&staging, &refspecs, options);
         // Whatever became of it, it came over the network.
         fetched = packs_size(&staging)?;
@@ -234,13 +237,16 @@ fn try_fetch(
             return refused(format!("over quota: the repository needs {fetched} bytes more than are left"));
         }
         fetched += lfs.bytes;
+        whole = git_saw_whole(&staging, &ids);
         grown = mirror.adopt(&staging, anew)? + lfs.bytes;
         atomic::remove_tree(&staging)?;
+        kinds = mirror.kinds(&ids)?;
+        whole = whole || mirror.is_whole(&ids)?;
     }
     if anew && let Err(error) = upkeep::mend(&path, context.time) {
         context.monitor.problem(&error.context(format!("the mirror of {} is still damaged", claim.dataset)));
     }
-    if let Some(reason) = unfit(&mirror, &list, &ids)? {
+    if let Some(reason) = unfit(&list, &ids, &kinds, whole) {
         return refused(reason);
     }
     if lfs.is_used {
@@ -322,20 +328,30 @@ fn fetch_lfs(
     Ok(Ok(Lfs { is_used, bytes, failed, unlisted: None }))
 }
 
-/// Why the objects that are here now do not make the list, if they do not.
-fn unfit(mirror: &Mirror, list: &RefList, ids: &[&str]) -> Result<Option<String>> {
-    let kinds = mirror.kinds(ids)?;
+/// Whether the fetch into `staging` has gone from each of `ids` to all that it leads to, and found it there or in the mirror. Git
+/// notes in `FETCH_HEAD` what it has seen whole, and nothing else: what a source says to be cut off (`shallow`) comes without a
+/// complaint, and is not noted. To find it out a second time takes as long as the first.
+fn git_saw_whole(staging: &Path, ids: &[&str]) -> bool {
+    // Where it cannot be read nobody knows, and it is looked for.
+    let Ok(file) = base::untrusted::read(&staging.join("FETCH_HEAD"), 4 * LIST_LIMIT) else { return false };
+    let bytes = file.bytes;
+    let seen: HashSet<&[u8]> = bytes.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b'\t').next()).collect();
+    ids.iter().all(|id| seen.contains(id.as_bytes()))
+}
+
+/// Why the objects that are here now, of these kinds, do not make the list, if they do not.
+fn unfit(list: &RefList, ids: &[&str], kinds: &HashMap<String, String>, whole: bool) -> Option<String> {
     if let Some(id) = ids.iter().find(|id| !kinds.contains_key(**id)) {
-        return Ok(Some(format!("the source did not send the object {id}")));
+        return Some(format!("the source did not send the object {id}"));
     }
     let branch = list.refs.iter().find(|(name, id)| name.starts_with(b"refs/heads/") && kinds.get(*id).is_none_or(|kind| kind != "commit"));
     if let Some((name, id)) = branch {
-        return Ok(Some(format!(
+        return Some(format!(
             "the source's branch {} points at {id}, which is no commit",
             base::text::printable(&String::from_utf8_lossy(name))
-        )));
+        ));
     }
-    Ok((!mirror.is_whole(ids)?).then(|| "the source sent a history that is not whole".into()))
+    (!whole).then(|| "the source sent a history that is not whole".into())
 }
 
 /// Brings the mirror's refs to the list, unless a later one was there before. Gives what the receipt has to say of it. Who is

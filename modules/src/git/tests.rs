@@ -26,7 +26,7 @@ impl Source for Local {
         command
             .args(["-c", "fetch.unpackLimit=1", "-c", "protocol.version=2", "--git-dir"])
             .arg(repository)
-            .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--"])
+            .args(["fetch", "--quiet", "--no-tags", if options.heads { "--write-fetch-head" } else { "--no-write-fetch-head" }, "--"])
             .arg(&self.0)
             .args(refspecs);
         let output = process::run(command, 1 << 20, options.time)?;
@@ -325,6 +325,23 @@ fn a_history_that_is_not_whole_is_not_taken() {
     // It is fetched all the same, with what belongs to it.
     let (_, fetched) = setup.back_up();
     assert!(matches!(fetched, Fetched::Stored { bytes_fetched: 1.., .. }), "{fetched:?}");
+}
+
+/// Git takes what is said to be cut off without a complaint, and without having looked whether the rest is there.
+#[test]
+fn a_source_that_says_its_history_is_cut_off_is_refused() {
+    let mut setup = Setup::new();
+    setup.commit("one");
+    setup.commit("two");
+    let prepared = setup.prepare();
+    let claim = setup.claim(&prepared);
+    let list = prepared.attachment.unwrap();
+    let shallow = setup.path().join(".git/shallow");
+    std::fs::write(&shallow, setup.git(&["rev-parse", "HEAD"])).unwrap();
+    let fetched = setup.send(&claim, Some(&list));
+    assert!(matches!(&fetched, Fetched::Refused { reason, .. } if reason.contains("not whole")), "{fetched:?}");
+    std::fs::remove_file(&shallow).unwrap();
+    assert!(is_stored(&setup.back_up().1));
 }
 
 #[test]
