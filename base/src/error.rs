@@ -206,8 +206,14 @@ impl<T, E: Into<std::io::Error>> At<T> for std::result::Result<T, E> {
         self.map_err(|error| {
             let source: std::io::Error = error.into();
             let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+            // What the system itself said needs no reading.
+            let known = source.raw_os_error().is_some();
             let error = Error::failed(format!("could not {doing}")).because(PathError { path: path.as_ref().to_owned(), source });
-            if full { error.with_kind(Kind::NotNow).hint(MAKE_ROOM) } else { error.or_full() }
+            match (full, known) {
+                (true, _) => error.with_kind(Kind::NotNow).hint(MAKE_ROOM),
+                (false, true) => error,
+                (false, false) => error.or_full(),
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -32,9 +32,17 @@ pub fn open(path: &Path) -> Result<File> {
 /// # Errors
 /// As [`open`].
 pub fn open_at(folder: impl AsFd, path: &Path) -> Result<File> {
+    plain(openat(folder, path), path)
+}
+
+fn openat(folder: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::openat(folder, path, flags, Mode::empty())
+}
+
+fn plain(opened: rustix::io::Result<OwnedFd>, path: &Path) -> Result<File> {
     let unfit = || Error::refused(format!("{} is not a regular file with a single name", path.display()));
-    let file = match rustix::fs::openat(folder, path, flags, Mode::empty()) {
+    let file = match opened {
         // A link, and a socket.
         Err(Errno::LOOP | Errno::NXIO) => return Err(unfit()),
         other => File::from(other.at("open", path)?),
@@ -51,7 +59,21 @@ pub fn open_at(folder: impl AsFd, path: &Path) -> Result<File> {
 /// # Errors
 /// With the path, and of kind refused when it is longer.
 pub fn read(path: &Path, limit: usize) -> Result<Untrusted> {
-    let file = open(path)?;
+    read_open(open(path)?, path, limit)
+}
+
+/// As [`read`]; none where there is no file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_if_there(path: &Path, limit: usize) -> Result<Option<Untrusted>> {
+    match openat(rustix::fs::CWD, path) {
+        Err(Errno::NOENT) => Ok(None),
+        opened => read_open(plain(opened, path)?, path, limit).map(Some),
+    }
+}
+
+fn read_open(file: File, path: &Path, limit: usize) -> Result<Untrusted> {
     let uid = file.metadata().at("stat", path)?.uid();
     Ok(Untrusted { bytes: read_bounded(file, limit).at("read", path)?, uid })
 }
@@ -81,6 +103,9 @@ mod tests {
         std::fs::write(at("plain"), b"12345").unwrap();
         assert_eq!(read(&at("plain"), 5).unwrap().bytes, b"12345");
         assert!(read(&at("plain"), 4).is_err());
+        assert_eq!(read_if_there(&at("plain"), 5).unwrap().unwrap().bytes, b"12345");
+        assert!(read_if_there(&at("none"), 5).unwrap().is_none() && read(&at("none"), 5).is_err());
+        assert!(read_if_there(dir.path(), 5).is_err());
         symlink(at("plain"), at("link")).unwrap();
         std::fs::create_dir(at("folder")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), Mode::from_raw_mode(0o600)).unwrap();

@@ -12,12 +12,11 @@ const LIMIT: usize = 16 << 20;
 
 /// Reads `path`, or gives the empty state where it is not there or not readable as such.
 pub fn load<T: DeserializeOwned + Default>(path: &Path) -> T {
-    let bytes = match base::untrusted::read(path, LIMIT) {
-        Ok(file) => file.bytes,
+    let bytes = match base::untrusted::read_if_there(path, LIMIT) {
+        Ok(Some(file)) => file.bytes,
+        Ok(None) => return T::default(),
         Err(error) => {
-            if path.exists() {
-                tracing::warn!("{} is begun anew: {}", path.display(), error.one_line());
-            }
+            tracing::warn!("{} is begun anew: {}", path.display(), error.one_line());
             return T::default();
         }
     };

@@ -29,12 +29,12 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         // What only time makes wrong is found by the sweep.
         return ended(timetable::run_due(&node, timetable::JOBS)?);
     }
-    let Some(poller) = Poller::open(node)? else {
+    let sweep = args.sweep || sweep_due(&node);
+    let Some(poller) = Poller::open(node, sweep)? else {
         // No news for cron, which starts it again in a minute.
         tracing::info!("another poll or watch works on this node");
         return Ok(Exit::NotNow);
     };
-    let sweep = args.sweep || sweep_due(&poller.node);
     let mut names = poller.look(sweep)?;
     names.extend(poller.with_requests());
     crew::serve_once(&poller, names)?;

@@ -48,7 +48,7 @@ const BREATH: Duration = Duration::from_secs(1);
 /// Runs the command.
 pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
-    let Some(poller) = Poller::open(node)? else {
+    let Some(poller) = Poller::open(node, true)? else {
         return Err(Error::not_now("another poll or watch works on this node"));
     };
     let (send, events) = channel();
@@ -96,6 +96,7 @@ fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>) -> Result<()> 
         let sweep = Instant::now() >= sweep_at;
         let looked = poller.look(sweep).map(|awake| awake.iter().for_each(|name| crew.ask(name)));
         if sweep {
+            poller.with_requests().iter().for_each(|name| crew.ask(name));
             tell(poller.swept());
             sweep_at = Instant::now() + SWEEP;
         }

@@ -18,6 +18,8 @@ pub struct Lanes<J> {
 #[derive(Debug)]
 struct Inner<J> {
     waiting: VecDeque<J>,
+    // The same: a sweep asks for thousands.
+    asked: BTreeSet<J>,
     running: BTreeSet<J>,
     // Asked for while it ran: the run may have looked before the new work was there, so it runs once more.
     again: BTreeSet<J>,
@@ -27,7 +29,8 @@ struct Inner<J> {
 impl<J: Clone + Ord> Lanes<J> {
     /// No jobs.
     pub fn new() -> Self {
-        let inner = Inner { waiting: VecDeque::new(), running: BTreeSet::new(), again: BTreeSet::new(), stopping: false };
+        let inner =
+            Inner { waiting: VecDeque::new(), asked: BTreeSet::new(), running: BTreeSet::new(), again: BTreeSet::new(), stopping: false };
         Self { inner: Mutex::new(inner), work: Condvar::new(), idle: Condvar::new() }
     }
 
@@ -36,7 +39,7 @@ impl<J: Clone + Ord> Lanes<J> {
         let mut inner = self.lock();
         if inner.running.contains(&job) {
             inner.again.insert(job);
-        } else if !inner.waiting.contains(&job) {
+        } else if inner.asked.insert(job.clone()) {
             inner.waiting.push_back(job);
             self.work.notify_one();
         }
@@ -58,6 +61,7 @@ impl<J: Clone + Ord> Lanes<J> {
                 return None;
             }
             if let Some(job) = inner.waiting.pop_front() {
+                inner.asked.remove(&job);
                 inner.running.insert(job.clone());
                 return Some(job);
             }
@@ -115,7 +119,7 @@ impl<J: Clone + Ord> Drop for Done<'_, J> {
     fn drop(&mut self) {
         let mut inner = self.lanes.lock();
         inner.running.remove(self.job);
-        if inner.again.remove(self.job) {
+        if inner.again.remove(self.job) && inner.asked.insert(self.job.clone()) {
             inner.waiting.push_back(self.job.clone());
             self.lanes.work.notify_one();
         }

@@ -75,18 +75,18 @@ pub struct Poller {
 
 impl Poller {
     /// Makes what is missing of the node's folders, publishes the access list, and becomes the node's poller; `None`
-    /// when another process is.
+    /// when another process is. Whoever is to sweep first says so: then what was published before is looked at.
     ///
     /// # Errors
     /// When folders, keys or the access list are not usable.
-    pub fn open(node: Node) -> Result<Option<Self>> {
+    pub fn open(node: Node, sweep: bool) -> Result<Option<Self>> {
         node.check_owner()?;
         node.prepare()?;
         let Some(lock) = FileLock::try_now(&node.state_path().join("poll.lock"))? else { return Ok(None) };
         quiet::end(&node)?;
         let signer = Signer::from_file(&node.config.receipts_key)
             .map_err(|error| error.hint("nightsafe-server init makes the keys that node.toml names."))?;
-        let access = access::refresh(&node, None, false)?;
+        let access = access::refresh(&node, None, sweep)?;
         let this = Self {
             node,
             signer,
@@ -112,7 +112,7 @@ impl Poller {
     }
 
     /// Takes in what was handed over, from clients that left a mark, or with `sweep` from all. Gives the clients that
-    /// are to be served because of it. Of each client a bounded part is taken in, so that a flood of one delays no other; while
+    /// are to be served because of it; what waits already is told by [`Poller::with_requests`]. Of each client a bounded part is taken in, so that a flood of one delays no other; while
     /// [`Poller::unfinished`] says so, the next look goes on. One thread at a time may do this.
     ///
     /// # Errors
@@ -127,17 +127,18 @@ impl Poller {
             Err(error) => (BTreeSet::new(), Some(error)),
         };
         // A process that was killed may have removed a mark and not have come to look.
-        let all = !self.looked.swap(true, Ordering::Relaxed) || sweep || blind.is_some();
+        let first = !self.looked.swap(true, Ordering::Relaxed);
+        let all = first || sweep || blind.is_some();
         self.own("marks", blind.map_or(Ok(()), Err))?;
         if all || marks.contains("admin") {
             admin::take_in(self)?;
         }
-        let fresh = access::refresh(&self.node, Some(&self.access()), sweep)?;
+        let fresh = access::refresh(&self.node, Some(&self.access()), sweep && !first)?;
         *lock(&self.access) = Arc::clone(&fresh);
         let mut awake = BTreeSet::new();
         let unfinished = std::mem::take(&mut *lock(&self.unfinished));
         for (name, grant) in &fresh.list.clients {
-            let marked = sweep || marks.contains(name.as_str());
+            let marked = marks.contains(name.as_str());
             match self.look_at(name, grant, all || marked || unfinished.contains(name)) {
                 Ok(new) if new || marked => {
                     awake.insert(name.clone());
@@ -154,8 +155,12 @@ impl Poller {
     fn look_at(&self, name: &Name, grant: &ClientGrant, asked: bool) -> Result<bool> {
         let client = self.client(name)?;
         let now = clock::now();
-        let changed = client.retry(|retry| retry.under(&digest(grant), now))?;
-        let waits = client.waits();
+        let mut waits = client.waits();
+        // Thousands wait for nothing.
+        let changed = !waits.wait.is_empty() && client.retry(|retry| retry.under(&digest(grant), now))?;
+        if changed {
+            waits = client.waits();
+        }
         if !(asked || waits.failures(HANDOVER) > 0 && waits.due(HANDOVER, now)) {
             return Ok(changed);
         }

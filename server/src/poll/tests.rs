@@ -113,7 +113,7 @@ impl Play {
     }
 
     fn poll(&self) -> Option<Kind> {
-        let poller = Poller::open(self.node.clone()).unwrap().unwrap();
+        let poller = Poller::open(self.node.clone(), false).unwrap().unwrap();
         let mut names = poller.look(false).unwrap();
         names.extend(poller.with_requests());
         crew::serve_once(&poller, names).unwrap();
@@ -355,6 +355,6 @@ fn the_access_list_follows_administrators_alone() {
 #[test]
 fn there_is_one_poller() {
     let play = Play::new();
-    let _first = Poller::open(play.node.clone()).unwrap().unwrap();
-    assert!(Poller::open(play.node.clone()).unwrap().is_none());
+    let _first = Poller::open(play.node.clone(), false).unwrap().unwrap();
+    assert!(Poller::open(play.node.clone(), false).unwrap().is_none());
 }

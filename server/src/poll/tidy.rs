@@ -3,11 +3,12 @@
 //!
 //! Removes nothing that is part of the history or of a store.
 
-use super::{LOG_BRANCH, Poller, RECEIPTS_BRANCH, ingest};
+use super::{LOG_BRANCH, Poller, RECEIPTS_BRANCH, alarms, ingest};
 use archive::store::Store;
 use base::{Name, RequestId, Result, atomic, clock};
 use queue::Repository;
 use queue::pool::NodePool;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +28,12 @@ pub fn tidy(poller: &Poller) -> Result<()> {
     for folder in [poller.node.state_path(), published.join("keys"), published.join("tips"), published] {
         atomic::sweep_drafts(&folder, ABANDONED);
     }
+    let told: BTreeSet<String> = alarms::all(&poller.node.state_path()).into_iter().map(|alarm| alarm.about).collect();
     for (name, grant) in &access.list.clients {
-        poller.own(&format!("upkeep of {name}"), one(poller, name, access.list.part_ttl(grant)))?;
+        let (about, result) = (format!("upkeep of {name}"), one(poller, name, access.list.part_ttl(grant)));
+        if result.is_err() || told.contains(&about) {
+            poller.own(&about, result)?;
+        }
     }
     Ok(())
 }

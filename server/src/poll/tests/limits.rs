@@ -60,7 +60,7 @@ fn a_flood_of_one_client_is_taken_in_between_the_requests_of_others() {
     let tip = queue.commit_files(&[(request.file_name(), request.to_toml())], &request.message(), &signer, "web2").unwrap();
     play.put(queue.path(), "web2", None, &tip);
 
-    let poller = Poller::open(play.node.clone()).unwrap().unwrap();
+    let poller = Poller::open(play.node.clone(), false).unwrap().unwrap();
     crew::serve_once(&poller, poller.look(false).unwrap()).unwrap();
     let other = Client::open(&play.node, &web2).unwrap();
     let receipt = receipts::find(&play.node, &other, &request.id).unwrap();
@@ -83,7 +83,7 @@ fn a_pack_that_takes_several_rounds_survives_a_new_start() {
         play.queue.commit_files(&files, "many\n", &play.web1, "web1").unwrap();
     }
     let pack = play.hand_over();
-    let poller = Poller::open(play.node.clone()).unwrap().unwrap();
+    let poller = Poller::open(play.node.clone(), false).unwrap().unwrap();
     let mut before = None;
     for _ in 0..2 {
         poller.look(false).unwrap();
@@ -91,7 +91,7 @@ fn a_pack_that_takes_several_rounds_survives_a_new_start() {
         before = play.log_tip();
     }
     drop(poller);
-    let poller = Poller::open(play.node.clone()).unwrap().unwrap();
+    let poller = Poller::open(play.node.clone(), false).unwrap().unwrap();
     poller.look(false).unwrap();
     while poller.unfinished() {
         poller.look(false).unwrap();

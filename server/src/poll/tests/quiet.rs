@@ -8,7 +8,7 @@ fn nothing_to_do_is_remembered_until_something_comes() {
     let mut play = Play::new();
     let still = |play: &Play| quiet::still(&play.node).unwrap();
     let poll = |play: &Play| {
-        let poller = Poller::open(play.node.clone()).unwrap().unwrap();
+        let poller = Poller::open(play.node.clone(), true).unwrap().unwrap();
         assert!(!still(play), "a poller is at work");
         let mut names = poller.look(true).unwrap();
         names.extend(poller.with_requests());
@@ -53,7 +53,7 @@ fn what_waits_is_not_passed_over() {
     play.hand_over();
     // It has no address, so it cannot be fetched.
     assert!(play.poll().is_some());
-    let poller = Poller::open(play.node.clone()).unwrap().unwrap();
+    let poller = Poller::open(play.node.clone(), false).unwrap().unwrap();
     poller.swept().unwrap();
     quiet::begin(&poller).unwrap();
     assert!(!quiet::still(&play.node).unwrap());
