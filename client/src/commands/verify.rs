@@ -85,7 +85,7 @@ impl Verify {
             rows.extend(withheld(&recall, &offered, &signed));
         }
         let total = chosen.len();
-        let mut worker = work::Worker::new(&recall, identities.as_ref(), sample, self.remote, &progress);
+        let mut worker = work::Worker::new(&recall, &offered, &signers, &progress).with(identities.as_ref(), sample, self.remote);
         let mut ended = None;
         for one in chosen {
             let newest = newest(&scope, &one.offered);

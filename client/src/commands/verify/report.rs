@@ -17,6 +17,8 @@ use serde::Serialize;
 pub(super) enum State {
     /// All that was looked at is what was backed up.
     Whole,
+    /// What it had in lost packs was brought again, as its client has signed; how much of it only the key can tell.
+    Claimed,
     /// The identity does not open it.
     Unopened,
     /// Something of it is damaged or missing.
@@ -138,9 +140,9 @@ pub(super) fn add_findings(rows: &mut Vec<Row>, findings: Vec<Finding>) {
 /// 0 where all is whole; 1 where somebody may be lying, or nothing was whole; 3 otherwise.
 pub(super) fn exit(rows: &[Row]) -> Exit {
     let worst = rows.iter().map(|row| row.state).max().unwrap_or(State::Whole);
-    let some = rows.iter().any(|row| row.state == State::Whole || row.files_right > 0 || row.bytes > 0 || row.state == State::Unopened);
+    let some = rows.iter().any(|row| row.state <= State::Claimed || row.files_right > 0 || row.bytes > 0 || row.state == State::Unopened);
     match worst {
-        State::Whole => Exit::Done,
+        State::Whole | State::Claimed => Exit::Done,
         State::Unopened | State::Damaged if some => Exit::Incomplete,
         _ => Exit::Failed,
     }
@@ -207,6 +209,7 @@ fn table(rows: &[Row]) -> Table {
         let state = match (row.state, row.damaged.len()) {
             (State::Whole, _) if row.checked.contains("not drawn") => "signed".to_owned(),
             (State::Whole, _) => "whole".to_owned(),
+            (State::Claimed, _) => "repair claimed".to_owned(),
             (State::Unopened, _) => "not opened".to_owned(),
             (State::Damaged, 0) => "DAMAGED".to_owned(),
             (State::Damaged, n) => format!("DAMAGED ({})", count(n as u64, "file", "files")),
@@ -238,6 +241,7 @@ mod tests {
         let of = |states: &[State]| exit(&states.iter().map(|state| row(*state)).collect::<Vec<_>>());
         assert_eq!(of(&[]), Exit::Done);
         assert_eq!(of(&[State::Whole, State::Whole]), Exit::Done);
+        assert_eq!(of(&[State::Claimed]), Exit::Done);
         assert_eq!(of(&[State::Whole, State::Damaged]), Exit::Incomplete);
         assert_eq!(of(&[State::Whole, State::Unopened]), Exit::Incomplete);
         assert_eq!(of(&[State::Unopened]), Exit::Incomplete);

@@ -4,14 +4,15 @@
 
 use super::report::{Row, State};
 use crate::recall::Recall;
+use crate::recall::choose::Offered;
 use crate::recall::history::Signed;
-use crate::recall::proof::{Content, prove_content};
+use crate::recall::proof::{self, Content, Signers, prove_content};
 use archive::PackSource;
 use archive::epoch::IdentityFile;
 use archive::manifest::{Manifest, PackRef};
 use archive::snapshot::SnapshotReader;
 use archive::verify::{Known, ProvenPacks, Sample, VerifySpec, touched, verify};
-use base::{At, Blake3, Error, Kind, Monitor, Name, Result};
+use base::{At, Blake3, Error, Kind, Monitor, Name, RequestId, Result};
 use modules::{Destination, FileOptions, RestoreContext, RestoreSource};
 use show::progress::Progress;
 use std::collections::{HashMap, HashSet};
@@ -21,23 +22,35 @@ use std::time::Instant;
 /// Checks snapshots of one source.
 pub(super) struct Worker<'a> {
     recall: &'a Recall,
+    /// All that is offered, and whose word counts.
+    offered: &'a [Offered],
+    signers: &'a Signers,
     identities: Option<&'a IdentityFile>,
     sample: Option<Sample>,
     remote: bool,
     progress: &'a Progress,
     packs: HashMap<Name, Arc<ProvenPacks>>,
     known: HashMap<Name, Known>,
+    repairs: HashMap<Name, Vec<Repair>>,
+}
+
+/// What a client has signed for: that a snapshot brings again what it still had of lost packs.
+#[derive(Clone)]
+struct Repair {
+    snapshot: RequestId,
+    of: Vec<Blake3>,
+    packs: Vec<PackRef>,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(
-        recall: &'a Recall,
-        identities: Option<&'a IdentityFile>,
-        sample: Option<Sample>,
-        remote: bool,
-        progress: &'a Progress,
-    ) -> Self {
-        Self { recall, identities, sample, remote, progress, packs: HashMap::new(), known: HashMap::new() }
+    pub(super) fn new(recall: &'a Recall, offered: &'a [Offered], signers: &'a Signers, progress: &'a Progress) -> Self {
+        let (packs, known, repairs) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { recall, offered, signers, identities: None, sample: None, remote: false, progress, packs, known, repairs }
+    }
+
+    /// With a keyholder's keys, a share, or the ciphertext alone.
+    pub(super) fn with(self, identities: Option<&'a IdentityFile>, sample: Option<Sample>, remote: bool) -> Self {
+        Self { identities, sample, remote, ..self }
     }
 
     /// Proves what the request leads to and checks it.
@@ -87,25 +100,83 @@ impl<'a> Worker<'a> {
             }
             None => None,
         };
-        match reader {
-            Some(reader) if !self.remote => {
-                let known = self.known.entry(public.client.clone()).or_default();
-                let spec = VerifySpec { packs: Some(&packs), drawn: drawn.as_ref(), known, monitor: self.progress };
-                let report = verify(&reader, spec)?;
-                row.checked = if drawn.is_some() { "sample" } else { "content" };
-                (row.entries, row.files, row.files_right, row.bytes) = (report.entries, report.files, report.right, report.bytes);
-                row.damage(report.problems, report.damaged);
+        if self.remote || reader.is_none() {
+            row.checked = if drawn.is_some() { "sample of ciphertext" } else { "ciphertext" };
+            self.progress.task("verifying ciphertext", Some(looked_into.iter().map(|pack| pack.size).sum()));
+            let mut bad = packs.check(&looked_into, self.progress)?;
+            row.bytes = looked_into.iter().filter(|pack| bad.iter().all(|(digest, _)| *digest != pack.digest)).map(|pack| pack.size).sum();
+            let claimed = self.claimed(&public.client, &packs, &mut bad)?;
+            if !bad.is_empty() || claimed.is_empty() || reader.is_none() {
+                row.worsen(State::Claimed, claimed);
+                return ciphertext(&bad, reader.as_ref(), row);
             }
-            reader => {
-                row.checked = if drawn.is_some() { "sample of ciphertext" } else { "ciphertext" };
-                self.progress.task("verifying ciphertext", Some(looked_into.iter().map(|pack| pack.size).sum()));
-                let bad = packs.check(&looked_into, self.progress)?;
-                row.bytes =
-                    looked_into.iter().filter(|pack| bad.iter().all(|(digest, _)| *digest != pack.digest)).map(|pack| pack.size).sum();
-                ciphertext(&bad, reader.as_ref(), row)?;
-            }
+            // Whoever has the key need not believe it.
+        }
+        if let Some(reader) = reader {
+            let known = self.known.entry(public.client.clone()).or_default();
+            let spec = VerifySpec { packs: Some(&packs), drawn: drawn.as_ref(), known, monitor: self.progress };
+            let report = verify(&reader, spec)?;
+            row.checked = if drawn.is_some() { "sample" } else { "content" };
+            (row.entries, row.files, row.files_right, row.bytes) = (report.entries, report.files, report.right, report.bytes);
+            row.damage(report.problems, report.damaged);
         }
         Ok(())
+    }
+
+    /// Takes those packs out of `bad` of which the client has signed that it brought again what it still had of them, where that is
+    /// here; and says so of each. Whether it was all that was in them only the key can tell.
+    fn claimed(&mut self, client: &Name, packs: &ProvenPacks, bad: &mut Vec<(Blake3, String)>) -> Result<Vec<String>> {
+        let mut said = Vec::new();
+        if bad.is_empty() {
+            return Ok(said);
+        }
+        let (mut left, progress) = (Vec::new(), self.progress);
+        for (pack, why) in bad.drain(..) {
+            let mut brought = None;
+            for repair in self.repairs(client)?.iter().filter(|repair| repair.of.contains(&pack)) {
+                if packs.check(&repair.packs, progress)?.is_empty() {
+                    brought = Some(repair.snapshot.clone());
+                    break;
+                }
+            }
+            match brought {
+                Some(snapshot) => said.push(format!(
+                    "pack {pack} is lost ({why}), and {snapshot} brings again what the client still had of it; whether that is all is seen with --identity alone"
+                )),
+                None => left.push((pack, why)),
+            }
+        }
+        *bad = left;
+        Ok(said)
+    }
+
+    /// The repairs of a client's for which it has signed, the newest first. What a node says of them is no reason to believe it.
+    fn repairs(&mut self, client: &Name) -> Result<&[Repair]> {
+        if !self.repairs.contains_key(client) {
+            let mut offered: Vec<&Offered> = self.offered.iter().filter(|one| one.client == *client && !one.repairs.is_empty()).collect();
+            offered.sort_by_key(|one| std::cmp::Reverse(one.order));
+            let mut found = Vec::new();
+            for one in offered {
+                let proven =
+                    proof::claim(&self.recall.source, one, self.signers).and_then(|claim| prove_content(&self.recall.source, one, claim));
+                let manifest = match proven.map(|proven| proven.content) {
+                    Ok(Content::Archive(manifest)) => manifest,
+                    Ok(_) => continue,
+                    Err(error) if error.kind() == Kind::NotNow => return Err(error),
+                    Err(error) => {
+                        tracing::warn!("the repair {} is passed over: {}", one.snapshot, error.one_line());
+                        continue;
+                    }
+                };
+                let public = manifest.public;
+                if let Some(repairs) = public.repairs {
+                    let packs = public.packs.into_iter().filter(|pack| repairs.packs.contains(&pack.digest)).collect();
+                    found.push(Repair { snapshot: one.snapshot.clone(), of: repairs.of, packs });
+                }
+            }
+            self.repairs.insert(client.clone(), found);
+        }
+        Ok(self.repairs.get(client).map_or(&[], Vec::as_slice))
     }
 
     /// Clones the repository at the signed refs, which reads, hashes and connects all objects, and removes the clone.
