@@ -8,6 +8,7 @@
 //! has its record file, whatever tables say. So opening takes some milliseconds and 3 MB at most, 100 bytes a pack, and
 //! for each chunk 10 bits as soon as one is looked up.
 
+mod epochs;
 mod filter;
 mod fold;
 mod record;
@@ -101,7 +102,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index of the epoch with this recipient; `folder` is that of one node, and may be absent. Folds what is due.
+    /// Opens the index of the epoch with this recipient, the present one; `folder` is that of one node, and may be absent. Folds what is
+    /// due, and lets go of epochs that are over.
     /// A file that is damaged counts as absent.
     ///
     /// # Errors
@@ -117,6 +119,9 @@ impl Index {
             trouble: Mutex::default(),
             rewrite_below: REWRITE_BELOW,
         };
+        if let Err(error) = epochs::retire(folder, recipient) {
+            tracing::warn!("the index of an epoch that is over stays: {}", error.one_line());
+        }
         let epoch = index.epoch_folder();
         let (stock, _lock) = fold::stock(&epoch, recipient)?;
         let mut known = std::collections::HashSet::new();

@@ -34,6 +34,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("archive/src/index.rs", "crash::point(\"linked\")", "as parts.rs"),
     ("modules/src/settle.rs", "{part}.manifest", "as parts.rs"),
     ("modules/src/settle.rs", "pack_name(part", "as parts.rs"),
+    ("archive/src/index/epochs.rs", "", "the index of an epoch that is over, by one rename after the other; its test cuts it off"),
     ("archive/src/index/fold.rs", "", "needs thousands of packs, and no test dies in it"),
     ("archive/src/index/table.rs", "", "as fold.rs"),
     ("archive/src/index.rs", "atomic::remove(", "what is months old"),
