@@ -47,6 +47,8 @@ for purpose in "$@"; do
         want ldap-utils program ldapadd
         want acl program getfacl
         want attr program getfattr
+        want e2fsprogs program mkfs.ext4
+        want e2fsprogs program filefrag
         want fuse3 program fusermount3
         want openssl program openssl
         want dpkg-dev program dpkg-shlibdeps

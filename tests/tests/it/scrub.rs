@@ -1,6 +1,6 @@
 //! Scrubbing on the node, and healing: what is found, what it is called, and what a keyholder says afterwards.
 
-use crate::harness::{Loopback, tree};
+use crate::harness::{Disk, Loopback, run, tree};
 use serde_json::Value;
 use std::path::Path;
 
@@ -243,9 +243,36 @@ fn a_client_heals_what_the_node_has_lost() {
     safe.client(&["verify", "--all-snapshots"]).says(&["whole"]).exits(0);
     let store = safe.text("node/data/web1");
     safe.client(&["verify", "--all-snapshots", "--store", &store]).exits(0);
+    // Who has no key can say that it was brought again, and that is no damage; who has one sees that it is all there.
+    let remote = |safe: &Loopback| {
+        let mut command = safe.command("nightsafe");
+        run(command.env_remove("NIGHTSAFE_IDENTITY").args(["verify", "--all-snapshots", "--remote"]))
+    };
+    remote(&safe).says(&["repair claimed", &lost[0], &lost[2]]).exits(0);
+    assert!(!safe.client(&["verify", "--all-snapshots", "--remote"]).ok().contains("repair claimed"));
+    // A reader of the format alone reads repairs as well.
+    let mut reader = safe.command("python3");
+    reader.arg(crate::harness::source_root().join("tests/reader.py")).arg(&store).arg(&old);
+    run(reader.arg(safe.at("identity.txt")).arg(safe.at("back/python"))).exits(0);
+    safe.sh(&format!("cmp '{path}/stays' back/python/stays; cmp '{path}/random' back/python/random"));
     let back = safe.text("back/tree");
     safe.client(&["restore", &dataset, "--at", &old, "--target", &back]).exits(0);
     safe.sh(&format!("cmp '{path}/stays' {back}/stays; cmp '{path}/random' {back}/random; test $(cat {back}/goes) = old"));
+    // Where the repair is lost too, it is damage again.
+    let mut repairs = safe
+        .sh("grep -l '^repairs' node/data/web1/snapshots/*/accepted.toml | xargs -n1 dirname")
+        .lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    repairs.retain(|folder| safe.at(folder).is_dir());
+    for folder in repairs {
+        let line = safe.sh(&format!("head -n1 {folder}/manifest"));
+        let public: Value = serde_json::from_str(&line).unwrap();
+        for pack in public["repairs"]["packs"].as_array().unwrap() {
+            flip(&safe, &format!("node/data/web1/packs/{}", pack.as_str().unwrap().trim_start_matches("blake3:")), 300);
+        }
+    }
+    remote(&safe).says(&["DAMAGED"]).exits(3);
 }
 
 #[test]
@@ -266,4 +293,35 @@ fn what_is_no_more_cannot_be_healed_and_is_named() {
     let back = safe.text("back/tree");
     safe.client(&["restore", &dataset, "--at", &old, "--target", &back]).says(&["goes"]).exits(3);
     safe.sh(&format!("cmp '{path}/stays' {back}/stays; test ! -e {back}/goes"));
+}
+
+/// A disk that does not give back what lies in some of its sectors.
+#[test]
+fn sectors_that_cannot_be_read_are_damage_and_heal() {
+    let safe = Loopback::start();
+    let (path, dataset) = dataset(&safe);
+    safe.sh(&format!("head -c 3000000 /dev/urandom >'{path}/stays'"));
+    safe.back_up("files", &path);
+    let pack = packs(&safe).remove(0);
+    let Some(disk) = Disk::of_sectors(&safe, "node/data/web1", 40_000) else { return };
+    disk.lose(&format!("node/data/web1/packs/{pack}"));
+    let store = safe.text("node/data/web1");
+    disk.run("nightsafe", &["verify", "--store", &store]).says(&["DAMAGED", "stays", "Input/output error"]).exits(3);
+    disk.run("nightsafe", &["verify"]).says(&["DAMAGED", "stays"]).exits(3);
+    let back = safe.text("back/tree");
+    disk.run("nightsafe", &["restore", &dataset, "--target", &back]).says(&["stays"]).exits(3);
+    assert!(!safe.at("back/tree/stays").exists(), "nothing is made up");
+    disk.run("nightsafe-server", &["scrub", "--all"]).says(&[&pack, &dataset, "Input/output error"]).exits(1);
+    assert_eq!(disk.sh(&format!("ls '{store}/damaged'")).trim(), pack);
+    for change in 0..3 {
+        disk.sh(&format!("echo {change} >'{path}/more'"));
+        disk.run("nightsafe", &["submit", "files", &path]).exits(0);
+        for _ in 0..2 {
+            let _ = disk.run("nightsafe", &["send"]);
+            let _ = disk.run("nightsafe-server", &["poll"]);
+        }
+        let _ = disk.run("nightsafe", &["send"]);
+    }
+    disk.run("nightsafe", &["verify", "--all-snapshots"]).says(&["whole"]).exits(0);
+    disk.run("nightsafe-server", &["scrub", "--all"]).says(&["repair claimed by"]).exits(0);
 }
