@@ -56,6 +56,8 @@ for purpose in "$@"; do
         want systemd program systemd-analyze
         want man-db program man
         want ansible-core program ansible-playbook
+        want iproute2 program ip
+        want nftables program nft
         want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
         want nginx-light program nginx
         want fcgiwrap program fcgiwrap

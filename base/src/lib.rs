@@ -12,6 +12,7 @@ pub mod config;
 pub mod crash;
 mod dataset;
 mod daytime;
+pub mod dial;
 pub mod digest;
 mod error;
 pub mod findings;

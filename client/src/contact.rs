@@ -68,6 +68,9 @@ pub struct Contact {
     /// Datasets whose next backup brings again what was in packs that the node has lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heal: Vec<Dataset>,
+    /// Why the gate does not take the line that this machine dials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial_trouble: Option<String>,
     /// What a person should know, the newest last.
     #[serde(default)]
     pub warnings: Vec<Warning>,

@@ -5,8 +5,9 @@
 use crate::contact::Contact;
 use crate::history::{Held, History, Past, Size};
 use crate::ledger::Ledger;
-use base::config::ClientConfig;
+use crate::send::is_dialled;
 use base::config::client::ClientNode;
+use base::config::{ClientConfig, Reach};
 use base::{Dataset, Name, RequestId, Result, Span, clock};
 use jiff::{SignedDuration, Timestamp};
 use queue::pool::{ClientPool, PoolFile, State};
@@ -143,6 +144,10 @@ pub struct NodeView {
     pub failing_since: Option<Timestamp>,
     /// When the next try is due.
     pub next_try: Option<Timestamp>,
+    /// Where this machine dials the node: whether it has a line to it at this moment.
+    pub dialled_in: Option<bool>,
+    /// Why the node's gate does not take that line.
+    pub dial_trouble: Option<String>,
     /// What went wrong, in the words of whoever said it.
     pub error: Option<String>,
     /// Why its receipts are not believed.
@@ -177,12 +182,14 @@ impl Overview {
             view.expected_seconds = expected(config, &view.dataset).map(|span| span.0.as_secs());
             view.judge(at);
         }
+        let line = |node: &ClientNode| (node.reach == Reach::Dial).then(|| is_dialled(config, &node.name));
+        let node = |(node, contact)| NodeView { dialled_in: line(node), ..NodeView::new(node, contact, at) };
         Ok(Self {
             client: config.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             at,
             datasets: datasets.into_values().collect(),
-            nodes: config.nodes.iter().zip(contacts).map(|(node, contact)| NodeView::new(node, contact, at)).collect(),
+            nodes: config.nodes.iter().zip(contacts).map(node).collect(),
         })
     }
 
@@ -305,6 +312,8 @@ impl NodeView {
             failures: contact.failures,
             failing_since: contact.failing_since,
             next_try: contact.next_try,
+            dialled_in: None,
+            dial_trouble: contact.dial_trouble,
             error: contact.error,
             alarm: contact.alarm,
             warnings: contact.warnings.into_iter().map(|warning| format!("{}: {}", warning.at, warning.text)).collect(),

@@ -59,6 +59,11 @@ pub fn retry_path(config: &ClientConfig, node: &Name) -> PathBuf {
     config.state.join("retry").join(format!("{node}.toml"))
 }
 
+/// Locked by whoever has a line to a node that this machine dials (`reach = "dial"`); anybody may look.
+pub fn dialled_path(config: &ClientConfig, node: &Name) -> PathBuf {
+    config.state.join("retry").join(format!("{node}.dialled"))
+}
+
 /// The folders of small files that are replaced; a killed process may leave an unfinished one there.
 pub fn rewritten_folders(config: &ClientConfig) -> Vec<PathBuf> {
     let shared = ["retry", "history", "epochs", "trusted", "secret", "outcomes", "ledgers"].map(|name| config.state.join(name));

@@ -5,6 +5,7 @@
 //! and is a filter, never the authority: the poller checks everything again.
 
 mod admin;
+mod dial;
 mod export;
 mod git;
 mod handover;

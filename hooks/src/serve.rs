@@ -2,7 +2,7 @@
 //!
 //! Decides nothing itself (that is `queue::verdict`) and carries out nothing itself.
 
-use crate::{admin, export, git, log, look, queues, restorer, sessions, wait};
+use crate::{admin, dial, export, git, log, look, queues, restorer, sessions, wait};
 use base::config::{ClientConfig, NodeConfig};
 use base::{Error, Exit, Result};
 use queue::access::{self, Entry, RestorerGrant};
@@ -129,6 +129,7 @@ impl Node {
             Verb::UploadPackQueue => queues::serve(self),
             Verb::UploadPackReceipts => git::upload_pack(&git::or_empty(self, &self.config.receipts_path(client), "receipts")?),
             Verb::ReceiptsWait(oid) => wait::receipts(&self.config.receipts_path(client), &oid),
+            Verb::Dial => dial::join(self),
             other => Err(unexpected(&other)),
         }
     }

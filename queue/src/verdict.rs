@@ -3,7 +3,7 @@
 //! Opens nothing and runs nothing; the gate carries out what is decided here, and nothing else.
 
 use crate::access::{ClientGrant, RestorerGrant};
-use base::config::ClientConfig;
+use base::config::{ClientConfig, Reach};
 use base::{Dataset, Name};
 
 /// The longest command that is looked at.
@@ -66,6 +66,8 @@ pub enum Verb {
     UploadPackReceipts,
     /// Wait until the client's receipts are at another commit than this one.
     ReceiptsWait(String),
+    /// Join this session to the poller, which sends a command to the client over it.
+    Dial,
     /// Take a push of the access list.
     ReceivePackAdmin,
     /// Serve the access list.
@@ -115,6 +117,11 @@ pub fn verdict(role: &Role, grant: &Grant<'_>, command: Option<&str>) -> Verdict
         (Role::Client(name), Grant::Client(grant)) if grant.paused => {
             return Verdict::Refuse(format!("{name} is paused by the node's administrator; requests wait until it goes on"));
         }
+        (Role::Client(name), Grant::Client(grant)) if command == "dial" && grant.reach != Reach::Dial => {
+            return Verdict::Refuse(format!(
+                "the access list says that this node logs in to {name}; with reach = \"dial\" in it {name} may dial in"
+            ));
+        }
         (Role::Client(_), Grant::Client(_)) => for_client(command),
         (Role::Admin(_), Grant::Admin) => for_admin(command),
         (Role::Restorer(_), Grant::Restorer(grant)) => for_restorer(grant, command),
@@ -136,8 +143,12 @@ fn for_client(command: &str) -> Option<Verb> {
         Some((Git::UploadPack, "queue")) => Some(Verb::UploadPackQueue),
         Some((Git::UploadPack, "receipts")) => Some(Verb::UploadPackReceipts),
         Some(_) => None,
-        None if command == "look" => Some(Verb::Look),
-        None => (command == "ping").then_some(Verb::Ping),
+        None => match command {
+            "ping" => Some(Verb::Ping),
+            "look" => Some(Verb::Look),
+            "dial" => Some(Verb::Dial),
+            _ => None,
+        },
     }
 }
 

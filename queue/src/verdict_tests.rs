@@ -10,6 +10,7 @@ fn client(paused: bool) -> ClientGrant {
     ClientGrant {
         keys: vec![],
         key_files: vec![],
+        reach: Reach::Ssh,
         address: None,
         git_address: None,
         host_key: None,
@@ -22,6 +23,23 @@ fn client(paused: bool) -> ClientGrant {
         expect: None,
         keep_for: Vec::new(),
         paused,
+    }
+}
+
+#[test]
+fn only_clients_that_are_to_dial_may() {
+    let web1 = Role::Client(name("web1"));
+    let dials = |paused| ClientGrant { reach: Reach::Dial, ..client(paused) };
+    let decided = |role: &Role, grant: &Grant<'_>| verdict(role, grant, Some("dial"));
+    assert_eq!(decided(&web1, &Grant::Client(&dials(false))), Verdict::Run(Verb::Dial));
+    let refused = |verdict: Verdict, words: &str| matches!(verdict, Verdict::Refuse(why) if why.contains(words));
+    assert!(refused(decided(&web1, &Grant::Client(&client(false))), "reach = \"dial\""));
+    assert!(refused(decided(&web1, &Grant::Client(&dials(true))), "paused"));
+    assert!(refused(decided(&Role::Admin(name("alice")), &Grant::Admin), "does not allow"));
+    assert!(refused(decided(&Role::Restorer(name("carol")), &Grant::Restorer(&restorer())), "does not allow"));
+    assert!(refused(decided(&Role::Export(name("node1")), &Grant::Export(&config())), "does not allow"));
+    for near in ["dial ", " dial", "Dial", "dial web2", "dial\n", "dialed"] {
+        assert!(matches!(verdict(&web1, &Grant::Client(&dials(false)), Some(near)), Verdict::Refuse(_)), "{near:?}");
     }
 }
 

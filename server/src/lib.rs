@@ -8,6 +8,7 @@ mod audit;
 mod become_owner;
 mod cgit;
 mod commands;
+mod dial;
 mod digest;
 mod done;
 mod enrol;

@@ -200,10 +200,7 @@ impl Peer {
     }
 
     fn git(&self, repo: &Path) -> Result<Command> {
-        let arguments = &self.arguments.words;
-        if arguments.iter().any(|word| word.contains(wrapper::SEPARATOR)) {
-            return Err(Error::usage("the options of ssh hold a line break"));
-        }
+        let way = self.way.to_text().ok_or_else(|| Error::usage("the options of ssh hold a line break"))?;
         let mut command = process::git();
         command
             .args(["-c", "protocol.version=2"])
@@ -211,7 +208,7 @@ impl Peer {
             .arg(repo)
             .env("GIT_SSH", &self.wrapper)
             .env("GIT_SSH_VARIANT", "ssh")
-            .env(wrapper::VARIABLE, arguments.join(&wrapper::SEPARATOR.to_string()))
+            .env(wrapper::VARIABLE, way)
             .env("GIT_ALLOW_PROTOCOL", "ssh");
         Ok(command)
     }

@@ -1,8 +1,9 @@
-//! A peer to which commands are sent over ssh; all of them share one login.
+//! A peer to which commands are sent: over ssh, where all of them share one login, or over lines that it dialled.
 //!
 //! Does not know what the commands mean.
 
-use crate::endpoint::{Endpoint, SshArguments};
+use crate::endpoint::Endpoint;
+use crate::way::Way;
 use base::process::{self, Running};
 use base::{At, Error, Exit, Kind, Result};
 use std::io::Read;
@@ -22,7 +23,7 @@ pub(crate) const GATE: &str = "nightsafe-gate: ";
 pub struct Peer {
     alias: String,
     address: String,
-    pub(crate) arguments: SshArguments,
+    pub(crate) way: Way,
     pub(crate) git_url: String,
     pub(crate) wrapper: PathBuf,
 }
@@ -47,7 +48,19 @@ impl Peer {
         let host = if endpoint.address.host.contains(':') { format!("[{}]", endpoint.address.host) } else { endpoint.address.host.clone() };
         let port = endpoint.address.port.map_or_else(String::new, |port| format!(":{port}"));
         let git_url = format!("ssh://{}@{host}{port}/", endpoint.address.user);
-        Ok(Self { alias: endpoint.alias, address: endpoint.address.to_string(), arguments, git_url, wrapper: wrapper.into() })
+        let way = Way::Ssh(arguments.words);
+        Ok(Self { alias: endpoint.alias, address: endpoint.address.to_string(), way, git_url, wrapper: wrapper.into() })
+    }
+
+    /// A peer that dials in; its lines are asked for at the socket `lines`, by this very program.
+    ///
+    /// # Errors
+    /// When the program that runs cannot be found.
+    pub fn dialled(alias: &str, lines: &Path) -> Result<Self> {
+        let wrapper = std::env::current_exe().at("find", "the program that is running")?;
+        let way = Way::Dialled { lines: lines.into(), peer: alias.into() };
+        // Git wants a host; the program in the place of ssh does not look at it.
+        Ok(Self { alias: alias.into(), address: "which dials in".into(), way, git_url: "ssh://dialled/".into(), wrapper })
     }
 
     /// What the peer is called.
@@ -79,10 +92,8 @@ impl Peer {
     /// # Errors
     /// As [`Peer::stream`].
     pub fn stream_beside(&self, verb: &str) -> Result<Stream> {
-        // ssh takes the first of two that differ.
-        let mut command = process::command("ssh");
-        command.args(["-o", "ControlMaster=no", "-o", "ControlPath=none"]).args(self.command(verb)?.get_args());
-        self.stream_of(command, verb)
+        Self::check(verb)?;
+        self.stream_of(self.way.command_beside(&self.wrapper, verb), verb)
     }
 
     fn stream_of(&self, mut command: Command, verb: &str) -> Result<Stream> {
@@ -115,18 +126,22 @@ impl Peer {
     /// # Errors
     /// When ssh cannot be started.
     pub fn close(&self) -> Result<()> {
+        let Way::Ssh(words) = &self.way else { return Ok(()) };
         let mut command = process::command("ssh");
-        command.args(["-O", "exit"]).args(&self.arguments.words);
+        command.args(["-O", "exit"]).args(words);
         process::run(command, 4096, Duration::from_secs(10)).map(|_| ())
     }
 
     fn command(&self, verb: &str) -> Result<Command> {
+        Self::check(verb)?;
+        Ok(self.way.command(&self.wrapper, verb))
+    }
+
+    fn check(verb: &str) -> Result<()> {
         if verb.is_empty() || verb.chars().any(char::is_control) {
             return Err(Error::usage(format!("{verb:?} cannot be sent as a command")));
         }
-        let mut command = process::command("ssh");
-        command.args(&self.arguments.words).arg(verb);
-        Ok(command)
+        Ok(())
     }
 
     /// The peer's name and address, for messages.

@@ -3,30 +3,34 @@
 //! Knows no peer: what ssh is told stands in the environment, put there by [`crate::Peer`] from its configuration. Of
 //! git's own words only the command for the peer is used.
 
-use crate::STALL;
-use base::process::{self, Running};
+use crate::way::Way;
+use crate::{STALL, relay};
+use base::process::Running;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-/// Carries the arguments of ssh, one a line.
+/// Carries the way to the peer, see [`Way::to_text`].
 pub(crate) const VARIABLE: &str = "NIGHTSAFE_SSH_ARGUMENTS";
 
 /// How many bytes may come in a second, where that is bounded.
 pub(crate) const RATE: &str = "NIGHTSAFE_SSH_RATE";
 
-/// What separates the arguments.
-pub(crate) const SEPARATOR: char = '\n';
-
 /// The commands that git may send to a peer, and how long the peer may be silent. It says nothing while it takes a push
 /// in, and that takes as long as our own line needs.
 const VERBS: [(&str, Duration); 2] = [("git-upload-pack '", STALL), ("git-receive-pack '", Duration::from_secs(1800))];
 
-/// Runs ssh and ends the process, when git started this program for that. Every `main` calls it first.
+/// Carries one command to a peer and ends the process, when this program was started for that: by git in the place of ssh, or by
+/// ourselves where the peer dialled in. Every `main` calls it first.
 pub fn run_if_asked() {
-    let Some(arguments) = std::env::var_os(VARIABLE) else { return };
-    let code = match run(&arguments.to_string_lossy()) {
+    let asked = match (std::env::var_os(relay::LINES), std::env::var(relay::PEER), std::env::var_os(VARIABLE)) {
+        (Some(lines), Ok(peer), _) => relay::run(Path::new(&lines), &peer, &std::env::args().next_back().unwrap_or_default()),
+        (_, _, Some(way)) => run(&way.to_string_lossy()),
+        _ => return,
+    };
+    let code = match asked {
         Ok(code) => code,
         Err(words) => {
             // Git hands this on with its own message.
@@ -37,15 +41,16 @@ pub fn run_if_asked() {
     std::process::exit(code);
 }
 
-fn run(arguments: &str) -> Result<i32, String> {
+fn run(way: &str) -> Result<i32, String> {
     let verb = std::env::args().next_back().unwrap_or_default();
     let (_, stall) = VERBS.iter().find(|(start, _)| verb.starts_with(start)).ok_or("this is no command that git sends")?;
-    // The environment of `process::command` does not hold the variable any more.
-    let mut command = process::command("ssh");
+    let way = Way::from_text(way).ok_or("there is no such way to a peer")?;
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    // The environment of a command of ours does not hold the variable any more.
+    let mut command = way.command(&own, &verb);
     if let Ok(protocol) = std::env::var("GIT_PROTOCOL") {
         command.env("GIT_PROTOCOL", protocol);
     }
-    command.args(arguments.split(SEPARATOR)).arg(verb);
     let child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
     let mut child = Running(child.map_err(|error| format!("could not start ssh: {error}"))?);
     let stdout = child.0.stdout.take().ok_or("ssh has no output")?;
@@ -89,7 +94,7 @@ mod tests {
     use super::*;
 
     fn output_of(script: &str) -> (Running, ChildStdout) {
-        let mut child = process::command("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = base::process::command("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         (Running(child), stdout)
     }

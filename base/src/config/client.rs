@@ -2,8 +2,8 @@
 //!
 //! The tables of modules (`[module.NAME]`) are kept as they stand; each module reads its own.
 
-use super::{AllowEntry, Choosing, DatasetEntry, MailConfig, MetricsFile, PingUrl, SshAddress};
-use crate::error::{Error, Result};
+use super::{AllowEntry, Choosing, DatasetEntry, MailConfig, MetricsFile, PingUrl, Reach, SshAddress};
+use crate::error::{At, Error, Result};
 use crate::{ByteSize, Dataset, Name, Span};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,9 @@ pub struct ClientConfig {
     /// Settings of modules by their names.
     #[serde(default)]
     pub module: toml::Table,
+    /// Where this was read, absolute: the gate reads it too. Not part of the file.
+    #[serde(skip)]
+    pub file: PathBuf,
 }
 
 fn default_state() -> PathBuf {
@@ -110,6 +113,16 @@ pub struct ClientNode {
     pub pull_key: Option<String>,
     /// How restores log in, where that differs from `ssh` and the client's own key.
     pub restore: Option<RestoreLogin>,
+    /// How the node gets to this machine: `ssh`, by logging in (the default), or `dial`, by a session that this machine opens.
+    #[serde(default)]
+    pub reach: Reach,
+    /// How long a `send` that dials waits for the node to fetch something. Default: 10 minutes.
+    #[serde(default = "default_dial_for")]
+    pub dial_for: Span,
+}
+
+fn default_dial_for() -> Span {
+    Span(Duration::from_secs(600))
 }
 
 /// A restorer's login.
@@ -128,7 +141,8 @@ impl ClientConfig {
     /// # Errors
     /// Of kind usage, with file, line and field, or the version that is needed.
     pub fn load(path: &Path) -> Result<Self> {
-        super::load(path, Self::check)
+        let config = super::load(path, Self::check)?;
+        Ok(Self { file: std::path::absolute(path).at("find", path)?, ..config })
     }
 
     fn check(&self) -> Result<()> {

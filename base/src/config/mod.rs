@@ -8,6 +8,7 @@ pub mod client;
 mod mail;
 pub mod node;
 mod place;
+mod reach;
 mod watching;
 mod web;
 
@@ -17,6 +18,7 @@ pub use client::ClientConfig;
 pub use mail::{DigestTime, MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
 pub use place::place;
+pub use reach::Reach;
 pub use watching::{MetricsFile, PingUrl};
 pub use web::{About, CgitConfig, Listen, WebConfig};
 

@@ -269,6 +269,16 @@ impl NodeConfig {
         self.gate.join("admin.git")
     }
 
+    /// The socket at which the gate joins clients that dial in to the poller. It lies where only the poller can put something.
+    pub fn dial_path(&self) -> PathBuf {
+        self.access_path().join("dial")
+    }
+
+    /// The poller's own socket, where its programs ask for a line of a client that has dialled in.
+    pub fn lines_path(&self) -> PathBuf {
+        self.runtime_path().join("lines")
+    }
+
     /// Where the gate hands over: a folder for each client (and `admin`) with packs `<old>-<new>.pack`, and `wake/`.
     pub fn handover_path(&self) -> PathBuf {
         self.gate.join("handover")

@@ -130,7 +130,7 @@ fn every(seconds: u64) -> String {
 }
 
 fn node_table(rows: &[NodeRow]) -> Table {
-    let mut table = Table::new(&["NODE", "LAST CONTACT", "NEXT TRY"], "The configuration has no [[node]].");
+    let mut table = Table::new(&["NODE", "LAST CONTACT", "NEXT TRY", ""], "The configuration has no [[node]].");
     for NodeRow { view, .. } in rows {
         let contact = view.last_contact.map_or_else(|| "never".into(), |time| format!("{} ago", ago(time)));
         let tone = match (view.wrong.is_empty(), view.failures) {
@@ -139,7 +139,12 @@ fn node_table(rows: &[NodeRow]) -> Table {
             (true, 0) => Tone::Plain,
         };
         let next = view.next_try.map(|time| time.to_string()).unwrap_or_default();
-        table.row([Cell::from(view.node.to_string()), Cell::toned(contact, tone), next.into()]);
+        let line = match view.dialled_in {
+            None => "",
+            Some(true) => "dialled in",
+            Some(false) => "dials when something waits",
+        };
+        table.row([Cell::from(view.node.to_string()), Cell::toned(contact, tone), next.into(), line.into()]);
     }
     table
 }
@@ -184,6 +189,9 @@ fn lines_of_node(row: &NodeRow) -> Vec<(Tone, String)> {
         let since = view.failing_since.map(|time| format!(" since {time}")).unwrap_or_default();
         let tone = if view.wrong.contains(&Wrong::Away) { Tone::Bad } else { Tone::Waits };
         lines.push((tone, format!("{}: failed {}{since}: {error}", view.node, times(view.failures))));
+    }
+    if let Some(trouble) = &view.dial_trouble {
+        lines.push((Tone::Waits, format!("{}: does not take our line: {trouble}", view.node)));
     }
     for epoch in row.epochs.iter().flatten().filter(|epoch| !epoch.unopened.is_empty()) {
         let snapshots = output::count(epoch.unopened.len() as u64, "snapshot", "snapshots");

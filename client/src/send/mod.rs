@@ -7,6 +7,7 @@
 mod bell;
 mod courier;
 pub mod daemon;
+mod dialer;
 mod lanes;
 mod notices;
 mod outbox;
@@ -17,6 +18,7 @@ mod rounds;
 mod run;
 mod spool;
 
+pub use dialer::is_dialled;
 pub use outbox::BRANCH as QUEUE_BRANCH;
 pub use receipts::{BRANCH as RECEIPTS_BRANCH, FETCHED as OFFERED_BRANCH};
 
@@ -160,6 +162,7 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
         joined(lanes).and(served)?;
         push(run)
     })?;
+    stay(&run)?;
     if run.is_due() && run.is_waiting()? {
         attempt(&run, receipts::collect(&run))?;
     }
@@ -168,6 +171,26 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
     }
     run.outbox(|outbox| outbox.repository().tidy())?;
     Ok(run.exit())
+}
+
+/// Where the node cannot reach us it fetches as long as we are here, which is as long as it does so.
+fn stay(run: &NodeRun) -> Result<()> {
+    if run.dialer.is_none() || !run.is_due() || !run.is_waiting()? {
+        return Ok(());
+    }
+    if output::watched() {
+        output::note(format_args!("nightsafe: waiting for {} to fetch; if this is ended, the next send goes on with it", run.node.name));
+    }
+    let (sender, events) = mpsc::channel();
+    Rounds::new(run, &sender).stay(&events)?;
+    if run.is_waiting()? {
+        let words = match run.dialer.as_ref().and_then(dialer::Dialer::trouble) {
+            Some(trouble) => format!("{} does not take our line: {trouble}", run.node.name),
+            None => format!("{} has not fetched everything, and we have waited; the next send dials again", run.node.name),
+        };
+        run.tell_not_now(&Error::not_now(words));
+    }
+    Ok(())
 }
 
 /// The lanes are done, or panicked: then nothing more can come.

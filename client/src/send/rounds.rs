@@ -15,6 +15,9 @@ use transport::Stream;
 /// How often everything is looked at, whether something woke us or not.
 pub const SWEEP: Duration = Duration::from_secs(60);
 
+/// How often whoever stays looks whether the node still fetches.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// A commit id for "none", as the gate expects it.
 const NOTHING: &str = "0000000000000000000000000000000000000000";
 
@@ -36,12 +39,14 @@ pub struct Rounds<'a> {
     /// How many waits were begun; what an older one says does not count.
     waits: u64,
     want_receipts: bool,
+    /// Whether this is for the answers alone: nothing is prepared any more.
+    stays: bool,
 }
 
 impl<'a> Rounds<'a> {
     /// For the node of `run`; waits for answers tell `sender` of them.
     pub fn new(run: &'a NodeRun, sender: &'a Sender<Event>) -> Self {
-        Self { run, sender, listener: None, waits: 0, want_receipts: true }
+        Self { run, sender, listener: None, waits: 0, want_receipts: true, stays: false }
     }
 
     /// Makes rounds until [`Event::Stop`] comes, or a lane leaves its `failure`.
@@ -60,6 +65,7 @@ impl<'a> Rounds<'a> {
             } else {
                 self.listener = None;
             }
+            run.dial()?;
             let mut event = events.recv_timeout(self.pause(swept));
             loop {
                 match event {
@@ -85,6 +91,37 @@ impl<'a> Rounds<'a> {
                 }
             }
         }
+    }
+
+    /// Makes rounds until nothing waits for the node any more, it cannot be reached, or it has fetched nothing for as long as we
+    /// dial (`dial_for`).
+    ///
+    /// # Errors
+    /// As [`Rounds::work`].
+    pub fn stay(mut self, events: &Receiver<Event>) -> Result<()> {
+        self.stays = true;
+        let run = self.run;
+        let patience = run.node.dial_for.0;
+        while run.is_due() && run.is_waiting()? {
+            self.round()?;
+            run.dial()?;
+            let left = match run.dialer.as_ref().and_then(super::dialer::Dialer::idle) {
+                Some(idle) => patience.saturating_sub(idle),
+                None => patience,
+            };
+            if left.is_zero() {
+                break;
+            }
+            match events.recv_timeout(left.min(LOOK)) {
+                Ok(Event::Receipts(wait, told)) if wait == self.waits && self.listener.take().is_some() => {
+                    self.want_receipts = true;
+                    attempt(run, told)?;
+                }
+                _ => {}
+            }
+        }
+        run.hang_up();
+        Ok(())
     }
 
     /// Sends what is ready, settles what was answered, and holds a wait open for what is not.
@@ -125,7 +162,7 @@ impl<'a> Rounds<'a> {
 
     /// Whether an answer is worth waiting for: a `send` leaves what has nobody waiting for it to the next one.
     fn expects(&self) -> Result<bool> {
-        if self.run.goes_on() { self.run.is_waiting() } else { Ok(self.run.spool.awaits_answers()) }
+        if self.stays || self.run.goes_on() { self.run.is_waiting() } else { Ok(self.run.spool.awaits_answers()) }
     }
 
     /// Lets the node tell us when there is a new receipt.

@@ -3,6 +3,7 @@
 //! The one process that holds a [`NodeRun`] holds the node's lock: nobody else sends to that node meanwhile.
 
 use super::bell::{Bell, lock};
+use super::dialer::Dialer;
 use super::outbox::Outbox;
 use super::spool::Spool;
 use crate::contact::Contact;
@@ -11,8 +12,8 @@ use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::pings::{self, Pings};
 use crate::{output, state};
-use base::config::ClientConfig;
 use base::config::client::ClientNode;
+use base::config::{ClientConfig, Reach};
 use base::{At, Dataset, Error, Exit, FileLock, Kind, Name, Reason, RequestId, Result, atomic, backoff, clock};
 use modules::Lane;
 use queue::pool::{Claimed, ClientPool, PoolFile, State};
@@ -46,7 +47,9 @@ pub struct NodeRun {
     /// Signs requests.
     pub signer: Signer,
     /// The way to the node.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
+    /// Where the node cannot reach this machine: what opens lines to it.
+    pub dialer: Option<Dialer>,
     /// What waits for the node.
     pub spool: Spool,
     /// Whether this process goes on when everything is done.
@@ -85,12 +88,18 @@ impl NodeRun {
             key: config.key_path(),
             runtime: config.runtime_path(),
         };
+        let peer = Arc::new(Peer::new(endpoint).map_err(|e| e.context(format!("the node {} cannot be used", node.name)))?);
+        let dialer = match node.reach {
+            Reach::Dial => Some(Dialer::new(config, &node.name, &peer)?),
+            Reach::Ssh => None,
+        };
         Ok(Some(Self {
             pool: ClientPool::open(&config.pool_path())?,
             outbox: Mutex::new(Outbox::open(config, &client, &node.name)?),
             contact: Mutex::new(Contact::load(config, &node.name)?),
             history: Mutex::new(History::load(config, &node.name)),
-            peer: Peer::new(endpoint).map_err(|e| e.context(format!("the node {} cannot be used", node.name)))?,
+            peer,
+            dialer,
             spool: Spool::new(config.export_path(&node.name)),
             pings: Pings::of(config),
             goes_on,
@@ -122,6 +131,24 @@ impl NodeRun {
     pub fn fails_since_a_moment(&self) -> bool {
         let lately = |since: jiff::Timestamp| clock::now().duration_since(since).abs() < jiff::SignedDuration::from_mins(1);
         lock(&self.contact).failing_since.is_some_and(lately)
+    }
+
+    /// Dials, where that is how the node gets to us and something waits for it; hangs up where nothing does.
+    ///
+    /// # Errors
+    /// When the pool cannot be read, or it cannot be written down how things stand.
+    pub fn dial(&self) -> Result<()> {
+        let Some(dialer) = &self.dialer else { return Ok(()) };
+        dialer.want(self.is_waiting()?);
+        let trouble = dialer.trouble();
+        self.note(|contact| contact.dial_trouble = trouble)
+    }
+
+    /// Takes no more commands from the node.
+    pub fn hang_up(&self) {
+        if let Some(dialer) = &self.dialer {
+            dialer.want(false);
+        }
     }
 
     /// Whether this is the daemon, which has time.

@@ -4,7 +4,7 @@
 
 use super::{AccessList, ClientGrant, Limits, RestorerGrant, limits, parse};
 use crate::verdict::Role;
-use base::config::SshAddress;
+use base::config::{Reach, SshAddress};
 use base::{ByteSize, Dataset, DatasetPattern, Error, Keep, Name, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeSet;
@@ -97,6 +97,7 @@ impl AccessList {
         let grant = ClientGrant {
             keys: vec![key],
             key_files: vec![self.new_key_file(name)],
+            reach: Reach::Ssh,
             address: new.address,
             git_address: new.git_address,
             host_key,
@@ -128,6 +129,16 @@ impl AccessList {
     /// Of kind usage when there is none.
     pub fn pause_client(&mut self, name: &Name, paused: bool) -> Result<()> {
         self.clients.get_mut(name).ok_or_else(|| unknown(name))?.paused = paused;
+        Ok(())
+    }
+
+    /// Has a client dial in from now on: the node logs in to it no more.
+    ///
+    /// # Errors
+    /// Of kind usage when there is none.
+    pub fn let_dial(&mut self, name: &Name) -> Result<()> {
+        let grant = self.clients.get_mut(name).ok_or_else(|| unknown(name))?;
+        (grant.reach, grant.address, grant.git_address, grant.host_key) = (Reach::Dial, None, None, None);
         Ok(())
     }
 

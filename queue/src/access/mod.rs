@@ -15,7 +15,7 @@ pub use parse::openssh;
 pub use serialise::authorized_line;
 
 use crate::verdict::Role;
-use base::config::SshAddress;
+use base::config::{Reach, SshAddress};
 use base::{At, ByteSize, Dataset, DatasetPattern, Error, Keep, Name, Result, Span, untrusted};
 use serde::Deserialize;
 use ssh_key::PublicKey;
@@ -39,6 +39,8 @@ pub struct ClientGrant {
     pub keys: Vec<PublicKey>,
     /// Where `keys` come from, in the same order.
     pub key_files: Vec<String>,
+    /// How the node gets to it.
+    pub reach: Reach,
     /// The account that serves the export folder.
     pub address: Option<SshAddress>,
     /// The account that serves git repositories, where it is another one.

@@ -4,7 +4,7 @@
 
 use super::{AccessList, ClientGrant, Entry, KeepFor, LIST, Limits, RestorerGrant, is_key_file_name, wrong};
 use crate::verdict::Role;
-use base::config::SshAddress;
+use base::config::{Reach, SshAddress};
 use base::{ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use serde::Deserialize;
 use ssh_key::{Algorithm, PublicKey};
@@ -61,8 +61,9 @@ struct RawAdmin {
 struct RawClient {
     /// Files in `keys/` with the public keys that log in and sign requests.
     keys: Spanned<Vec<Spanned<String>>>,
-    /// How the node reaches the client: `"ssh"`. Default: `"ssh"`.
-    reach: Option<Spanned<String>>,
+    /// How the node gets at the client: `"ssh"`, where it logs in, or `"dial"`, where the client opens the session. Default: `"ssh"`.
+    #[serde(default)]
+    reach: Reach,
     /// The account that offers archives, where the node logs in. Default: none, and nothing is fetched.
     address: Option<Spanned<SshAddress>>,
     /// The account that offers git repositories, where it is another one. Default: `address`.
@@ -184,11 +185,9 @@ fn client_grant(
     keys: &mut KeyReader<'_>,
     owners: &mut BTreeMap<Vec<u8>, Role>,
 ) -> Result<ClientGrant> {
-    if let Some(reach) = &raw.reach
-        && reach.get_ref() != "ssh"
-    {
-        return Err(wrong(lines.of(reach), format!("reach = {:?} is not carried out by this version", reach.get_ref()))
-            .hint("Write reach = \"ssh\", or leave it out: the node logs in to the client."));
+    if let (Reach::Dial, Some(address)) = (raw.reach, raw.address.as_ref().or(raw.git_address.as_ref())) {
+        return Err(wrong(lines.of(address), format!("{} {} has reach = \"dial\" and an address", role.word(), role.name()))
+            .hint("The node logs in to no client that dials in: leave out address and git_address, or reach = \"dial\"."));
     }
     let host_key = match &raw.host_key {
         None => None,
@@ -207,6 +206,7 @@ fn client_grant(
     Ok(ClientGrant {
         keys: found,
         key_files,
+        reach: raw.reach,
         address: raw.address.map(Spanned::into_inner),
         git_address: raw.git_address.map(Spanned::into_inner),
         host_key,

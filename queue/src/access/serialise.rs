@@ -4,6 +4,7 @@
 
 use super::{AccessList, KEYS, LIST, Limits, parse};
 use crate::verdict::Role;
+use base::config::Reach;
 use base::{Error, Keep, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeMap;
@@ -56,6 +57,9 @@ impl AccessList {
             field(&mut text, "keys", &array(grant.key_files.iter().map(String::as_str)));
             if grant.paused {
                 field(&mut text, "paused", "true");
+            }
+            if grant.reach == Reach::Dial {
+                field(&mut text, "reach", "\"dial\"");
             }
             for (key, address) in [("address", &grant.address), ("git_address", &grant.git_address)] {
                 if let Some(address) = address {

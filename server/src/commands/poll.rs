@@ -36,6 +36,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         return Ok(Exit::NotNow);
     };
     let mut names = poller.look(sweep)?;
+    poller.gather_lines()?;
     names.extend(poller.with_requests());
     crew::serve_once(&poller, names)?;
     // A client that sends for ever must not keep cron from what is done once a day; the next poll goes on.

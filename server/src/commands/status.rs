@@ -122,10 +122,12 @@ fn of_dataset(client: &Client, dataset: &Dataset) -> Vec<Cell> {
 }
 
 fn cells(client: &Client) -> Vec<String> {
-    let note = match (client.listed, client.paused) {
-        (false, _) => "not in the list any more",
-        (true, true) => "paused",
-        (true, false) => "",
+    let note = match (client.listed, client.paused, client.dialled_in) {
+        (false, ..) => "not in the list any more",
+        (true, true, _) => "paused",
+        (true, false, Some(true)) => "dialled in",
+        (true, false, Some(false)) => "waits for it to dial",
+        (true, false, None) => "",
     };
     vec![
         client.client.clone(),

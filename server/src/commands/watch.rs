@@ -74,8 +74,18 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
         crew.start(scope, &poller, usize::from(poller.node.config.workers), &after);
         scope.spawn(move || served.iter().try_for_each(|_| send.send(Event::Served)));
         drop(after);
+        let (line, lines) = channel();
+        poller.tell_of_lines(Some(line));
+        let (poller, crew) = (&poller, &crew);
+        scope.spawn(move || {
+            lines.iter().for_each(|name| {
+                tell(poller.dialled_in(&name));
+                crew.ask(&name);
+            });
+        });
         tracing::info!("watching for {}", poller.node.config.name);
-        let result = attend(&poller, &crew, &events);
+        let result = attend(poller, crew, &events);
+        poller.tell_of_lines(None);
         crew.stop();
         if !crew.wait_for_end() {
             // What is cut off here is taken up again by the next start; the system's patience with daemons is short.

@@ -1,7 +1,7 @@
 //! The node's overview: how every client and each of its datasets stands. `status`, metrics, the web page and the digest show
 //! this one value, and gather nothing themselves.
 //!
-//! Read from files that the poller keeps; asks nobody, changes nothing and prints nothing. As large as there are clients and
+//! Read from files that the poller keeps, but for who has dialled in, which the poller itself is asked; changes nothing and prints nothing. As large as there are clients and
 //! datasets: what grows with snapshots is in [`snapshots()`] alone.
 
 mod snapshots;
@@ -19,13 +19,14 @@ use crate::poll::spent::Used;
 use crate::scrub::{self, damage};
 use crate::silence;
 use archive::store::{Store, StoredSnapshot};
+use base::config::Reach;
 use base::{DayTime, Name, Result, Silent, clock};
 use jiff::Timestamp;
 use queue::Outcome;
 use queue::access::AccessList;
 use queue::pool::NodePool;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// How a node stands.
@@ -69,6 +70,8 @@ pub struct Client {
     pub listed: bool,
     /// Whether it is paused there.
     pub paused: bool,
+    /// Of a client that is to dial in (`reach = "dial"`): whether it is there at this moment.
+    pub dialled_in: Option<bool>,
     /// When its last request was taken in.
     pub last_received: Option<Timestamp>,
     /// Which one that was.
@@ -242,6 +245,9 @@ pub fn gather(node: &Node, only: Option<&Name>) -> Result<Overview> {
         only => clients(node, only)?,
     };
     let now = clock::now();
+    let dials = |name: &Name| list.clients.get(name).is_some_and(|grant| grant.reach == Reach::Dial);
+    let here = if names.iter().any(dials) { crate::dial::who(node).unwrap_or_default() } else { BTreeSet::new() };
+    let here = |name: &Name| dials(name).then(|| here.contains(name));
     Ok(Overview {
         node: node.config.name.to_string(),
         version: env!("CARGO_PKG_VERSION"),
@@ -251,7 +257,10 @@ pub fn gather(node: &Node, only: Option<&Name>) -> Result<Overview> {
         scrub_at: node.config.scrub.as_ref().map(|scrub| scrub.at),
         alarms: alarms::all(&node.state_path()),
         open: crate::owners::problems(node, &names),
-        clients: names.iter().map(|name| of_client(node, &list, name, now)).collect::<Result<_>>()?,
+        clients: names
+            .iter()
+            .map(|name| Ok(Client { dialled_in: here(name), ..of_client(node, &list, name, now)? }))
+            .collect::<Result<_>>()?,
     })
 }
 
@@ -286,6 +295,7 @@ fn of_client(node: &Node, list: &AccessList, name: &Name, now: Timestamp) -> Res
         client: name.to_string(),
         listed: grant.is_some(),
         paused: grant.is_some_and(|grant| grant.paused),
+        dialled_in: None,
         last_received: last.received.as_ref().map(|(time, _)| *time),
         last_request: last.received.as_ref().map(|(_, id)| id.to_string()),
         waiting: waiting.len(),

@@ -32,7 +32,9 @@ pub mod timetable;
 mod turns;
 
 use crate::access::{self, Access};
+use crate::dial::Lines;
 use crate::node::Node;
+use base::config::Reach;
 use base::{Blake3, Dataset, Error, FileLock, Kind, Name, Result, atomic, clock};
 use client::Client;
 use ingest::Taken;
@@ -43,8 +45,10 @@ use queue::pool::NodePool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+use transport::Peer;
 
 #[cfg(test)]
 mod tests;
@@ -70,6 +74,10 @@ pub struct Poller {
     looked: AtomicBool,
     /// Clients of which more waits than one round takes in.
     unfinished: Mutex<BTreeSet<Name>>,
+    /// Where clients dial in, as soon as there are any that are to.
+    lines: Mutex<Option<Arc<Lines>>>,
+    /// Who wants to hear of it when one does.
+    news: Mutex<Option<Sender<Name>>>,
     _lock: FileLock,
 }
 
@@ -95,9 +103,12 @@ impl Poller {
             worst: Mutex::default(),
             looked: AtomicBool::default(),
             unfinished: Mutex::default(),
+            lines: Mutex::default(),
+            news: Mutex::default(),
             _lock: lock,
         };
         this.own("gate's folders", this.node.prepare_gate())?;
+        this.take_in_lines()?;
         Ok(Some(this))
     }
 
@@ -135,6 +146,7 @@ impl Poller {
         }
         let fresh = access::refresh(&self.node, Some(&self.access()), sweep && !first)?;
         *lock(&self.access) = Arc::clone(&fresh);
+        self.take_in_lines()?;
         let mut awake = BTreeSet::new();
         let unfinished = std::mem::take(&mut *lock(&self.unfinished));
         for (name, grant) in &fresh.list.clients {
@@ -180,6 +192,68 @@ impl Poller {
             }
             Err(error) => self.try_again(&client, &[HANDOVER], &error).map(|()| changed),
         }
+    }
+
+    /// Takes in lines of those clients that are to dial in, if there are any.
+    fn take_in_lines(&self) -> Result<()> {
+        let access = self.access();
+        let dials = |(name, grant): (&Name, &ClientGrant)| (grant.reach == Reach::Dial && !grant.paused).then(|| name.clone());
+        let clients: BTreeSet<Name> = access.list.clients.iter().filter_map(dials).collect();
+        let mut lines = lock(&self.lines);
+        if lines.is_none() && !clients.is_empty() {
+            match Lines::open(&self.node, clients.clone()) {
+                Ok(opened) => {
+                    opened.tell(lock(&self.news).clone());
+                    *lines = Some(Arc::new(opened));
+                    self.own("dialling in", Ok(()))?;
+                }
+                // It is tried again at the next look.
+                Err(error) => self.own("dialling in", Err(error.context("no client can dial in")))?,
+            }
+        }
+        if let Some(lines) = &*lines {
+            lines.expect(clients);
+        }
+        Ok(())
+    }
+
+    /// Tells `news` of each client that dials in, from now on.
+    pub fn tell_of_lines(&self, news: Option<Sender<Name>>) {
+        if let Some(lines) = &*lock(&self.lines) {
+            lines.tell(news.clone());
+        }
+        *lock(&self.news) = news;
+    }
+
+    /// A client has dialled in: what could not be fetched from it is tried at once.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn dialled_in(&self, name: &Name) -> Result<()> {
+        let client = self.client(name)?;
+        client.retry(|retry| retry.hurry(clock::now()))
+    }
+
+    /// Waits a moment for the lines of clients that have requests and hold one at the gate.
+    ///
+    /// # Errors
+    /// As [`Poller::dialled_in`].
+    pub fn gather_lines(&self) -> Result<()> {
+        let Some(lines) = lock(&self.lines).clone() else { return Ok(()) };
+        let access = self.access();
+        let mut dial = self.with_requests();
+        dial.retain(|name| access.list.clients.get(name).is_some_and(|grant| grant.reach == Reach::Dial));
+        lines.gather(&dial).iter().try_for_each(|name| self.dialled_in(name))
+    }
+
+    /// The way to a client that dials in.
+    fn dialled_peer(&self, name: &Name) -> Result<Arc<Peer>> {
+        let waits = || Error::not_now(format!("{name} has not dialled in; its requests wait until it does"));
+        let lines = lock(&self.lines).clone().ok_or_else(waits)?;
+        if !lines.reaches(name) {
+            return Err(waits());
+        }
+        Ok(Arc::new(Peer::dialled(name.as_str(), &self.node.config.lines_path())?))
     }
 
     /// Whether something of a client waits that the last look did not get to.

@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::silence;
 use archive::store::Store;
 use base::config::NodeConfig;
-use base::config::SshAddress;
+use base::config::{Reach, SshAddress};
 use base::{At, ByteSize, Claim, Error, Kind, Monitor, Name, Payload, Reason, RequestId, Result, clock};
 use modules::{Allowance, Fetched, Lane, ServerContext, server_module};
 use queue::access::{ClientGrant, Limits, limits::over};
@@ -268,6 +268,9 @@ fn enough_room(config: &NodeConfig) -> Result<()> {
 
 /// The way to an account of the client; where it leads comes from the access list alone.
 fn peer(poller: &Poller, client: &Client, grant: &ClientGrant, address: Option<&SshAddress>, field: &str) -> Result<Arc<Peer>> {
+    if grant.reach == Reach::Dial {
+        return poller.dialled_peer(&client.name);
+    }
     let missing = |what: &str| {
         Error::failed(format!("the access list has no {what} for {}", client.name)).hint("An administrator must add it; the request waits.")
     };

@@ -34,6 +34,25 @@ fn the_page_on_keys_runs() {
 }
 
 #[test]
+fn the_page_on_dialling_runs() {
+    let safe = Loopback::start();
+    let text = std::fs::read_to_string(source_root().join("docs/dial.md")).unwrap();
+    // What it shows of the access list is the whole list, but for the restorer.
+    safe.write(
+        "admin/access.toml",
+        &format!("{}\n[restorer.carol]\nkeys = [\"carol.pub\"]\nread = [\"web1:*\"]\n", blocks(&text, "toml").concat()),
+    );
+    safe.edit("client.toml", "restore = {", "reach = \"dial\"\nrestore = {");
+    safe.loopback("start").exits(0);
+    // The node's cron comes within the minute; here it comes when the line waits.
+    let there =
+        "until git -C node/gate/queues/web1.git rev-parse -q --verify requests && nightsafe status | grep 'dialled in'; do sleep 0.1; done
+nightsafe-server poll";
+    let script = blocks(&text, "sh").concat().replace("nightsafe-server poll", there);
+    crate::harness::run(safe.command("bash").args(["-euxc", &script])).exits(0).says(&["stored", "dials when something waits"]);
+}
+
+#[test]
 fn the_page_on_verifying_runs() {
     let safe = Loopback::start();
     safe.sh("mkdir home/papers && echo text >home/papers/a");

@@ -87,6 +87,7 @@ const STARTS: &[(&str, &str)] = &[
     ("hooks/src/git.rs", "the gate becomes git that serves: processor and memory bounded, silence ends it, sessions are counted"),
     ("transport/src/peer.rs", "ssh for sftp and for waits: memory bounded, and ended by who reads from it"),
     ("transport/src/wrapper.rs", "ssh below git, whose bounds it inherits; silence ends it"),
+    ("transport/src/answer.rs", "the client's own gate for a line that was dialled: memory bounded, and it ends with the line"),
     ("modules/src/git/restore.rs", "git of the keyholder's, who may end it"),
     ("server/src/become_owner.rs", "root becomes this very program, run by the owner of the data"),
     ("modules/src/archived/dump.rs", "dumps of the client's own databases, with a time limit of their own"),

@@ -26,6 +26,8 @@ mod damage;
 #[cfg(test)]
 mod declared;
 #[cfg(test)]
+mod dial;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod door;

@@ -365,4 +365,42 @@ fn the_installation_page_from_accounts_to_restore() {
     machine.shell(&machine.here(poll));
     assert_eq!(stored(), 3);
     client("send").exits(0);
+    // A client that dials: its line comes to the poller through the gate's account, and through no other.
+    machine.shell(&machine.here(&format!(
+        "cd home/access; sed -i '/^address/d; /^host_key/d; s|^keys = .\"web1.pub\".|&\\nreach = \"dial\"|' access.toml; git commit -q -S -am 'web1 dials'; {pushed}{poll}
+         sed -i 's|^host_key|reach = \"dial\"\\nhost_key|' /etc/nightsafe/client.toml"
+    )));
+    let mut watch = machine.command("bash");
+    watch.args(["-c", &machine.here(&format!("cd /; exec {server} watch"))]);
+    let mut watch = Watch(watch.stdin(Stdio::null()).spawn().unwrap());
+    let line = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'web1\\n'); print('up', flush=True); time.sleep(600)";
+    let dialled = || node("status web1 --json").json()[0]["dialled_in"].as_bool();
+    until("the poller takes in lines", || machine.dir.join("srv/access/dial").exists() && dialled() == Some(false));
+    for (account, may) in [("ns-web", false), ("ns-read", false), ("ns-gate", true)] {
+        let mut python = machine.command("runuser");
+        python.args(["-u", &machine.name(account), "--", "python3", "-c", line]).arg(machine.dir.join("srv/access/dial"));
+        let mut python = Watch(python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let up = std::io::Read::read(python.0.stdout.as_mut().unwrap(), &mut [0; 2]).unwrap() > 0;
+        // Who may not is refused by the system, or sent away before it is heard.
+        assert!(up || !may, "{account}");
+        if may {
+            until("the gate's account brings a line", || dialled() == Some(true));
+        } else {
+            assert_eq!(dialled(), Some(false), "{account} brings a line");
+        }
+    }
+    client("submit files /var/www").exits(0);
+    client("send").exits(0);
+    assert_eq!(stored(), 4);
+    watch.0.kill().unwrap();
+}
+
+/// A program that is killed when this goes.
+struct Watch(Child);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -7,6 +7,7 @@ mod archives;
 mod attacker;
 mod bombs;
 mod command;
+mod dial;
 mod mirror_peers;
 mod mirrors;
 mod objects;
@@ -52,6 +53,7 @@ fn counts() -> Vec<(&'static str, usize)> {
         ("archives", archives::COUNT),
         ("archives that unfold", bombs::CASES.len()),
         ("sftp peers", sftp::CASES.len()),
+        ("lines that are dialled", dial::COUNT),
         ("mirror sources", mirrors::COUNT),
         ("peers of a mirror's fetch", mirror_peers::COUNT),
     ]

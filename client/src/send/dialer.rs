@@ -1,0 +1,289 @@
+//! Lines to a node that cannot reach this machine: holds one open for as long as something waits for the node, runs what the node
+//! asks for, and holds another meanwhile.
+//!
+//! Decides nothing of what a node may have: each command is for this machine's own gate, which a node that logs in meets as well.
+
+use super::bell::lock;
+use crate::state;
+use base::config::ClientConfig;
+use base::{At, Error, FileLock, Name, Result, backoff, process};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+use transport::{Heard, Line, Peer, Stream};
+
+/// So many lines at once: packs come over up to four, a mirror over one, and one is spare.
+const MOST: usize = 6;
+/// The longest wait for the next try: a machine that comes and goes is not to wait for an hour when it is back.
+const LONGEST: Duration = Duration::from_secs(300);
+/// How long the words of a line that ended are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The gate's program.
+const GATE: &str = "nightsafe-gate";
+
+/// The lines to one node.
+#[derive(Debug)]
+pub struct Dialer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: Arc<ClientConfig>,
+    node: Name,
+    peer: Arc<Peer>,
+    gate: PathBuf,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    wanted: bool,
+    /// Lines that are being opened, or wait for a command, by their numbers; the stream ends it.
+    spare: BTreeMap<u64, Option<Stream>>,
+    /// How many run a command.
+    busy: usize,
+    /// How many threads there are.
+    threads: usize,
+    next: u64,
+    failures: u32,
+    /// When something last began or ended.
+    active: Instant,
+    /// Whether the gate has taken one.
+    joined: bool,
+    /// Why it did not, the last time.
+    trouble: Option<Error>,
+    /// Held while the gate has one, for whoever looks.
+    sign: Option<FileLock>,
+}
+
+impl Dialer {
+    /// For `node`, which is reached as `peer`. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When the gate's program is not there.
+    pub fn new(config: &Arc<ClientConfig>, node: &Name, peer: &Arc<Peer>) -> Result<Self> {
+        let state = State {
+            wanted: false,
+            spare: BTreeMap::new(),
+            busy: 0,
+            threads: 0,
+            next: 0,
+            failures: 0,
+            active: Instant::now(),
+            joined: false,
+            trouble: None,
+            sign: None,
+        };
+        Ok(Self(Arc::new(Shared {
+            config: Arc::clone(config),
+            node: node.clone(),
+            peer: Arc::clone(peer),
+            gate: gate_program()?,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        })))
+    }
+
+    /// Whether lines are wanted from now on. Those that run a command go on in either case.
+    pub fn want(&self, wanted: bool) {
+        let mut state = lock(&self.0.state);
+        if state.wanted == wanted {
+            return;
+        }
+        state.wanted = wanted;
+        if wanted {
+            (state.active, state.failures) = (Instant::now(), 0);
+            Shared::keep_spare(&self.0, &mut state);
+        } else {
+            state.hang_up();
+        }
+        self.0.changed.notify_all();
+    }
+
+    /// Since when nothing was asked for and nothing ended; `None` while the node has something fetched.
+    pub fn idle(&self) -> Option<Duration> {
+        let state = lock(&self.0.state);
+        (state.busy == 0).then(|| state.active.elapsed())
+    }
+
+    /// Why the gate does not take a line, if it does not.
+    pub fn trouble(&self) -> Option<String> {
+        let state = lock(&self.0.state);
+        state.trouble.as_ref().filter(|_| !state.joined).map(Error::one_line)
+    }
+}
+
+impl Drop for Dialer {
+    fn drop(&mut self) {
+        self.want(false);
+    }
+}
+
+/// Whether some process of this machine has a line to `node`.
+pub fn is_dialled(config: &ClientConfig, node: &Name) -> bool {
+    let sign = std::fs::File::open(state::dialled_path(config, node));
+    sign.is_ok_and(|sign| matches!(sign.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+}
+
+/// Beside this program, else on the search path.
+fn gate_program() -> Result<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(GATE)));
+    let found = process::PATH.split(':').map(|folder| Path::new(folder).join(GATE));
+    beside.into_iter().chain(found).find(|path| path.is_file()).ok_or_else(|| {
+        Error::failed(format!("the program {GATE} is neither beside nightsafe nor on the search path"))
+            .hint("With reach = \"dial\" it is what a node talks to: install all three programs in the same folder.")
+    })
+}
+
+impl State {
+    fn hang_up(&mut self) {
+        for stream in self.spare.values_mut().flatten() {
+            stream.kill();
+        }
+        (self.joined, self.sign) = (false, None);
+    }
+}
+
+impl Shared {
+    /// Begins another line when none is spare.
+    fn keep_spare(shared: &Arc<Self>, state: &mut State) {
+        if !state.wanted || !state.spare.is_empty() || state.threads >= MOST {
+            return;
+        }
+        state.next += 1;
+        state.threads += 1;
+        let number = state.next;
+        state.spare.insert(number, None);
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || shared.line(number));
+    }
+
+    /// One thread: holds a line until it has run a command, and then another if none is spare.
+    fn line(self: Arc<Self>, mut number: u64) {
+        loop {
+            let ended = self.one(number);
+            let mut state = lock(&self.state);
+            state.spare.remove(&number);
+            match ended {
+                Ok(Ran::Command) => {
+                    state.busy -= 1;
+                    state.active = Instant::now();
+                }
+                Ok(Ran::Nothing) => {}
+                Err(error) => {
+                    tracing::info!("{}: {}", self.node, error.one_line());
+                    state.failures = state.failures.saturating_add(1);
+                    (state.joined, state.trouble, state.sign) = (false, Some(error), None);
+                }
+            }
+            self.changed.notify_all();
+            if !state.wanted || !state.spare.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+            // This thread's line is the spare one from here on.
+            state.next += 1;
+            number = state.next;
+            state.spare.insert(number, None);
+            let wait = match state.failures {
+                // Whoever joins lines and ends them at once is not to keep us busy.
+                0 => Duration::from_millis(20),
+                failures => backoff::delay(failures, backoff::jitter()).min(LONGEST),
+            };
+            let until = Instant::now() + wait;
+            while state.wanted && Instant::now() < until {
+                let left = until.saturating_duration_since(Instant::now());
+                state = self.changed.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            }
+            if !state.wanted {
+                state.spare.remove(&number);
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+
+    /// Opens a line, and runs a command when one comes.
+    fn one(self: &Arc<Self>, number: u64) -> Result<Ran> {
+        let (mut line, stream) = self.peer.dial()?;
+        {
+            let mut state = lock(&self.state);
+            let Some(place) = state.spare.get_mut(&number) else { return Ok(Ran::Nothing) };
+            *place = Some(stream);
+            if !state.wanted {
+                state.hang_up();
+            }
+        }
+        let broke = |error: std::io::Error| Error::not_now(format!("the line to {} broke", self.node)).because(error);
+        let (protocol, verb) = loop {
+            match line.hear().map_err(broke)? {
+                // The gate has it in both cases, and it is the node's turn.
+                Heard::Waiting | Heard::Joined => self.joined()?,
+                Heard::Leave(why) => return Err(Error::not_now(format!("{} sent us away: {why}", self.node))),
+                Heard::Command { protocol, verb } => break (protocol, verb),
+                Heard::Over => return self.over(number),
+            }
+        };
+        let stream = {
+            let mut state = lock(&self.state);
+            let stream = state.spare.remove(&number).flatten();
+            state.busy += 1;
+            state.active = Instant::now();
+            Self::keep_spare(self, &mut state);
+            stream
+        };
+        tracing::info!("{} asks for {verb:?}", self.node);
+        if let Err(error) = self.answer(line, &protocol, &verb) {
+            // A node that has all that it wants hangs up as well.
+            tracing::debug!("{}: {verb:?}: {}", self.node, error.one_line());
+        }
+        drop(stream);
+        Ok(Ran::Command)
+    }
+
+    fn answer(&self, line: Line, protocol: &str, verb: &str) -> Result<()> {
+        let mut gate = process::command(&self.gate);
+        gate.arg("--config").arg(&self.config.file).arg("export").arg(self.node.as_str());
+        // As sshd gives them to it. The gate judges both.
+        gate.env("SSH_ORIGINAL_COMMAND", verb.replace('\0', "\u{fffd}")).env("SSH_CONNECTION", "dialled");
+        if !protocol.is_empty() {
+            gate.env("GIT_PROTOCOL", protocol.replace('\0', "\u{fffd}"));
+        }
+        line.answer(gate)
+    }
+
+    fn joined(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        (state.failures, state.joined, state.trouble) = (0, true, None);
+        if state.sign.is_none() && state.wanted {
+            let path = state::dialled_path(&self.config, &self.node);
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+            state.sign = FileLock::try_on(file.at("open", &path)?, &path)?;
+        }
+        Ok(())
+    }
+
+    /// The words of a line that ended before anything was asked for.
+    fn over(&self, number: u64) -> Result<Ran> {
+        let (stream, wanted) = {
+            let mut state = lock(&self.state);
+            (state.spare.get_mut(&number).and_then(Option::take), state.wanted)
+        };
+        if !wanted {
+            return Ok(Ran::Nothing);
+        }
+        let Some(stream) = stream else { return Ok(Ran::Nothing) };
+        stream.finish(LAST_WORDS).and_then(|()| Err(Error::not_now(format!("the gate of {} ended the line", self.node))))
+    }
+}
+
+/// What a line was good for.
+enum Ran {
+    /// A command.
+    Command,
+    /// It was given up before.
+    Nothing,
+}
