@@ -58,6 +58,7 @@ for purpose in "$@"; do
         want ansible-core program ansible-playbook
         want iproute2 program ip
         want nftables program nft
+        want btrfs-progs program mkfs.btrfs
         want python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
         want nginx-light program nginx
         want fcgiwrap program fcgiwrap

@@ -70,7 +70,8 @@ impl Client {
             lost: None,
             monitor: &Silent,
             parts: None,
-            cache: Some(CachePlace { path: &cache, granularity: GRANULARITY }),
+            level: archive::backup::LEVEL,
+            cache: Some(CachePlace { path: &cache, granularity: GRANULARITY, any_device: false }),
         };
         let prepared = backup_tree(&spec, Source::Path(&self.at("tree"))).expect("the tree can be backed up");
         (id, prepared)

@@ -34,6 +34,9 @@ pub use streams::Streams;
 /// A manifest up to this long travels within the request; a longer one is put into the export folder too.
 pub const ATTACHED: usize = 32 << 10;
 
+/// zstd's level where nobody says another: higher ones cost more time than they save bytes.
+pub const LEVEL: i32 = 3;
+
 /// What to make a snapshot with.
 #[derive(Clone, Copy)]
 pub struct BackupSpec<'a> {
@@ -61,6 +64,8 @@ pub struct BackupSpec<'a> {
     pub monitor: &'a dyn Monitor,
     /// Keeps the spool within its limit and brings parts to the node; without it, everything waits in the export folder.
     pub parts: Option<&'a dyn Parts>,
+    /// zstd's level, from 1 to 19; more would need windows that readers refuse.
+    pub level: i32,
     /// Where is remembered what a tree held, so that what has not changed is not read again; without it all is read.
     pub cache: Option<CachePlace<'a>>,
 }

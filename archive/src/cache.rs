@@ -54,6 +54,9 @@ pub struct CachePlace<'a> {
     pub path: &'a Path,
     /// Of the clocks that files' times come from; [`GRANULARITY`] is on the safe side.
     pub granularity: Duration,
+    /// Whether the device's number says nothing: that of a file system's snapshot is another one each time. All that is read must
+    /// be of that one file system then.
+    pub any_device: bool,
 }
 
 /// A cache that was not written for so long is that of a dataset which is backed up no more.
@@ -87,7 +90,7 @@ impl Owner<'_> {
 /// Opens what there is for reading, and begins a new cache. Without a place there is neither. Nothing that goes wrong here
 /// stops a backup.
 pub(crate) fn open(place: Option<CachePlace<'_>>, owner: &Owner<'_>) -> (Old, New) {
-    let Some(CachePlace { path, granularity }) = place else { return (Old::default(), New::default()) };
+    let Some(CachePlace { path, granularity, any_device }) = place else { return (Old::default(), New::default()) };
     let key = owner.key();
     let (new, cut) = (beside(path, "new"), beside(path, "cut"));
     // Of two runs that were cut off, the one that came further is worth more.
@@ -97,13 +100,14 @@ pub(crate) fn open(place: Option<CachePlace<'_>>, owner: &Owner<'_>) -> (Old, Ne
         crash::point("renamed");
     }
     let readers = [path, &cut].into_iter().filter_map(|path| Reader::open(path, key)).collect();
-    (Old { readers }, New { writer: Some(Writer::new(&new, key, now())), path: path.to_owned(), granularity })
+    (Old { readers, any_device }, New { writer: Some(Writer::new(&new, key, now())), path: path.to_owned(), granularity, any_device })
 }
 
 /// The caches that earlier backups wrote.
 #[derive(Default)]
 pub(crate) struct Old {
     readers: Vec<Reader>,
+    any_device: bool,
 }
 
 impl Old {
@@ -118,8 +122,9 @@ impl Old {
     /// # Errors
     /// Those of `confirms`.
     pub(crate) fn find(&mut self, path: &[u8], stat: &Stat, confirms: &mut dyn FnMut(&Uses) -> Result<bool>) -> Result<Option<Found<'_>>> {
+        let stat = comparable(stat, self.any_device);
         for reader in &mut self.readers {
-            if let Some(found) = reader.find(path, stat)
+            if let Some(found) = reader.find(path, &stat)
                 && confirms(found.uses)?
             {
                 return Ok(Some(found));
@@ -135,6 +140,12 @@ pub(crate) struct New {
     writer: Option<Writer>,
     path: PathBuf,
     granularity: Duration,
+    any_device: bool,
+}
+
+/// A thing as it is compared with what it was.
+fn comparable(stat: &Stat, any_device: bool) -> Stat {
+    Stat { device: if any_device { 0 } else { stat.device }, ..*stat }
 }
 
 impl New {
@@ -143,7 +154,7 @@ impl New {
     pub(crate) fn remember(&mut self, path: &[u8], stat: &Stat, seen: Option<Mtime>, known: &Known<'_>) {
         if seen.is_none_or(|seen| self.settled(stat, seen))
             && let Some(writer) = &mut self.writer
-            && let Err(error) = writer.push(path, stat, known)
+            && let Err(error) = writer.push(path, &comparable(stat, self.any_device), known)
         {
             tracing::warn!("the stat cache cannot be written, so the next backup reads more than it would have to: {error}");
             self.writer = None;

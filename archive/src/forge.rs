@@ -339,6 +339,7 @@ pub(crate) fn claim(manifest: &Manifest) -> Claim {
         reason: Reason::Manual,
         payload: Payload::Manifest(manifest.digest),
         repairs: manifest.public.repairs.as_ref().map(|repairs| repairs.of.clone()).unwrap_or_default(),
+        group: None,
         request_digest: Sha256::of(&request),
         commit: "0".repeat(40),
         proof: Proof { commit: b"commit".to_vec(), tree: b"tree".to_vec(), request },

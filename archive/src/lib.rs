@@ -70,6 +70,8 @@ pub mod limits {
     pub const FRAME: usize = 8 << 20;
     /// The base-2 logarithm of zstd's window.
     pub const WINDOW_LOG: u32 = 23;
+    /// zstd's highest level whose windows stay within [`WINDOW_LOG`], whatever is compressed.
+    pub const LEVEL: i32 = 19;
     /// A chunk.
     pub const CHUNK: usize = 2 << 20;
     /// A manifest file.

@@ -4,16 +4,19 @@
 
 use crate::backup::{BackupSpec, pack_name};
 use crate::index::{PackInfo, Record};
+use crate::limits;
 use crate::pack::PackWriter;
 use crate::part::{self, Parts};
 use crate::reference::RunId;
 use base::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// zstd's level: higher ones cost more time than they save bytes.
-const LEVEL: i32 = 3;
 /// More workers than this would need more memory than a backup may take.
 const MOST_WORKERS: usize = 6;
+/// From this level on a worker needs some 60 MiB, and there are fewer of them.
+const HIGH_LEVEL: i32 = 13;
+/// So many then.
+const MOST_WORKERS_HIGH: usize = 2;
 
 /// A run of frames and packs of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +96,9 @@ impl Pipeline {
 
 /// Runs `read` with a pipeline, and gives its result and the packs that were written.
 pub(crate) fn run<T>(target: &Target<'_>, read: impl FnOnce(Pipeline) -> Result<T>) -> Result<(T, Vec<PackInfo>)> {
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(MOST_WORKERS);
+    let level = target.spec.level.clamp(1, limits::LEVEL);
+    let most = if level < HIGH_LEVEL { MOST_WORKERS } else { MOST_WORKERS_HIGH };
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(most);
     // One frame more than workers: nobody waits for the next one, and no more than that is held.
     let (jobs, jobs_end) = bounded::<Job>(workers + 1);
     let (ordered, ordered_end) = bounded::<Ordered>(workers + 1);
@@ -101,7 +106,7 @@ pub(crate) fn run<T>(target: &Target<'_>, read: impl FnOnce(Pipeline) -> Result<
     std::thread::scope(|scope| {
         for _ in 0..workers {
             let (jobs, used) = (jobs_end.clone(), used.clone());
-            scope.spawn(move || compress(&jobs, &used));
+            scope.spawn(move || compress(&jobs, &used, level));
         }
         drop((jobs_end, used));
         let packer = scope.spawn(move || pack(target, &ordered_end));
@@ -115,8 +120,8 @@ pub(crate) fn run<T>(target: &Target<'_>, read: impl FnOnce(Pipeline) -> Result<
     })
 }
 
-fn compress(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>) {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL);
+fn compress(jobs: &Receiver<Job>, used: &Sender<Vec<u8>>, level: i32) {
+    let mut compressor = zstd::bulk::Compressor::new(level);
     for mut job in jobs {
         let bytes = match &mut compressor {
             Ok(compressor) => compressor.compress(&job.bytes),

@@ -53,6 +53,9 @@ pub struct Accepted {
     /// Packs that were lost, and of which it claims to bring again what the client still had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<crate::Blake3>,
+    /// The group whose restore point it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<crate::Group>,
 }
 
 /// What is known of a snapshot before it has its place in the order, for [`Accepted::new`].
@@ -104,6 +107,7 @@ impl Accepted {
             files,
             epoch: epoch.map(str::to_owned),
             repairs: claim.repairs.clone(),
+            group: claim.group.clone(),
         }
     }
 
@@ -148,6 +152,12 @@ mod tests {
             files: Some(12),
             epoch: Some("age1x".into()),
             repairs: vec![crate::Blake3([3; 32])],
+            group: Some(crate::Group {
+                id: "20261120T031400Z-3f9a1c7d".parse().unwrap(),
+                name: "shop".into(),
+                members: vec!["files:/var/www".parse().unwrap()],
+                lacks: vec![],
+            }),
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Claim {
     pub payload: Payload,
     /// Packs that were lost at the node, and of which this brings again what the client still has.
     pub repairs: Vec<Blake3>,
+    /// The group whose restore point it is part of.
+    pub group: Option<crate::Group>,
     /// SHA-256 of the request file's bytes; receipts name it.
     pub request_digest: Sha256,
     /// The commit's id, hex.

@@ -168,17 +168,56 @@ pub fn run_reading<T: Send + 'static>(
     let kept = Arc::clone(&words);
     std::thread::spawn(move || {
         if let Some(from) = stderr {
-            keep_words(from, &kept);
+            keep_words(from, &kept, WORDS_LIMIT);
         }
         let _ = said.send(());
     });
     let deadline = Instant::now() + time;
+    let status = wait(&mut running, &name, time)?;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let late = |_| Error::not_now(format!("{name} ended, and what it started still holds its output open after {} s", time.as_secs()));
+    let stdout = output.recv_timeout(left()).map_err(late)?.at("read the output of", &name)?;
+    // What it started may hold this one open for as long as it likes: its words until now are enough.
+    let _ = silent.recv_timeout(left().min(LINGER));
+    let stderr = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((status, stdout, stderr))
+}
+
+/// Runs to the end, at most `time` long, and gives the first `limit` bytes of what it said on stdout and stderr, in the order in
+/// which it said them. The rest is read and thrown away. It works on nothing of a stranger's: its memory is not bounded, and what
+/// it leaves running may keep its output.
+///
+/// # Errors
+/// When the program cannot be started, or takes longer; then it is ended with all that it started.
+pub fn run_heard(mut command: Command, limit: usize, time: Duration) -> Result<(ExitStatus, Vec<u8>)> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let (reader, writer) = io::pipe().at("make a pipe for", &name)?;
+    let child = command.stdout(writer.try_clone().at("make a pipe for", &name)?).stderr(writer).spawn().at("start", &name)?;
+    // It holds our copies of the pipe's other end.
+    drop(command);
+    let mut running = Running(child);
+    let words = Arc::new(Mutex::new(Vec::new()));
+    let (said, silent) = mpsc::channel();
+    let kept = Arc::clone(&words);
+    std::thread::spawn(move || {
+        keep_words(reader, &kept, limit);
+        let _ = said.send(());
+    });
+    let status = wait(&mut running, &name, time)?;
+    let _ = silent.recv_timeout(LINGER);
+    let words = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((status, words))
+}
+
+/// Waits for the end, and makes it when the time is over.
+fn wait(running: &mut Running, name: &str, time: Duration) -> Result<ExitStatus> {
+    let deadline = Instant::now() + time;
     let mut pause = Duration::from_millis(1);
     // What is started after that puts things in order.
     let is_last_work = stop::asked().is_some();
-    let status = loop {
-        if let Some(status) = running.0.try_wait().at("wait for", &name)? {
-            break status;
+    loop {
+        if let Some(status) = running.0.try_wait().at("wait for", name)? {
+            return Ok(status);
         }
         if Instant::now() >= deadline {
             // What it started would go on without it: git's index-pack may compute for hours over a few bytes.
@@ -191,24 +230,17 @@ pub fn run_reading<T: Send + 'static>(
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
-    };
-    let left = || deadline.saturating_duration_since(Instant::now());
-    let late = |_| Error::not_now(format!("{name} ended, and what it started still holds its output open after {} s", time.as_secs()));
-    let stdout = output.recv_timeout(left()).map_err(late)?.at("read the output of", &name)?;
-    // What it started may hold this one open for as long as it likes: its words until now are enough.
-    let _ = silent.recv_timeout(left().min(LINGER));
-    let stderr = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok((status, stdout, stderr))
+    }
 }
 
 /// Keeps the beginning of what is said. What is past the limit is read and thrown away, so that a chatty program does not stall.
-fn keep_words(mut from: impl Read, kept: &Mutex<Vec<u8>>) {
+fn keep_words(mut from: impl Read, kept: &Mutex<Vec<u8>>, limit: usize) {
     let mut buffer = [0; 4096];
     loop {
         match from.read(&mut buffer) {
             Ok(n @ 1..) => {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = WORDS_LIMIT.saturating_sub(kept.len());
+                let room = limit.saturating_sub(kept.len());
                 kept.extend_from_slice(&buffer[..n.min(room)]);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -3,10 +3,12 @@
 //! This file knows the names of the commands and nothing of what they do.
 
 mod alerts;
+mod around;
 mod asking;
 mod commands;
 mod contact;
 mod enrol;
+mod freeze;
 mod history;
 mod interrupt;
 mod ledger;
@@ -17,6 +19,7 @@ mod output;
 mod overview;
 mod pings;
 mod recall;
+mod schedule;
 mod send;
 mod state;
 mod trust;

@@ -5,6 +5,7 @@
 use crate::contact::Contact;
 use crate::history::{Held, History, Past, Size};
 use crate::ledger::Ledger;
+use crate::schedule;
 use crate::send::is_dialled;
 use base::config::client::ClientNode;
 use base::config::{ClientConfig, Reach};
@@ -94,6 +95,8 @@ pub struct DatasetView {
     pub wrong: Vec<Wrong>,
     /// How often it is to be stored, in seconds, where the configuration says so.
     pub expected_seconds: Option<u64>,
+    /// When it is due by its age; in the past, it is asked for with the next look.
+    pub due: Option<Timestamp>,
     /// When the node last confirmed that it keeps a snapshot, by our clock.
     pub last_success: Option<Timestamp>,
     /// How long ago that was, in seconds.
@@ -168,6 +171,7 @@ impl Overview {
         for node in &config.nodes {
             for (dataset, past) in History::load(config, &node.name).datasets {
                 let view = datasets.entry((dataset.clone(), node.name.clone())).or_insert_with(|| DatasetView::new(&dataset, &node.name));
+                view.due = schedule::next(config, &node.name, &dataset, Some(&past), None);
                 let ledger = past.snapshot.as_deref().map(|id| Ledger::read(config, id)).unwrap_or_default();
                 view.remember(past, &ledger, at);
             }
@@ -179,6 +183,9 @@ impl Overview {
             view.is_asked(state, file, away, at);
         }
         for view in datasets.values_mut() {
+            if view.due.is_none() {
+                view.due = schedule::next(config, &view.node, &view.dataset, None, None);
+            }
             view.expected_seconds = expected(config, &view.dataset).map(|span| span.0.as_secs());
             view.judge(at);
         }
@@ -200,8 +207,8 @@ impl Overview {
 }
 
 /// How often `dataset` is to be stored, where the configuration says so.
-fn expected(_config: &ClientConfig, _dataset: &Dataset) -> Option<Span> {
-    None
+fn expected(config: &ClientConfig, dataset: &Dataset) -> Option<Span> {
+    schedule::every(config, dataset).map(Span)
 }
 
 /// Every dataset of the configuration at each of its nodes.
@@ -229,6 +236,7 @@ impl DatasetView {
             state: Doing::NeverAsked,
             wrong: Vec::new(),
             expected_seconds: None,
+            due: None,
             last_success: None,
             age_seconds: None,
             last_attempt: None,

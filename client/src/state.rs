@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Folders of the state folder with their modes. `outcomes`, `retry` and `history` can be read by everybody, because
 /// `submit --wait` and `status` are for any user of the machine; nothing in them is secret.
-pub const FOLDERS: [(&str, u32); 13] = [
+pub const FOLDERS: [(&str, u32); 16] = [
     ("pool", 0o755),
     ("queues", 0o700),
     ("receipts", 0o700),
@@ -22,6 +22,9 @@ pub const FOLDERS: [(&str, u32); 13] = [
     ("retry", 0o755),
     ("history", 0o755),
     ("seen", 0o700),
+    ("around", 0o700),
+    ("snapshots", 0o700),
+    ("groups", 0o700),
 ];
 
 /// How a request ended, for whoever waits for it.
@@ -66,7 +69,8 @@ pub fn dialled_path(config: &ClientConfig, node: &Name) -> PathBuf {
 
 /// The folders of small files that are replaced; a killed process may leave an unfinished one there.
 pub fn rewritten_folders(config: &ClientConfig) -> Vec<PathBuf> {
-    let shared = ["retry", "history", "epochs", "trusted", "secret", "outcomes", "ledgers"].map(|name| config.state.join(name));
+    let shared =
+        ["retry", "history", "epochs", "trusted", "secret", "outcomes", "ledgers", "around", "groups"].map(|name| config.state.join(name));
     let of_nodes = config.nodes.iter().map(|node| config.state.join("sealed").join(node.name.as_str()));
     shared.into_iter().chain(of_nodes).collect()
 }
@@ -84,6 +88,36 @@ pub fn lock_path(config: &ClientConfig, node: &Name) -> PathBuf {
 /// Held by `nightsafe watch`.
 pub fn daemon_lock_path(config: &ClientConfig) -> PathBuf {
     config.state.join("locks").join(".watch")
+}
+
+/// Held while it is decided what is due, and asked for.
+pub fn schedule_lock_path(config: &ClientConfig) -> PathBuf {
+    config.state.join("locks").join(".schedule")
+}
+
+/// What must still be done after backups, a file for each.
+pub fn around_folder(config: &ClientConfig) -> PathBuf {
+    config.state.join("around")
+}
+
+/// Held while the commands of a dataset or a group are around its backup; `name` is of letters and digits.
+pub fn around_lock_path(config: &ClientConfig, name: &str) -> PathBuf {
+    config.state.join("locks").join(format!(".around-{name}"))
+}
+
+/// The restore points of groups on their way, a file for each.
+pub fn groups_folder(config: &ClientConfig) -> PathBuf {
+    config.state.join("groups")
+}
+
+/// One of them.
+pub fn group_path(config: &ClientConfig, id: &RequestId) -> PathBuf {
+    groups_folder(config).join(id.as_str())
+}
+
+/// Where snapshots of file systems are mounted.
+pub fn snapshots_folder(config: &ClientConfig) -> PathBuf {
+    config.state.join("snapshots")
 }
 
 /// Makes what is missing of the folders below `state`, with their modes whatever the umask is.

@@ -3,6 +3,7 @@
 //!
 //! Does not prepare anything and knows no request.
 
+use crate::pace::Pace;
 use crate::sftp::{self, Denied, Tree};
 use crate::{git, lfs};
 use base::config::ClientConfig;
@@ -66,6 +67,11 @@ impl Tree for Folder<'_> {
         let file = sftp::open_beneath(folder, Path::new(name))?;
         // A pack of ours has one name; what has another as well lies elsewhere too.
         if file.metadata().is_ok_and(|meta| meta.nlink() == 1) { Ok(file) } else { Err(Denied::Forbidden) }
+    }
+
+    fn pace(&self, name: &str) -> Option<sftp::Pace> {
+        let pace = Pace::of(self.config, name)?;
+        Some(Box::new(move |bytes| pace.wait_for(bytes)))
     }
 }
 

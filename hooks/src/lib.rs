@@ -16,6 +16,7 @@ mod limits;
 mod log;
 mod look;
 mod maintain;
+mod pace;
 mod queues;
 mod refs;
 mod restorer;

@@ -2,12 +2,13 @@
 //!
 //! Walks nothing; of the disk it reads the list of names alone.
 
+use crate::Frozen;
 use archive::choose::{Choice, check_pattern};
 use base::config::Choosing;
 use base::config::ClientConfig;
 use base::{At, Dataset, Error, Result, beneath, untrusted};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The settings of a `[[dataset]]` that are carried out here.
 pub(crate) const SETTINGS: &[&str] = &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from"];
@@ -48,8 +49,7 @@ fn check_one(choosing: &Choosing) -> Result<()> {
 /// Of kind usage when a pattern is wrong or the dataset lies in the export folder; failed when the list of names cannot
 /// be read.
 pub(crate) fn choice(config: &ClientConfig, dataset: &Dataset, path: &Path) -> Result<Choice> {
-    let own =
-        [config.export_root(), config.staging_path(), config.state.join(crate::settle::INDEX), config.state.join(crate::settle::CACHE)];
+    let own = own_folders(config);
     if let Some(own) = own.iter().find(|own| path.starts_with(own)) {
         return Err(Error::usage(format!("{dataset} lies in {}, where every backup writes itself", own.display()))
             .hint("Back up another folder; what this one holds is made anew by every backup."));
@@ -66,6 +66,20 @@ pub(crate) fn choice(config: &ClientConfig, dataset: &Dataset, path: &Path) -> R
         add().map_err(|error| error.context(format!("files_from of {dataset}, {}, cannot be used", list.display())))?;
     }
     Ok(choice)
+}
+
+/// Leaves out also what backups write themselves as a snapshot of the file system shows it: under other devices' numbers.
+pub(crate) fn leave_out_own_of(choice: &mut Choice, config: &ClientConfig, frozen: &Frozen) {
+    let shown = |folder: &PathBuf| {
+        let inner = folder.canonicalize().ok()?;
+        frozen.root.join(inner.strip_prefix(&frozen.alive).ok()?).metadata().ok()
+    };
+    choice.own.extend(own_folders(config).iter().filter_map(shown).map(|meta| (meta.dev(), meta.ino())));
+}
+
+/// The folders that every backup writes to.
+fn own_folders(config: &ClientConfig) -> [PathBuf; 4] {
+    [config.export_root(), config.staging_path(), config.state.join(crate::settle::INDEX), config.state.join(crate::settle::CACHE)]
 }
 
 /// Reads the list, through no link: whoever may write beside it must not make us read and name the lines of another file.

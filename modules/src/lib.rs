@@ -67,8 +67,21 @@ pub struct ClientContext<'a> {
     pub tags: &'a [String],
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
+    /// Where the dataset is read instead of at its own place: in a snapshot of its file system.
+    pub frozen: Option<&'a Frozen>,
     /// Who keeps the spool within its limit and sends parts of a long archive before it is whole.
     pub parts: Option<&'a dyn Parts>,
+}
+
+/// A dataset's place in a snapshot of its file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frozen {
+    /// Where the snapshot can be read.
+    pub root: PathBuf,
+    /// Where the dataset is in it; empty when it is all of it.
+    pub inner: PathBuf,
+    /// What the root of the snapshot is called where it is alive.
+    pub alive: PathBuf,
 }
 
 /// What the client signs and sends.

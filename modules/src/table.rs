@@ -4,7 +4,7 @@
 //! it carries something else than archives.
 
 use crate::declared::Declared;
-use crate::{ClientModule, ServerModule, archived, dummy, files, git, mariadb, postgres, sqlite};
+use crate::{ClientModule, Lane, ServerModule, archived, dummy, files, git, mariadb, postgres, sqlite};
 use base::config::ClientConfig;
 use base::{Error, Result};
 use std::ops::Deref;
@@ -98,6 +98,14 @@ pub fn check_settings(config: &ClientConfig) -> Result<()> {
         if let Some(unknown) = particular.iter().find(|name| !known.contains(name)) {
             return Err(Error::usage(format!("{place} has the setting {unknown}, which the module {name} does not carry out"))
                 .hint("Take it out, or name another module."));
+        }
+    }
+    for entry in &config.datasets {
+        let archived = client_module(Some(config), entry.address.module())
+            .is_some_and(|module| module.lane_of(config, &entry.address) == Lane::Archive);
+        if let Some(setting) = entry.of_archives().first().filter(|_| !archived) {
+            return Err(Error::usage(format!("{} has the setting {setting}, and does not go through the archive", entry.address))
+                .hint("Take it out. A git dataset goes through the archive with sealed = true."));
         }
     }
     let all = names(Some(config)).into_iter().filter_map(|name| client_module(Some(config), name));

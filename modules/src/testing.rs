@@ -35,6 +35,7 @@ pub(crate) fn claim_of(id: RequestId, dataset: &Dataset, payload: Payload, seq: 
         reason: Reason::Manual,
         payload,
         repairs: Vec::new(),
+        group: None,
         request_digest: Sha256::of(&request),
         commit: "0".repeat(40),
         proof: Proof { commit: b"commit".to_vec(), tree: b"tree".to_vec(), request },

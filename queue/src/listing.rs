@@ -43,11 +43,15 @@ pub struct ListedSnapshot {
     /// Packs that were lost, and of which it claims to bring again what the client still had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<base::Blake3>,
+    /// The group whose restore point it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<base::Group>,
 }
 
 /// A row of what `list` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are snapshots")]
 pub enum Listed {
     /// A snapshot.
     Snapshot(ListedSnapshot),
@@ -92,6 +96,7 @@ impl From<Accepted> for ListedSnapshot {
             unreadable: accepted.unreadable,
             epoch: accepted.epoch,
             repairs: accepted.repairs,
+            group: accepted.group,
         }
     }
 }

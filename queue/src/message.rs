@@ -16,11 +16,20 @@ pub fn of_requests(requests: &[Request]) -> String {
             request_lines(one),
         ),
         [first, ..] => (
-            format!("{} asks {} to back up {} datasets", first.client, first.node, requests.len()),
+            match &first.group {
+                Some(group) => {
+                    format!("{} asks {} to back up the group {} ({} datasets)", first.client, first.node, group.name, requests.len())
+                }
+                None => format!("{} asks {} to back up {} datasets", first.client, first.node, requests.len()),
+            },
             requests.iter().map(|r| format!("{} ({}, by {}), request {}", what(r), reason_word(r.reason), r.by, r.id)).collect(),
         ),
     };
     text(&subject, &body)
+}
+
+fn listed(datasets: &[base::Dataset]) -> String {
+    datasets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What is to be backed up, in words.
@@ -35,6 +44,12 @@ fn request_lines(request: &Request) -> Vec<String> {
     }
     if !request.tags.is_empty() {
         lines.push(format!("tags: {}", request.tags.join(", ")));
+    }
+    if let Some(group) = &request.group {
+        lines.push(format!("of the group {} {}: {}", group.name, group.id, listed(&group.members)));
+        if !group.lacks.is_empty() {
+            lines.push(format!("the group lacks {}", listed(&group.lacks)));
+        }
     }
     match request.payload {
         Payload::Manifest(digest) => lines.push(format!("manifest {digest}")),
@@ -86,6 +101,9 @@ fn receipt_lines(receipt: &Receipt) -> Vec<String> {
     let mut lines = vec![format!("request {}", receipt.id)];
     if let Some(snapshot) = &receipt.snapshot {
         lines.push(format!("snapshot {snapshot}"));
+    }
+    if let Some(beside) = receipt.reason.as_ref().filter(|_| receipt.outcome == Outcome::Stored) {
+        lines.push(beside.clone());
     }
     if receipt.unreadable > 0 {
         lines.push(format!("{} entries could not be read at the source", receipt.unreadable));

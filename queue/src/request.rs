@@ -3,7 +3,7 @@
 //! Says what is well formed. Whether it was signed, and by whom, is judged by [`crate::prove()`].
 
 use crate::canonical::{self, Lines};
-use base::{Blake3, Claim, Dataset, Error, Name, Payload, Proof, Reason, RequestId, Result, Sha256};
+use base::{Blake3, Claim, Dataset, Error, Group, Name, Payload, Proof, Reason, RequestId, Result, Sha256};
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
@@ -46,6 +46,8 @@ pub struct Request {
     pub payload: Payload,
     /// Packs that were lost at the node, and of which this brings again what the client still has.
     pub repairs: Vec<Blake3>,
+    /// The group whose restore point it is part of.
+    pub group: Option<Group>,
 }
 
 /// The file as it is written. Checks stand in the fields' own readers, so that errors name the line.
@@ -73,6 +75,10 @@ struct File {
     part: Option<u16>,
     #[serde(default, deserialize_with = "read_repairs")]
     repairs: Vec<Blake3>,
+    group: Option<RequestId>,
+    group_name: Option<String>,
+    group_members: Option<Vec<Dataset>>,
+    group_lacks: Option<Vec<Dataset>>,
 }
 
 fn read_seq<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u64, D::Error> {
@@ -138,6 +144,17 @@ impl Request {
         if file.part.is_some() && (!matches!(payload, Payload::Manifest(_)) || !file.repairs.is_empty()) {
             return Err(Error::refused("the request is for a part, and is none of an archive, or repairs something"));
         }
+        let group = match (file.group, file.group_name, file.group_members, file.group_lacks) {
+            (None, None, None, None) => None,
+            (Some(id), Some(name), Some(members), lacks) => Some(Group { id, name, members, lacks: lacks.unwrap_or_default() }),
+            _ => return Err(Error::refused("the request says of a group only in part which one it is")),
+        };
+        if let Some(group) = &group {
+            group.check(&file.dataset)?;
+            if file.part.is_some() {
+                return Err(Error::refused("the request is for a part; the whole belongs to the group"));
+            }
+        }
         Ok(Self {
             id: file.id,
             client: file.client,
@@ -151,6 +168,7 @@ impl Request {
             tags: file.tags,
             payload,
             repairs: file.repairs,
+            group,
         })
     }
 
@@ -185,6 +203,10 @@ impl Request {
             Payload::Nothing => &mut lines,
         };
         lines.list("repairs", &self.repairs);
+        if let Some(group) = &self.group {
+            lines.text("group", group.id.as_str()).text("group_name", &group.name).list("group_members", &group.members);
+            lines.list("group_lacks", &group.lacks);
+        }
         if let Some(part) = self.id.part() {
             lines.number("part", part.into());
         }
@@ -225,6 +247,7 @@ impl Request {
             reason: self.reason,
             payload: self.payload,
             repairs: self.repairs,
+            group: self.group,
             request_digest: Sha256::of(&proof.request),
             commit,
             proof,
@@ -271,6 +294,7 @@ pub(crate) mod tests {
             tags: vec![],
             payload: Payload::Manifest(Blake3([7; 32])),
             repairs: vec![],
+            group: None,
         }
     }
 
@@ -329,6 +353,28 @@ pub(crate) mod tests {
                 assert!(error.render().contains(word), "{to}: {word:?} is missing in {}", error.render());
             }
         }
+        let mut member = sample();
+        let other: Dataset = "postgres:shop".parse().unwrap();
+        let id = "20261120T031400Z-3f9a1c7d".parse().unwrap();
+        member.group = Some(Group { id, name: "shop".into(), members: vec![other.clone(), member.dataset.clone()], lacks: vec![other] });
+        member.check().unwrap();
+        let text = String::from_utf8(member.to_toml()).unwrap();
+        let lines = "group = \"20261120T031400Z-3f9a1c7d\"\ngroup_name = \"shop\"\ngroup_members = [\"postgres:shop\", \"files:/var/www\"]\ngroup_lacks = [\"postgres:shop\"]\n";
+        assert!(text.ends_with(lines), "{text}");
+        for (from, to) in [
+            ("group = \"20261120T031400Z-3f9a1c7d\"\n", ""),
+            ("group_name = \"shop\"\n", ""),
+            ("group_name = \"shop\"", "group_name = \"../shop\""),
+            ("group_members = [\"postgres:shop\", \"files:/var/www\"]\n", ""),
+            ("\"files:/var/www\"]", "\"files:/var/other\"]"),
+            ("group_lacks = [\"postgres:shop\"]", "group_lacks = [\"files:/var/www\"]"),
+            ("group_lacks = [\"postgres:shop\"]", "group_lacks = [\"postgres:shop\", \"postgres:shop\"]"),
+            ("3f9a1c7d\"\ngroup_name", "3f9a1c7d.1\"\ngroup_name"),
+            (lines, "group_lacks = []\n"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            assert!(Request::parse(text.replacen(from, to, 1).as_bytes()).is_err(), "{from} -> {to}");
+        }
         let mut part = sample();
         part.id = part.id.with_part(12).unwrap();
         part.check().unwrap();
@@ -368,15 +414,13 @@ pub(crate) mod tests {
             ),
         )
             .prop_map(|((id, client, node, dataset), (seq, prev, submitted, by, reason), (tags, payload, repairs, part))| {
+                let is_part = matches!(payload, Payload::Manifest(_)) && part > 0 && repairs.is_empty();
+                let (dataset, tags_are_odd) = (dataset.parse::<Dataset>().unwrap(), tags.len() % 2 == 1);
                 Request {
-                    id: if matches!(payload, Payload::Manifest(_)) && part > 0 && repairs.is_empty() {
-                        id.with_part(part).unwrap()
-                    } else {
-                        id
-                    },
+                    id: if is_part { id.with_part(part).unwrap() } else { id.clone() },
                     client: Name::new(client).unwrap(),
                     node: Name::new(node).unwrap(),
-                    dataset: dataset.parse().unwrap(),
+                    dataset: dataset.clone(),
                     seq,
                     prev,
                     submitted: Timestamp::from_second(submitted).unwrap(),
@@ -384,6 +428,12 @@ pub(crate) mod tests {
                     reason,
                     tags,
                     payload,
+                    group: (!is_part && tags_are_odd).then(|| Group {
+                        id,
+                        name: "of.both_0-1".into(),
+                        members: vec!["dummy:z".parse().unwrap(), dataset],
+                        lacks: if part > 3 { vec![] } else { vec!["dummy:z".parse().unwrap()] },
+                    }),
                     repairs: repairs.into_iter().filter(|_| matches!(payload, Payload::Manifest(_))).map(Blake3).collect(),
                 }
             })

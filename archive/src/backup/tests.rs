@@ -30,6 +30,7 @@ struct Setup {
     next: u32,
     /// Whether backups remember, and how far apart changes must be to be told by their times.
     cached: bool,
+    level: i32,
     granularity: Duration,
 }
 
@@ -59,6 +60,7 @@ impl Setup {
             stored: at("stored"),
             next: 0,
             cached: true,
+            level: LEVEL,
             granularity: GRANULARITY,
             dir,
         }
@@ -89,7 +91,8 @@ impl Setup {
             lost: None,
             monitor: &Silent,
             parts: None,
-            cache: self.cached.then_some(CachePlace { path: &cache, granularity: self.granularity }),
+            level: self.level,
+            cache: self.cached.then_some(CachePlace { path: &cache, granularity: self.granularity, any_device: false }),
         };
         let made = make(&spec);
         (id, made)
@@ -206,6 +209,29 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// At every level: frames that every reader takes, and a higher one is worth something.
+#[test]
+fn levels() {
+    let sizes = [1, 3, 12, 19].map(|level| {
+        let mut setup = Setup { level, ..Setup::new() };
+        // Words in any order: what is found twice lies farther apart than a low level looks.
+        let words: Vec<String> = (0..3000u64).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let text: String = (0..120_000usize).map(|n| words[n.wrapping_mul(n).wrapping_mul(7919) % 3000].as_str()).collect();
+        fs::write(setup.at("tree/text"), &text).unwrap();
+        let (prepared, snapshot) = setup.tree();
+        assert_eq!(snapshot.bytes[&b"text"[..]], text.as_bytes());
+        for pack in &prepared.packs {
+            let key = open_epoch(&snapshot.manifest.public.epoch, &setup.identities, &|| Ok(Vec::new())).unwrap();
+            let plain = key.decrypt_all(&fs::read(setup.stored.join(pack.digest.hex())).unwrap(), 1 << 30).unwrap();
+            let mut strict = zstd::stream::Decoder::new(&plain[..]).unwrap();
+            strict.window_log_max(crate::limits::WINDOW_LOG).unwrap();
+            std::io::copy(&mut strict, &mut std::io::sink()).unwrap();
+        }
+        prepared.packs.iter().map(|pack| pack.size).sum::<u64>()
+    });
+    assert!(sizes[0] > sizes[3], "{sizes:?}");
 }
 
 #[test]

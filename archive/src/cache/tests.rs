@@ -31,7 +31,7 @@ fn uses(n: u64) -> Uses {
 }
 
 fn place(path: &Path) -> Option<CachePlace<'_>> {
-    Some(CachePlace { path, granularity: GRANULARITY })
+    Some(CachePlace { path, granularity: GRANULARITY, any_device: false })
 }
 
 /// Opens as a backup of this dataset does.
@@ -108,8 +108,24 @@ fn what_has_not_changed_is_found_and_nothing_else() {
 }
 
 #[test]
+fn a_snapshot_of_a_file_system_has_another_device_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache");
+    let secrets = Secrets::from_bytes([1; 32]);
+    let (node, dataset) = ("node1".parse().unwrap(), "files:/a".parse().unwrap());
+    let owner = Owner { secrets: &secrets, recipient: "age1x", node: &node, dataset: &dataset };
+    let open = || open(Some(CachePlace { path: &path, granularity: GRANULARITY, any_device: true }), &owner);
+    let (_, mut new) = open();
+    fill(&mut new, 0, 10);
+    new.finish();
+    let (mut old, _) = open();
+    assert!(old.find(&name(3), &Stat { device: 77, ..stat(3) }, &mut |_| Ok(true)).unwrap().is_some());
+    assert!(old.find(&name(4), &Stat { device: 77, inode: 99, ..stat(4) }, &mut |_| Ok(true)).unwrap().is_none());
+}
+
+#[test]
 fn what_may_change_again_without_a_trace_is_not_remembered() {
-    let new = New { writer: None, path: PathBuf::new(), granularity: GRANULARITY };
+    let new = New { writer: None, path: PathBuf::new(), granularity: GRANULARITY, any_device: false };
     let at = |seconds, nanos| Mtime { seconds, nanos };
     let seen = at(1000, 500);
     for (ctime, mtime, settled) in [

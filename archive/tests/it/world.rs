@@ -117,7 +117,8 @@ impl World {
             lost: None,
             monitor: &Silent,
             parts: parts.as_ref().map(|parts| parts as &dyn Parts),
-            cache: Some(CachePlace { path: &cache, granularity: GRANULARITY }),
+            level: archive::backup::LEVEL,
+            cache: Some(CachePlace { path: &cache, granularity: GRANULARITY, any_device: false }),
         };
         let made = make(&spec);
         (id, made)
@@ -148,6 +149,7 @@ impl World {
             reason: Reason::Manual,
             payload: Payload::Manifest(prepared.digest),
             repairs: prepared.repairs.clone(),
+            group: None,
             request_digest: Sha256::of(&request),
             commit: "0".repeat(40),
             proof: Proof { commit: b"c".to_vec(), tree: b"t".to_vec(), request },

@@ -1,7 +1,8 @@
 //! `[[dataset]]` and `[[allow]]` of `client.toml`: what is backed up, and what of it is taken.
 
-use super::PingUrl;
-use crate::{ByteSize, Dataset, Name};
+use super::{Commands, PingUrl, SnapshotWith};
+use crate::error::{Error, Result};
+use crate::{ByteSize, Dataset, Name, Span};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -35,6 +36,25 @@ pub struct DatasetEntry {
     pub sealed: bool,
     /// An address that hears of its backups. Default: none but the client's own.
     pub ping: Option<PingUrl>,
+    /// It is due when its last success is older than this. Default: never by itself.
+    pub every: Option<Span>,
+    /// A program and its arguments, run before it is read.
+    #[serde(default)]
+    pub before: Vec<String>,
+    /// A program and its arguments, run after it was read, whatever happened.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// How long each of these may run. Default: 10 minutes.
+    #[serde(default = "super::around::default_time_limit")]
+    pub command_time_limit: Span,
+    /// The file system's snapshot from which it is read.
+    pub snapshot: Option<SnapshotWith>,
+    /// How much may change while a snapshot of LVM is there. Default: what a thin volume needs, which is nothing.
+    pub snapshot_size: Option<ByteSize>,
+    /// zstd's level, from 1 to 19. Default: 3.
+    pub level: Option<u8>,
+    /// How many bytes a second the nodes may fetch of it, all together. Default: as many as they can.
+    pub bandwidth: Option<ByteSize>,
 }
 
 /// A folder (or for databases `*`) whose datasets `submit` may name without their being listed.
@@ -111,8 +131,45 @@ impl DatasetEntry {
 
     /// The names of the settings that are there and that not every module carries out.
     pub fn particular(&self) -> Vec<&'static str> {
-        self.choosing().names().into_iter().chain(self.sealed.then_some("sealed")).collect()
+        let snapshot = self.snapshot.map(|_| "snapshot");
+        self.choosing().names().into_iter().chain(self.sealed.then_some("sealed")).chain(snapshot).collect()
     }
+
+    /// The names of the settings that are there and that only what goes through the archive can carry out.
+    pub fn of_archives(&self) -> Vec<&'static str> {
+        let set = [("level", self.level.is_some()), ("bandwidth", self.bandwidth.is_some())];
+        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+    }
+
+    /// What is run around it.
+    pub fn commands(&self) -> Commands {
+        Commands { before: self.before.clone(), after: self.after.clone(), time_limit: self.command_time_limit.0 }
+    }
+
+    /// Checks what the types do not say.
+    pub(super) fn check(&self) -> Result<()> {
+        self.commands().check()?;
+        super::around::check_every(self.every)?;
+        if self.level.is_some_and(|level| !(1..=19).contains(&level)) {
+            return Err(
+                Error::usage("level must be from 1 to 19").hint("Higher ones would need windows that no reader of archives accepts.")
+            );
+        }
+        if self.bandwidth.is_some_and(|bytes| bytes < Self::LEAST_BANDWIDTH) {
+            return Err(Error::usage(format!("bandwidth must be at least {} (a second)", Self::LEAST_BANDWIDTH)));
+        }
+        if self.snapshot.is_some() && !self.one_file_system {
+            return Err(Error::usage("snapshot needs one_file_system = true")
+                .hint("A snapshot is of one file system; what is mounted below it is not in it, and would be missing without a word."));
+        }
+        if self.snapshot_size.is_some() && self.snapshot != Some(SnapshotWith::Lvm) {
+            return Err(Error::usage("snapshot_size is for snapshot = \"lvm\""));
+        }
+        Ok(())
+    }
+
+    /// The least bandwidth: with less, nodes would take a connection for a dead one.
+    const LEAST_BANDWIDTH: ByteSize = ByteSize(256 << 10);
 }
 
 impl AllowEntry {

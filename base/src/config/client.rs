@@ -2,7 +2,7 @@
 //!
 //! The tables of modules (`[module.NAME]`) are kept as they stand; each module reads its own.
 
-use super::{AllowEntry, Choosing, DatasetEntry, MailConfig, MetricsFile, PingUrl, Reach, SshAddress};
+use super::{AllowEntry, Choosing, DatasetEntry, GROUP, GroupEntry, MailConfig, MetricsFile, PingUrl, Reach, SshAddress};
 use crate::error::{At, Error, Result};
 use crate::{ByteSize, Dataset, Name, Span};
 use serde::Deserialize;
@@ -42,6 +42,9 @@ pub struct ClientConfig {
     /// What is backed up.
     #[serde(default, rename = "dataset")]
     pub datasets: Vec<DatasetEntry>,
+    /// What of it is backed up together.
+    #[serde(default, rename = "group")]
+    pub groups: Vec<GroupEntry>,
     /// What `submit` may name without its being listed.
     #[serde(default, rename = "allow")]
     pub allow: Vec<AllowEntry>,
@@ -176,6 +179,15 @@ impl ClientConfig {
                 .hint(crate::names::hint(unknown.as_str(), self.nodes.iter().map(|node| node.name.as_str()))));
             }
         }
+        for entry in &self.datasets {
+            entry.check().map_err(|error| error.context(format!("the [[dataset]] {} is wrong", entry.address)))?;
+        }
+        for (i, group) in self.groups.iter().enumerate() {
+            if self.groups[..i].iter().any(|other| other.name == group.name) {
+                return Err(Error::usage(format!("the group {} is there twice", group.name)));
+            }
+            group.check(self).map_err(|error| error.context(format!("the [[group]] {} is wrong", group.name)))?;
+        }
         for allow in &self.allow {
             if allow.under != "*" {
                 Dataset::new(&allow.module, &allow.under).map_err(|e| e.context("an [[allow]] is wrong"))?;
@@ -200,9 +212,17 @@ impl ClientConfig {
         self.nodes.iter().find(|node| node.name == *name)
     }
 
-    /// Whether `submit` may name `dataset`: it is listed, or lies under an `[[allow]]`.
+    /// Whether `submit` may name `dataset`: it is listed, or lies under an `[[allow]]`, or a group is called so.
     pub fn allows(&self, dataset: &Dataset) -> bool {
-        self.base_of(dataset).is_some()
+        self.base_of(dataset).is_some() || self.group_of(dataset).is_some()
+    }
+
+    /// The group that `subject` stands for, as in `group:shop`.
+    pub fn group_of(&self, subject: &Dataset) -> Option<&GroupEntry> {
+        if subject.module() != GROUP {
+            return None;
+        }
+        self.groups.iter().find(|group| group.name == subject.path())
     }
 
     /// The folder that the administrator allowed and below which `dataset` is opened without following links: for a
@@ -239,12 +259,9 @@ impl ClientConfig {
 
     /// The nodes that `dataset` goes to when `submit` names none.
     pub fn nodes_of(&self, dataset: &Dataset) -> Vec<&ClientNode> {
-        let listed: Vec<_> = self
-            .datasets
-            .iter()
-            .filter(|entry| entry.address == *dataset)
-            .flat_map(|entry| entry.nodes.iter().filter_map(|name| self.node(name)))
-            .collect();
+        let group = self.group_of(dataset).into_iter().flat_map(|group| &group.nodes);
+        let named = self.listed(dataset).into_iter().flat_map(|entry| &entry.nodes).chain(group);
+        let listed: Vec<_> = named.filter_map(|name| self.node(name)).collect();
         if listed.is_empty() { self.nodes.first().into_iter().collect() } else { listed }
     }
 
@@ -319,6 +336,47 @@ mod tests {
         }
         for bad in ["0.91", "-0.1", "nan", "inf", "\"half\""] {
             assert!(read(&format!("rewrite_below = {bad}")).unwrap_err().render().contains("rewrite_below"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_done_around_datasets_and_groups() {
+        let read = |text: &str| {
+            let head = "version = 1\n[[allow]]\nmodule = \"files\"\nunder = \"/srv\"\n";
+            let config: ClientConfig = crate::config::parse("c", format!("{head}{text}").as_bytes())?;
+            config.check().map(|()| config)
+        };
+        let dataset = "[[dataset]]\naddress = \"files:/a\"\n";
+        let group = "[[group]]\nname = \"shop\"\nmembers = [\"files:/a\", \"files:/srv/b\"]\n";
+        let good = "every = \"6h\"\nbefore = [\"true\"]\nsnapshot = \"lvm\"\none_file_system = true\nsnapshot_size = \"1 GiB\"\nlevel = 19\nbandwidth = \"20 MiB\"";
+        let config = read(&format!("{dataset}{good}\n{group}every = \"1d\"\nafter = [\"true\", \"x\"]")).unwrap();
+        let subject = config.groups[0].subject().unwrap();
+        assert!(config.allows(&subject) && config.base_of(&subject).is_none());
+        assert!(!config.allows(&"group:other".parse().unwrap()));
+        assert_eq!(config.groups[0].commands().time_limit.as_secs(), 600);
+        let bad = [
+            (format!("{dataset}every = \"0s\""), "every must be"),
+            (format!("{dataset}before = [\"\"]"), "before names no program"),
+            (format!("{dataset}after = [\"a\\u0000\"]"), "after names no program"),
+            (format!("{dataset}before = \"true\""), "sequence"),
+            (format!("{dataset}command_time_limit = \"8d\""), "command_time_limit"),
+            (format!("{dataset}level = 20"), "level must be from 1 to 19"),
+            (format!("{dataset}level = 0"), "level must be from 1 to 19"),
+            (format!("{dataset}bandwidth = \"64 KiB\""), "bandwidth must be at least"),
+            (format!("{dataset}snapshot = \"btrfs\""), "one_file_system = true"),
+            (format!("{dataset}snapshot = \"xfs\""), "xfs"),
+            (format!("{dataset}snapshot_size = \"1 GiB\""), "snapshot_size"),
+            (group.into(), "member files:/a is neither listed nor allowed"),
+            (format!("{dataset}{group}{group}"), "twice"),
+            (format!("{dataset}{}", group.replace("/srv/b", "/a")), "names files:/a twice"),
+            (format!("{dataset}{}", group.replace("shop", "Shop")), "group's name"),
+            (format!("{dataset}{group}nodes = [\"n9\"]"), "the node n9"),
+            ("[[group]]\nname = \"x\"\nmembers = []".into(), "0 datasets"),
+            (format!("{dataset}{group}[[group]]\nname = \"two\"\nmembers = [\"group:shop\"]"), "no groups"),
+        ];
+        for (text, word) in bad {
+            let error = read(&text).unwrap_err().render();
+            assert!(error.contains(word), "{word} is missing in {error}");
         }
     }
 

@@ -3,8 +3,10 @@
 //! Does not look for files: the commands say which one to read.
 
 mod address;
+mod around;
 mod chosen;
 pub mod client;
+mod group;
 mod mail;
 pub mod node;
 mod place;
@@ -13,8 +15,10 @@ mod watching;
 mod web;
 
 pub use address::SshAddress;
+pub use around::{Commands, SnapshotWith};
 pub use chosen::{AllowEntry, Choosing, DatasetEntry};
 pub use client::ClientConfig;
+pub use group::{GROUP, GroupEntry};
 pub use mail::{DigestTime, MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
 pub use place::place;

@@ -131,6 +131,12 @@ fn check(config: &ClientConfig, findings: &mut Findings) {
         findings.add("mail", mail::check(mail), format!("Mails go to {}.", mail.to.join(" and ")));
     }
     datasets(config, findings);
+    for found in crate::around::check(config) {
+        match found {
+            Ok(sentence) => findings.good("around backups", sentence),
+            Err(error) => findings.bad("around backups", &error),
+        }
+    }
     for name in config.module.keys() {
         let about = format!("module {name}");
         match modules::client_module(Some(config), name).map(|module| module.settings(config)) {

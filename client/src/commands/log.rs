@@ -195,6 +195,7 @@ mod tests {
             tags: vec![],
             payload: Payload::Nothing,
             repairs: Vec::new(),
+            group: None,
         };
         let receipt = Receipt {
             id: request.id.clone(),

@@ -1,11 +1,12 @@
 //! `nightsafe restore`: brings a snapshot back, proven from the client's signature down.
 
+mod group;
 mod plan;
 
 use crate::Globals;
 use crate::output;
 use crate::recall::keys::Keys;
-use crate::recall::proof::Content;
+use crate::recall::proof::{Content, Proven};
 use crate::recall::{self, Recall, inner_path};
 use base::{ByteSize, Claim, Error, Exit, Name, Result};
 use modules::{Destination, FileOptions, Overwrite, RestoreContext, RestoreReport, RestoreSource};
@@ -22,11 +23,15 @@ use std::time::{Duration, Instant};
 #[derive(Debug, clap::Args)]
 pub struct Restore {
     /// [CLIENT:]MODULE:PATH, or a snapshot's name.
-    #[arg(value_name = "DATASET|SNAPSHOT")]
-    what: String,
+    #[arg(value_name = "DATASET|SNAPSHOT", required_unless_present = "group")]
+    what: Option<String>,
     /// Only these files and folders, below the dataset's path or as absolute paths. Patterns are made of * and ? (within a
     /// name), [a-z] and ** (any number of folders); a file of that very name goes first.
     paths: Vec<String>,
+    /// All members of this group, [CLIENT:]NAME, as they were at one time: the newest restore point that has all of them, or the
+    /// one that --at says. Each comes back to DIR/MODULE/PATH. Exit 3 when the restore point lacks a member.
+    #[arg(long, value_name = "NAME", requires = "target", conflicts_with_all = ["what", "paths", "tables", "globals", "strip", "json"])]
+    group: Option<String>,
     /// The newest snapshot accepted at or before this time (2026-11-20 means the end of that day), or a snapshot's name.
     #[arg(long, value_name = "TIME|SNAPSHOT")]
     at: Option<String>,
@@ -145,12 +150,25 @@ impl Restore {
         }
         crate::interrupt::leave_in_order()?;
         let target = self.to.target.as_deref().map(absolute).transpose()?;
-        let recall = Recall::open(globals, self.from)?;
+        let recall = Recall::open(globals, self.from.clone())?;
+        let what = match (&self.what, &self.group, &target) {
+            (None, Some(name), Some(target)) => return group::run(&self, &recall, name, target),
+            (Some(what), ..) => what,
+            (None, ..) => {
+                return Err(Error::usage("it was not said what is to be restored").hint("Name a dataset, a snapshot, or --group."));
+            }
+        };
         let offered = recall.source.list()?;
-        let proven = recall.prove(&offered, &recall.wanted(&self.what, self.at.as_deref(), &offered)?)?;
+        let proven = recall.prove(&offered, &recall.wanted(what, self.at.as_deref(), &offered)?)?;
+        let claim = proven.claim.clone();
+        let to = self.to.destination(target.as_deref(), &claim, recall.own_name())?;
+        self.bring(&recall, proven, to)
+    }
+
+    /// Brings one snapshot back.
+    fn bring(&self, recall: &Recall, proven: Proven, to: Destination<'_>) -> Result<Exit> {
         let claim = proven.claim.clone();
         let (dataset, client) = (&claim.dataset, &claim.client);
-        let to = self.to.destination(target.as_deref(), &claim, recall.own_name())?;
         // Standard output is the data's own when it is asked for.
         let aside = to == Destination::Stdout || self.json;
         let say = |text: &str| if aside { output::note(text) } else { output::line(text) };

@@ -77,8 +77,10 @@ impl Snapshots {
 }
 
 fn table(rows: &[Row], with_keys: bool) -> Table {
-    let heads = ["SNAPSHOT", "ACCEPTED", "NUMBER", "SIZE", "OPENS", "DATASET"];
-    let heads: Vec<&'static str> = heads.into_iter().filter(|head| with_keys || *head != "OPENS").collect();
+    let with_groups = rows.iter().any(|row| row.offered.group.is_some());
+    let heads = ["SNAPSHOT", "ACCEPTED", "NUMBER", "SIZE", "OPENS", "DATASET", "GROUP"];
+    let shown = |head: &&str| (with_keys || *head != "OPENS") && (with_groups || *head != "GROUP");
+    let heads: Vec<&'static str> = heads.into_iter().filter(shown).collect();
     let mut table = Table::new(&heads, "There are no snapshots yet.");
     for Row { offered: one, opens } in rows {
         let size = if one.bytes == 0 { String::new() } else { ByteSize(one.bytes).to_string() };
@@ -87,6 +89,9 @@ fn table(rows: &[Row], with_keys: bool) -> Table {
             cells.push(opens.map_or("", |opens| if opens { "yes" } else { "NO" }).into());
         }
         cells.push(format!("{}:{}", one.client, one.dataset));
+        if with_groups {
+            cells.push(one.group.as_ref().map(base::Group::shown).unwrap_or_default());
+        }
         table.row(cells);
     }
     table

@@ -4,7 +4,7 @@ use super::dry_run::{self, Telling};
 use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::{self, worse};
-use base::config::ClientConfig;
+use base::config::{ClientConfig, GROUP};
 use base::{Dataset, Error, Exit, Name, Reason, RequestId, Result, Span, names};
 use queue::pool::{ClientPool, PoolFile, State, Submitted};
 use show::progress::Progress;
@@ -19,15 +19,15 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// group may do this. A dataset that waits already is not queued twice.
 #[derive(Debug, clap::Args)]
 pub struct Submit {
-    /// The kind of data: git, files, postgres, mariadb, dummy, or a module that the configuration declares.
+    /// The kind of data: git, files, postgres, mariadb, dummy, or a module that the configuration declares; or group.
     #[arg(required_unless_present = "all")]
     module: Option<String>,
-    /// The folder, the repository or the database.
+    /// The folder, the repository or the database; or the group's name.
     #[arg(required_unless_present = "all")]
     path: Option<String>,
     /// The node that is asked. Default: the nodes that the configuration names for the dataset, else the first node.
     node: Option<Name>,
-    /// Every dataset that the configuration lists.
+    /// Every group that the configuration has, and every dataset that it lists and that is in none.
     #[arg(long, conflicts_with_all = ["module", "path", "node"])]
     all: bool,
     /// A word that the snapshot is marked with; may be given several times.
@@ -60,7 +60,7 @@ impl Submit {
         config.client_name()?;
         let wanted = if self.all { all(config)? } else { vec![self.one(config)?] };
         if self.dry_run {
-            let datasets: Vec<Dataset> = wanted.into_iter().map(|(dataset, _)| dataset).collect();
+            let datasets: Vec<Dataset> = wanted.into_iter().flat_map(|(dataset, _)| members(config, dataset)).collect();
             return dry_run::run(config, &datasets, Telling { list: self.list, json: self.json });
         }
         let pool = ClientPool::open(&config.pool_path())?;
@@ -105,24 +105,49 @@ impl Submit {
         let (Some(module), Some(path)) = (&self.module, &self.path) else {
             return Err(Error::usage("say which module and path, or --all"));
         };
+        if module == GROUP {
+            return self.group(config, path);
+        }
         let Some(known) = modules::client_module(Some(config), module) else {
             return Err(Error::usage(format!("there is no module {module:?}"))
                 .hint(names::hint(module, modules::names(Some(config)).iter().copied())));
         };
         let dataset = dataset_of(config, known.name(), path)?;
+        let nodes = self.nodes(config, &dataset)?;
+        Ok((dataset, nodes))
+    }
+
+    /// The group of the command line with its nodes.
+    fn group(&self, config: &ClientConfig, name: &str) -> Result<(Dataset, Vec<Name>)> {
+        let Some(group) = config.groups.iter().find(|group| group.name == name) else {
+            return Err(Error::usage(format!("the configuration has no group {name:?}"))
+                .hint(names::hint(name, config.groups.iter().map(|group| group.name.as_str()))));
+        };
+        let subject = group.subject()?;
+        let nodes = self.nodes(config, &subject)?;
+        Ok((subject, nodes))
+    }
+
+    /// The nodes that are asked.
+    fn nodes(&self, config: &ClientConfig, dataset: &Dataset) -> Result<Vec<Name>> {
         let nodes = match &self.node {
             Some(name) if config.node(name).is_some() => vec![name.clone()],
             Some(name) => {
                 return Err(Error::usage(format!("the configuration has no node {name}"))
                     .hint(names::hint(name.as_str(), config.nodes.iter().map(|node| node.name.as_str()))));
             }
-            None => config.nodes_of(&dataset).iter().map(|node| node.name.clone()).collect(),
+            None => config.nodes_of(dataset).iter().map(|node| node.name.clone()).collect(),
         };
         if nodes.is_empty() {
             return Err(Error::usage("the configuration has no [[node]] to send backups to"));
         }
-        Ok((dataset, nodes))
+        Ok(nodes)
     }
+}
+
+/// The datasets of a group; a dataset is its own.
+fn members(config: &ClientConfig, dataset: Dataset) -> Vec<Dataset> {
+    config.group_of(&dataset).map(|group| group.members.clone()).unwrap_or_else(|| vec![dataset])
 }
 
 /// The dataset that a person means: as it stands where the configuration knows it so (names of databases), otherwise
@@ -158,20 +183,26 @@ pub fn check(config: &ClientConfig, dataset: &Dataset) -> Result<()> {
         };
         return Err(Error::refused(format!("the configuration does not allow {dataset}")).hint(hint));
     }
+    if let Some(group) = config.group_of(dataset) {
+        return group.members.iter().try_for_each(|member| check(config, member));
+    }
     let module = modules::client_module(Some(config), dataset.module())
         .ok_or_else(|| Error::usage(format!("there is no module {:?} for {dataset}", dataset.module())))?;
     module.check(config, dataset)
 }
 
-/// Every dataset of the configuration with its nodes.
+/// Every group of the configuration, and every dataset that is in none, with their nodes.
 fn all(config: &ClientConfig) -> Result<Vec<(Dataset, Vec<Name>)>> {
-    if config.datasets.is_empty() {
+    if config.datasets.is_empty() && config.groups.is_empty() {
         return Err(
             Error::usage("the configuration lists no [[dataset]]").hint("submit --all asks for those; others are named one by one.")
         );
     }
     let nodes = |dataset: &Dataset| config.nodes_of(dataset).iter().map(|node| node.name.clone()).collect();
-    Ok(config.datasets.iter().map(|entry| (entry.address.clone(), nodes(&entry.address))).collect())
+    let groups = config.groups.iter().map(base::config::GroupEntry::subject).collect::<Result<Vec<_>>>()?;
+    let grouped = |dataset: &Dataset| config.groups.iter().any(|group| group.members.contains(dataset));
+    let single = config.datasets.iter().map(|entry| entry.address.clone()).filter(|dataset| !grouped(dataset));
+    Ok(groups.into_iter().chain(single).map(|dataset| (dataset.clone(), nodes(&dataset))).collect())
 }
 
 /// Waits until every one of these requests has ended, and says how.

@@ -75,6 +75,7 @@ mod tests {
             unreadable: 0,
             epoch: None,
             repairs: Vec::new(),
+            group: None,
         }
     }
 

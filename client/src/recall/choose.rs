@@ -149,6 +149,7 @@ mod tests {
             unreadable: 0,
             epoch: None,
             repairs: Vec::new(),
+            group: None,
             module: "files".into(),
         }
     }

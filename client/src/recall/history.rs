@@ -168,6 +168,7 @@ mod tests {
             reason: Reason::Manual,
             payload: Payload::Nothing,
             repairs: Vec::new(),
+            group: None,
             request_digest: Sha256::of(b""),
             commit: n.to_string(),
             proof: Proof { commit: vec![], tree: vec![], request: vec![] },

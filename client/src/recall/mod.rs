@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where is read from, and whom to believe. Every command that reads snapshots has these options.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct From {
     /// Read a client's store on this machine, as in /srv/nightsafe/web1, instead of asking a node.
     #[arg(long, value_name = "DIR")]

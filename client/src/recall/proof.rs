@@ -184,6 +184,7 @@ mod tests {
             reason: Reason::Manual,
             payload,
             repairs: Vec::new(),
+            group: None,
             request_digest: Sha256::of(b""),
             commit: String::new(),
             proof: Proof { commit: vec![], tree: vec![], request: vec![] },

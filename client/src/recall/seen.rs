@@ -107,6 +107,7 @@ mod tests {
             reason: Reason::Manual,
             payload: Payload::Nothing,
             repairs: Vec::new(),
+            group: None,
             request_digest: Sha256::of(b""),
             commit: String::new(),
             proof: Proof { commit: vec![], tree: vec![], request: vec![] },

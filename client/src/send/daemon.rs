@@ -6,15 +6,15 @@ use super::bell::Bell;
 use super::rounds::{Event, Rounds, SWEEP};
 use super::run::NodeRun;
 use super::{LANES, lanes, prepare_state};
-use crate::{alerts, output, state};
+use crate::{alerts, around, output, schedule, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
-use base::{Error, Exit, FileLock, Result};
+use base::{Error, Exit, FileLock, Result, clock};
 use modules::Lane;
 use notify::{RecursiveMode, Watcher};
 use queue::pool::ClientPool;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,12 +27,20 @@ const LOCKED: Duration = Duration::from_secs(1);
 /// How often the inbox is looked at where nothing tells of what comes: a machine has so many inotify instances and no more.
 const LOOK_BLINDLY: Duration = Duration::from_secs(1);
 
+/// The shortest pause between two looks at what is due.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// One node's threads.
 struct Worker {
     bell: Arc<Bell>,
     events: Sender<Event>,
     thread: JoinHandle<()>,
+    /// What its lanes work with, as long as they do.
+    serving: Serving,
 }
+
+/// Shared by a worker's thread and whoever stops it.
+type Serving = Arc<Mutex<Weak<NodeRun>>>;
 
 /// Runs until SIGTERM, SIGINT or SIGHUP.
 ///
@@ -63,6 +71,8 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
             crate::metrics::write(&sweeper_config);
         }
     });
+    let (scheduled_config, scheduled_pool) = (Arc::clone(&config), pool.clone());
+    std::thread::spawn(move || ask_for_what_is_due(&scheduled_config, &scheduled_pool));
     tracing::info!("watching {}", pool.inbox().display());
     signals.forever().next();
     tracing::info!("stopping");
@@ -73,6 +83,10 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(10));
+    }
+    // What is still being read is cut off. What was stopped for it must not wait for the next start.
+    for run in workers.iter().filter_map(|worker| super::bell::lock(&worker.serving).upgrade()) {
+        around::finish_left_behind(&config, &run.node.name, &output::complain)?;
     }
     Ok(Exit::Done)
 }
@@ -102,14 +116,33 @@ fn watch_inbox(pool: &ClientPool, bells: Vec<Arc<Bell>>) -> Option<notify::Recom
         .ok()
 }
 
+/// Asks for what is due, for ever; the inbox's watcher hears of it.
+fn ask_for_what_is_due(config: &ClientConfig, pool: &ClientPool) {
+    let mut awake = Some(clock::now());
+    loop {
+        let next = schedule::submit_due_telling(config, pool, awake);
+        let looked = clock::now();
+        // What is stored meanwhile, and what fails, makes something due that nobody here hears of.
+        let pause = next.map_or(SWEEP, |next| next.duration_since(looked).unsigned_abs().clamp(SHORTEST, SWEEP));
+        std::thread::sleep(pause);
+        let now = clock::now();
+        // This clock goes on while the machine sleeps, and the pause does not.
+        if now.duration_since(looked).unsigned_abs() > pause + SWEEP {
+            awake = Some(now);
+        }
+    }
+}
+
 fn spawn(config: &Arc<ClientConfig>, node: &ClientNode) -> Worker {
     let (events, received) = channel();
     let bell = Arc::new(Bell::default());
     let (config, node, sender, own_bell) = (Arc::clone(config), node.clone(), events.clone(), Arc::clone(&bell));
+    let serving = Serving::default();
+    let own_serving = Arc::clone(&serving);
     let thread = std::thread::spawn(move || {
         // Trouble of our own (a full disk, a damaged file) must not end the daemon for good.
         while !own_bell.stopped() {
-            match serve(&config, &node, &own_bell, &sender, &received) {
+            match serve(&config, &node, &own_bell, &sender, &received, &own_serving) {
                 Ok(()) => return,
                 Err(error) => output::complain(&error.context(format!("sending to {} stopped; it begins anew in a minute", node.name))),
             }
@@ -118,11 +151,18 @@ fn spawn(config: &Arc<ClientConfig>, node: &ClientNode) -> Worker {
             while Instant::now() < until && own_bell.wait(&mut heard, SWEEP) {}
         }
     });
-    Worker { bell, events, thread }
+    Worker { bell, events, thread, serving }
 }
 
 /// Serves one node until the daemon stops.
-fn serve(config: &Arc<ClientConfig>, node: &ClientNode, bell: &Arc<Bell>, sender: &Sender<Event>, events: &Receiver<Event>) -> Result<()> {
+fn serve(
+    config: &Arc<ClientConfig>,
+    node: &ClientNode,
+    bell: &Arc<Bell>,
+    sender: &Sender<Event>,
+    events: &Receiver<Event>,
+    serving: &Serving,
+) -> Result<()> {
     let run = loop {
         match NodeRun::open(config, node, Arc::clone(bell), true)? {
             Some(run) => break Arc::new(run),
@@ -130,6 +170,7 @@ fn serve(config: &Arc<ClientConfig>, node: &ClientNode, bell: &Arc<Bell>, sender
             None => std::thread::sleep(LOCKED),
         }
     };
+    *super::bell::lock(serving) = Arc::downgrade(&run);
     run.recover()?;
     let failure: Arc<Mutex<Option<Error>>> = Arc::default();
     let lanes: Vec<_> = LANES.into_iter().map(|lane| spawn_lane(&run, lane, sender.clone(), Arc::clone(&failure))).collect();

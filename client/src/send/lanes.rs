@@ -2,16 +2,19 @@
 //!
 //! Two for each node, so that a long archive does not delay a mirror. Knows no module by name, and sends nothing.
 
+use super::groups;
 use super::outbox::Draft;
 use super::parts::Outgoing;
 use super::receipts::heal;
 use super::run::NodeRun;
+use crate::around::{self, Subject};
 use crate::history::PreparedOne;
 use crate::ledger::{KEPT, Ledger};
 use crate::outcome::{Ending, OutcomeFile};
-use base::{Dataset, Error, Kind, Monitor, Reason, Result, clock};
-use modules::{ClientContext, Lane, PreparedSize};
-use queue::pool::Claimed;
+use base::config::GROUP;
+use base::{Dataset, Error, Group, Kind, Monitor, Reason, Result, clock};
+use modules::{ClientContext, Frozen, Lane, Module, PreparedRequest, PreparedSize};
+use queue::pool::{Claimed, PoolFile};
 use show::progress::Progress;
 use std::time::Instant;
 
@@ -22,7 +25,15 @@ use std::time::Instant;
 pub fn work(run: &NodeRun, lane: Lane, committed: &(dyn Fn() + Sync)) -> Result<()> {
     while !run.bell.stopped() {
         let Some(claimed) = run.next(lane)? else { return Ok(()) };
-        if one(run, &claimed, committed)? {
+        let sent = match run.config.group_of(&claimed.file.dataset()?) {
+            Some(group) => {
+                let sent = groups::work(run, &claimed, group, committed)?;
+                groups::settle(run)?;
+                sent
+            }
+            None => one(run, &claimed, committed)?,
+        };
+        if sent {
             committed();
         }
     }
@@ -32,65 +43,71 @@ pub fn work(run: &NodeRun, lane: Lane, committed: &(dyn Fn() + Sync)) -> Result<
 /// Prepares and commits one request, and parts of it on the way. True when there is something to be sent.
 fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Result<bool> {
     let file = &claimed.file;
-    let dataset = file.dataset()?;
+    if file.group.is_some() {
+        // A process died between the group's commit and this one's end, or the group was taken back.
+        let error = Error::failed("it belongs to a group that went without it");
+        return Refusal { ending: Ending::Failed, error }.end(run, file).map(|()| false);
+    }
+    let making = match Making::new(run, claimed, committed)? {
+        Ok(making) => making,
+        Err(refusal) => return refusal.end(run, file).map(|()| false),
+    };
+    let dataset = making.dataset();
     let _about = tracing::info_span!("request", id = %file.id, node = %run.node.name).entered();
-    let telling = Telling { run, progress: Progress::of(&dataset.to_string()) };
-    let ended = |ending, error: Error| {
-        let outcome = OutcomeFile::new(&file.id, &dataset, &run.node.name, ending).because(error.one_line());
-        run.tell_failed(&error.context(format!("{dataset} for {}", run.node.name)));
-        run.end_here(&outcome).map(|()| false)
-    };
-    // Anybody in the submit group can write into the inbox: what the command checked is checked again.
-    if !run.config.allows(&dataset) {
-        return ended(Ending::Refused, Error::refused(format!("the configuration does not allow {dataset}")));
-    }
-    let Some(module) = modules::client_module(Some(&run.config), &file.module) else {
-        return ended(Ending::Refused, Error::refused(format!("there is no module {:?}", file.module)));
-    };
     tracing::info!("preparing {dataset}");
-    run.ping_start(&dataset);
-    let begun = Instant::now();
-    let parts = Outgoing::new(run, claimed, &dataset, committed)?;
-    let context = ClientContext {
-        config: &run.config,
-        node: &run.node,
-        id: &file.id,
-        tags: &file.tags,
-        heal: file.reason == Reason::Heal || run.contact().heal.contains(&dataset),
-        monitor: &telling,
-        parts: Some(&parts),
-    };
-    let prepared = match parts.settle_earlier().and_then(|()| module.prepare(&context, &dataset)) {
-        Ok(prepared) => prepared,
+    let mut prepared = None;
+    let made = making.settle_earlier().and_then(|()| {
+        let subject = Subject::of(&run.config, dataset, &file.id);
+        let mut report = around::work(&run.config, &run.node, &[subject], &|| run.has_left(), &mut |_, frozen| {
+            prepared = Some(making.prepare(frozen)?);
+            Ok(())
+        })?;
+        for error in report.untidy {
+            run.tell_failed(&error.context(format!("{dataset} for {}", run.node.name)));
+        }
+        report.failed.pop().flatten().map_or(Ok(()), Err)
+    });
+    match (made, prepared) {
+        (Ok(()), Some(prepared)) => {
+            // From here on it waits for the node's receipt.
+            let request = run.outbox(|outbox| outbox.commit(&making.draft(prepared, None), &run.signer))?;
+            tracing::info!("committed {dataset} as number {}", request.seq);
+            run.hold(dataset, None)?;
+            Ok(true)
+        }
+        (Ok(()), None) => making.refusal(Error::failed("nothing was prepared"))?.end(run, file).map(|()| false),
         // It stays in process without a worker, and the next run prepares it anew.
-        Err(error) if error.kind() == Kind::NotNow => {
-            if run.has_left() {
-                return Ok(false);
+        (Err(error), _) if error.kind() == Kind::NotNow => {
+            if !run.has_left() {
+                run.hold(dataset, Some(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name))))?;
             }
-            run.hold(&dataset, Some(&error.context(format!("{dataset} cannot be prepared for {} now", run.node.name))))?;
-            return Ok(false);
+            Ok(false)
         }
-        Err(error) => {
-            let Some(trouble) = parts.trouble() else { return ended(Ending::Failed, error) };
-            let again = heal(run, file, &trouble.missing)?;
-            let words = again.map_or_else(String::new, |again| format!("; it is sent again as {again}"));
-            return ended(trouble.ending, Error::failed(format!("a part was {}: {}{words}", trouble.ending.words(), trouble.reason)));
-        }
-    };
-    let kept = prepared.ledger.iter().take(KEPT).cloned().collect();
-    let ledger = Ledger { lines: kept, skipped: prepared.skipped };
-    ledger.write(&run.config, &file.id)?;
-    if prepared.unreadable > 0 {
-        run.tell_incomplete(&file.id, &dataset, prepared.unreadable, &ledger);
+        (Err(error), _) => making.refusal(error)?.end(run, file).map(|()| false),
     }
-    // Before it is sent: its receipt may be here at once.
-    if let Some(PreparedSize { entries, files, bytes }) = prepared.size {
-        let one = PreparedOne { id: file.id.clone(), entries, files, bytes, seconds: begun.elapsed().as_secs() };
-        run.prepared(&dataset, one)?;
+}
+
+/// A request that ends here, without the node.
+#[derive(Debug)]
+pub struct Refusal {
+    /// How.
+    pub ending: Ending,
+    /// Why.
+    pub error: Error,
+}
+
+impl Refusal {
+    /// Ends the request.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn end(&self, run: &NodeRun, file: &PoolFile) -> Result<()> {
+        let dataset = file.dataset()?;
+        let why = self.error.one_line();
+        let outcome = OutcomeFile::new(&file.id, &dataset, &run.node.name, self.ending).because(&why);
+        run.tell_failed(&Error::failed(why).with_kind(self.error.kind()).context(format!("{dataset} for {}", run.node.name)));
+        run.end_here(&outcome)
     }
-    commit(run, claimed, &dataset, prepared)?;
-    run.hold(&dataset, None)?;
-    Ok(true)
 }
 
 /// Shows how a request is prepared. What the modules report is in results too, so a word in the log is enough.
@@ -121,20 +138,112 @@ impl Monitor for Telling<'_> {
     }
 }
 
-/// Signs the request; from here on it waits for the node's receipt.
-fn commit(run: &NodeRun, claimed: &Claimed, dataset: &Dataset, prepared: modules::PreparedRequest) -> Result<()> {
-    let draft = Draft {
-        id: claimed.file.id.clone(),
-        dataset: dataset.clone(),
-        submitted: clock::now(),
-        by: claimed.by.clone(),
-        reason: claimed.file.reason,
-        tags: claimed.file.tags.clone(),
-        payload: prepared.payload,
-        repairs: prepared.repairs,
-        attachment: prepared.attachment,
-    };
-    let request = run.outbox(|outbox| outbox.commit(&draft, &run.signer))?;
-    tracing::info!("committed {dataset} as number {}", request.seq);
-    Ok(())
+/// One request that this process prepares.
+pub struct Making<'a> {
+    run: &'a NodeRun,
+    claimed: &'a Claimed,
+    dataset: Dataset,
+    module: Module,
+    parts: Outgoing<'a>,
+}
+
+impl<'a> Making<'a> {
+    /// Looks whether it may and can be prepared. Anybody in the submit group can write into the inbox: what the command checked is
+    /// checked again.
+    ///
+    /// # Errors
+    /// When queue or index cannot be read.
+    pub fn new(run: &'a NodeRun, claimed: &'a Claimed, committed: &'a (dyn Fn() + Sync)) -> Result<std::result::Result<Self, Refusal>> {
+        let file = &claimed.file;
+        let dataset = file.dataset()?;
+        let refused = |why: String| Ok(Err(Refusal { ending: Ending::Refused, error: Error::refused(why) }));
+        if dataset.module() == GROUP {
+            return refused(format!("the configuration has no group {}", dataset.path()));
+        }
+        if !run.config.allows(&dataset) {
+            return refused(format!("the configuration does not allow {dataset}"));
+        }
+        let Some(module) = modules::client_module(Some(&run.config), &file.module) else {
+            return refused(format!("there is no module {:?}", file.module));
+        };
+        let parts = Outgoing::new(run, claimed, &dataset, committed)?;
+        Ok(Ok(Self { run, claimed, dataset, module, parts }))
+    }
+
+    /// What is prepared.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Waits for the parts that a process which was killed has asked for.
+    ///
+    /// # Errors
+    /// As [`Outgoing::settle_earlier`].
+    pub fn settle_earlier(&self) -> Result<()> {
+        self.parts.settle_earlier()
+    }
+
+    /// Lets the module prepare it, from its own place or out of a snapshot of its file system.
+    ///
+    /// # Errors
+    /// Of kind not-now when it may be tried again as it is.
+    pub fn prepare(&self, frozen: Option<&Frozen>) -> Result<PreparedRequest> {
+        let Self { run, claimed, dataset, .. } = self;
+        let file = &claimed.file;
+        run.ping_start(dataset);
+        let begun = Instant::now();
+        let telling = Telling { run, progress: Progress::of(&dataset.to_string()) };
+        let context = ClientContext {
+            config: &run.config,
+            node: &run.node,
+            id: &file.id,
+            tags: &file.tags,
+            heal: file.reason == Reason::Heal || run.contact().heal.contains(dataset),
+            monitor: &telling,
+            frozen,
+            parts: Some(&self.parts),
+        };
+        let prepared = self.module.prepare(&context, dataset)?;
+        let kept = prepared.ledger.iter().take(KEPT).cloned().collect();
+        let ledger = Ledger { lines: kept, skipped: prepared.skipped };
+        ledger.write(&run.config, &file.id)?;
+        if prepared.unreadable > 0 {
+            run.tell_incomplete(&file.id, dataset, prepared.unreadable, &ledger);
+        }
+        // Before it is sent: its receipt may be here at once.
+        if let Some(PreparedSize { entries, files, bytes }) = prepared.size {
+            let one = PreparedOne { id: file.id.clone(), entries, files, bytes, seconds: begun.elapsed().as_secs() };
+            run.prepared(dataset, one)?;
+        }
+        Ok(prepared)
+    }
+
+    /// What becomes of it when it could not be prepared; what the node lost of it is asked for again.
+    ///
+    /// # Errors
+    /// When the pool cannot be written.
+    pub fn refusal(&self, error: Error) -> Result<Refusal> {
+        let Some(trouble) = self.parts.trouble() else { return Ok(Refusal { ending: Ending::Failed, error }) };
+        let again = heal(self.run, &self.claimed.file, &trouble.missing)?;
+        let words = again.map_or_else(String::new, |again| format!("; it is sent again as {again}"));
+        let error = Error::failed(format!("a part was {}: {}{words}", trouble.ending.words(), trouble.reason));
+        Ok(Refusal { ending: trouble.ending, error })
+    }
+
+    /// The request for what was prepared.
+    pub fn draft(&self, prepared: PreparedRequest, group: Option<Group>) -> Draft {
+        let file = &self.claimed.file;
+        Draft {
+            id: file.id.clone(),
+            dataset: self.dataset.clone(),
+            submitted: clock::now(),
+            by: self.claimed.by.clone(),
+            reason: file.reason,
+            tags: file.tags.clone(),
+            payload: prepared.payload,
+            repairs: prepared.repairs,
+            attachment: prepared.attachment,
+            group,
+        }
+    }
 }

@@ -8,11 +8,13 @@ mod bell;
 mod courier;
 pub mod daemon;
 mod dialer;
+mod groups;
 mod lanes;
 mod notices;
 mod outbox;
 mod parts;
 mod plan;
+mod point;
 mod receipts;
 mod rounds;
 mod run;
@@ -24,7 +26,7 @@ pub use receipts::{BRANCH as RECEIPTS_BRANCH, FETCHED as OFFERED_BRANCH};
 
 use crate::outcome::{Ending, OutcomeFile};
 use crate::output::worse;
-use crate::{alerts, ledger, outcome, output, state};
+use crate::{alerts, around, ledger, outcome, output, schedule, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{Error, Exit, FileLock, Result, atomic};
@@ -54,7 +56,15 @@ pub fn sent_in_queue(config: &ClientConfig, file: &PoolFile) -> Result<bool> {
     if !path.exists() {
         return Ok(false);
     }
-    Ok(Repository::open(&path, outbox::BRANCH)?.find_file(&queue::request::request_name(&file.id))?.is_some())
+    let queue = Repository::open(&path, outbox::BRANCH)?;
+    // A group's own request is never in the queue; its members' are.
+    let members = point::Point::load(config, &file.id)?.map(|point| point.members.into_iter().map(|member| member.request));
+    for id in members.into_iter().flatten().chain([file.id.clone()]) {
+        if queue.find_file(&queue::request::request_name(&id))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// One round for every node: settles receipts, prepares what waits, sends it, settles what came meanwhile.
@@ -64,6 +74,7 @@ pub fn sent_in_queue(config: &ClientConfig, file: &PoolFile) -> Result<bool> {
 pub fn once(config: ClientConfig, now: bool) -> Result<Exit> {
     let config = Arc::new(config);
     prepare_state(&config)?;
+    schedule::submit_due_telling(&config, &ClientPool::open(&config.pool_path())?, None);
     let mut exit = Exit::Done;
     std::thread::scope(|scope| {
         let threads: Vec<_> = config.nodes.iter().map(|node| (node, scope.spawn(|| node_once(&config, node, now)))).collect();
@@ -103,6 +114,7 @@ fn prepare_state(config: &ClientConfig) -> Result<()> {
         atomic::sweep_drafts(&folder, UNFINISHED);
     }
     pool.sweep_finished(FINISHED_KEPT)?;
+    around::finish_strays(config, &output::complain)?;
     refuse_strays(config, &pool)
 }
 

@@ -4,7 +4,7 @@
 
 use super::plan::Unsent;
 use base::config::ClientConfig;
-use base::{Blake3, Dataset, Error, Kind, Name, Payload, Reason, RequestId, Result, atomic};
+use base::{Blake3, Dataset, Error, Group, Kind, Name, Payload, Reason, RequestId, Result, atomic};
 use jiff::Timestamp;
 use queue::repository::{CommitFiles, Repository};
 use queue::request::{FILE_LIMIT, Request, attachment_name, request_name};
@@ -35,6 +35,8 @@ pub struct Draft {
     pub repairs: Vec<Blake3>,
     /// What travels with it.
     pub attachment: Option<Vec<u8>>,
+    /// The group whose restore point it is part of.
+    pub group: Option<Group>,
 }
 
 /// The queue for one node.
@@ -96,27 +98,42 @@ impl Outbox {
     /// # Errors
     /// When it cannot be written or signed.
     pub fn commit(&mut self, draft: &Draft, signer: &Signer) -> Result<Request> {
-        let request = Request {
-            id: draft.id.clone(),
-            client: self.client.clone(),
-            node: self.node.clone(),
-            dataset: draft.dataset.clone(),
-            seq: self.repository.last_seq()?.checked_add(1).ok_or_else(|| Error::failed("the queue's numbers are used up"))?,
-            prev: self.repository.last_request(&draft.dataset)?,
-            submitted: draft.submitted,
-            by: Request::fit_by(&draft.by),
-            reason: draft.reason,
-            tags: draft.tags.clone(),
-            payload: draft.payload,
-            repairs: draft.repairs.clone(),
-        };
-        request.check()?;
-        let mut files = vec![(request.file_name(), request.to_toml())];
-        if let Some(bytes) = &draft.attachment {
-            files.push((request.attachment_name(), bytes.clone()));
+        let mut requests = self.commit_together(std::slice::from_ref(draft), signer)?;
+        requests.pop().ok_or_else(|| Error::failed("nothing was to be asked for"))
+    }
+
+    /// As [`Outbox::commit`], of requests for different datasets: all of them are in the queue then, or none.
+    ///
+    /// # Errors
+    /// When one cannot be written or signed.
+    pub fn commit_together(&mut self, drafts: &[Draft], signer: &Signer) -> Result<Vec<Request>> {
+        let last = self.repository.last_seq()?;
+        let (mut requests, mut files) = (Vec::new(), Vec::new());
+        for (draft, number) in drafts.iter().zip(1u64..) {
+            let request = Request {
+                id: draft.id.clone(),
+                client: self.client.clone(),
+                node: self.node.clone(),
+                dataset: draft.dataset.clone(),
+                seq: last.checked_add(number).ok_or_else(|| Error::failed("the queue's numbers are used up"))?,
+                prev: self.repository.last_request(&draft.dataset)?,
+                submitted: draft.submitted,
+                by: Request::fit_by(&draft.by),
+                reason: draft.reason,
+                tags: draft.tags.clone(),
+                payload: draft.payload,
+                repairs: draft.repairs.clone(),
+                group: draft.group.clone(),
+            };
+            request.check()?;
+            files.push((request.file_name(), request.to_toml()));
+            if let Some(bytes) = &draft.attachment {
+                files.push((request.attachment_name(), bytes.clone()));
+            }
+            requests.push(request);
         }
-        self.repository.commit_files(&files, &request.message(), signer, self.client.as_str())?;
-        Ok(request)
+        self.repository.commit_files(&files, &queue::message::of_requests(&requests), signer, self.client.as_str())?;
+        Ok(requests)
     }
 
     /// The commits that the node lacks when it is at `accepted`, the oldest first.
@@ -155,6 +172,7 @@ impl Outbox {
                     payload: request.payload,
                     repairs: request.repairs,
                     attachment,
+                    group: request.group,
                 });
             }
         }
@@ -222,6 +240,7 @@ mod tests {
             tags: vec!["a".into()],
             payload: Payload::Nothing,
             repairs: Vec::new(),
+            group: None,
             attachment: attachment.map(<[u8]>::to_vec),
         }
     }
@@ -251,6 +270,27 @@ mod tests {
         assert_eq!(outbox.unsent(Some(&unsent[1].oid)).unwrap(), unsent[2..]);
         assert!(outbox.contains(&unsent[0].oid) && !outbox.contains(&"0".repeat(40)));
         assert!(outbox.unsent(Some(&"1".repeat(40))).is_err());
+    }
+
+    #[test]
+    fn a_group_comes_together_and_may_be_built_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut outbox, signer) = outbox(dir.path());
+        outbox.commit(&draft("files:/a", None), &signer).unwrap();
+        let members: Vec<Dataset> = vec!["files:/a".parse().unwrap(), "files:/b".parse().unwrap()];
+        let group = Group { id: RequestId::generate().unwrap(), name: "shop".into(), members, lacks: Vec::new() };
+        let all = [("files:/a", Some(&b"x"[..])), ("files:/b", None)]
+            .map(|(dataset, with)| Draft { group: Some(group.clone()), ..draft(dataset, with) });
+        let made = outbox.commit_together(&all, &signer).unwrap();
+        assert_eq!((made[0].seq, made[1].seq, made[0].prev.is_some(), made[1].prev.is_some()), (2, 3, true, false));
+        let first = outbox.unsent(None).unwrap();
+        assert_eq!(first.len(), 2);
+        // In the order of their names within the commit.
+        let mut drafts = outbox.drafts(Some(&first[0].oid)).unwrap();
+        drafts.sort_by_key(|draft| draft.dataset.clone());
+        assert_eq!(drafts, all);
+        outbox.rebuild(Some(&first[0].oid), &drafts, &signer).unwrap();
+        assert_eq!(outbox.drafts(Some(&first[0].oid)).unwrap(), all);
     }
 
     #[test]

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Outgoing<'a> {
     run: &'a NodeRun,
     claimed: &'a Claimed,
-    dataset: &'a Dataset,
+    dataset: Dataset,
     /// Told after each request that is ready to be sent.
     committed: &'a (dyn Fn() + Sync),
     stream: AtomicBool,
@@ -56,11 +56,11 @@ impl<'a> Outgoing<'a> {
     ///
     /// # Errors
     /// When queue or index cannot be read.
-    pub fn new(run: &'a NodeRun, claimed: &'a Claimed, dataset: &'a Dataset, committed: &'a (dyn Fn() + Sync)) -> Result<Self> {
+    pub fn new(run: &'a NodeRun, claimed: &'a Claimed, dataset: &Dataset, committed: &'a (dyn Fn() + Sync)) -> Result<Self> {
         let in_flight: BTreeSet<RequestId> = run.unanswered_parts(&claimed.file.id)?.into_iter().collect();
         in_flight.iter().for_each(|part| run.spool.expect(part));
         let state = Mutex::new(State { in_flight, ..State::default() });
-        Ok(Self { run, claimed, dataset, committed, stream: AtomicBool::new(false), state })
+        Ok(Self { run, claimed, dataset: dataset.clone(), committed, stream: AtomicBool::new(false), state })
     }
 
     /// Waits for the parts that a process which was killed has asked for, so that what the node has by now is not sent again.
@@ -164,6 +164,7 @@ impl<'a> Outgoing<'a> {
                 payload: Payload::Manifest(prepared.digest),
                 attachment: prepared.attachment,
                 repairs: Vec::new(),
+                group: None,
             };
             // Before anybody can answer.
             self.run.spool.expect(&prepared.id);
@@ -203,7 +204,7 @@ impl<'a> Outgoing<'a> {
         };
         match limit {
             Some(limit) if waited > limit => Err(full()),
-            None if waited > PATIENCE && !std::mem::replace(told, true) => self.run.hold(self.dataset, Some(&full())),
+            None if waited > PATIENCE && !std::mem::replace(told, true) => self.run.hold(&self.dataset, Some(&full())),
             _ => Ok(()),
         }
     }

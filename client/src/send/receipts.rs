@@ -131,6 +131,7 @@ fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
         Some(_) => run.mark_failed(),
         None => {}
     }
+    super::groups::settle(run)?;
     Ok(ended)
 }
 

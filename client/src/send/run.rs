@@ -4,6 +4,7 @@
 
 use super::bell::{Bell, lock};
 use super::dialer::Dialer;
+use super::groups;
 use super::outbox::Outbox;
 use super::spool::Spool;
 use crate::contact::Contact;
@@ -11,7 +12,7 @@ use crate::history::{History, PreparedOne};
 use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::pings::{self, Pings};
-use crate::{output, state};
+use crate::{around, output, state};
 use base::config::client::ClientNode;
 use base::config::{ClientConfig, Reach};
 use base::{At, Dataset, Error, Exit, FileLock, Kind, Name, Reason, RequestId, Result, atomic, backoff, clock};
@@ -52,6 +53,8 @@ pub struct NodeRun {
     pub dialer: Option<Dialer>,
     /// What waits for the node.
     pub spool: Spool,
+    /// Held while what is known of groups is changed: lanes and receipts both do so.
+    pub points: Mutex<()>,
     /// Whether this process goes on when everything is done.
     goes_on: bool,
     outbox: Mutex<Outbox>,
@@ -77,6 +80,7 @@ impl NodeRun {
         let Some(held) = FileLock::try_now(&state::lock_path(config, &node.name))? else { return Ok(None) };
         sweep_unfinished(&config.export_path(&node.name))?;
         modules::sweep_staging(config)?;
+        around::finish_left_behind(config, &node.name, &output::complain)?;
         let client = config.client_name()?.clone();
         let signer = Signer::from_file(&config.key_path()).map_err(|e| e.hint("nightsafe init makes the key."))?;
         // ssh would only say that it knows no key of that host.
@@ -102,6 +106,7 @@ impl NodeRun {
             dialer,
             spool: Spool::new(config.export_path(&node.name)),
             pings: Pings::of(config),
+            points: Mutex::default(),
             goes_on,
             config: Arc::clone(config),
             node: node.clone(),
@@ -246,10 +251,14 @@ impl NodeRun {
             if file.node != self.node.name {
                 return Ok(true);
             }
-            self.outbox(|outbox| Ok(outbox.request_bytes(&file.id)?.is_some()))
+            if file.module == base::config::GROUP {
+                return groups::is_sent(self, file);
+            }
+            Ok(self.outbox(|outbox| outbox.request_bytes(&file.id))?.is_some() || groups::waits_for_its_group(self, file)?)
         };
         let found = self.pool.crashed(&sent, &output::Complaints)?;
         lock(&self.recovered).extend(found);
+        groups::settle(self)?;
         self.sweep_exports()
     }
 
@@ -314,7 +323,7 @@ impl NodeRun {
             return Ok(Some(recovered.remove(i)));
         }
         drop(recovered);
-        self.pool.claim_next(&mine, &output::Complaints)
+        self.pool.claim_next(&|file| mine(file) && !groups::waits_for_members(self, file), &output::Complaints)
     }
 
     /// The lane of a module; one that is not known is told so by the lane of archives.
@@ -349,6 +358,9 @@ impl NodeRun {
     pub fn end(&self, outcome: &OutcomeFile) -> Result<()> {
         outcome.write(&self.config)?;
         lock(&self.history).add(&self.config, outcome)?;
+        if let Some((_, file, _)) = self.pool.find(&outcome.id)? {
+            groups::note(self, &file, outcome)?;
+        }
         self.pool.finish(&outcome.id)?;
         self.ping_end(outcome);
         Ok(())

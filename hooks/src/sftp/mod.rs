@@ -40,6 +40,20 @@ pub trait Tree {
     /// # Errors
     /// Why not.
     fn open(&mut self, name: &str) -> std::result::Result<File, Denied>;
+
+    /// What waits for the turn of so many bytes of that file, where it may be read so fast and no faster.
+    fn pace(&self, _name: &str) -> Option<Pace> {
+        None
+    }
+}
+
+/// Is given a number of bytes, and returns when they may go.
+pub type Pace = Box<dyn Fn(u64)>;
+
+/// An open file.
+struct Opened {
+    file: File,
+    pace: Option<Pace>,
 }
 
 /// Opens a regular file below `folder`, following no link.
@@ -84,7 +98,8 @@ pub fn converse(tree: &mut dyn Tree, input: &mut impl Read, output: &mut impl Wr
         // All requests that came together are answered together.
         while let Some(packet) = packets.next()? {
             session.answer(&packet, &mut replies)?;
-            if replies.len() >= FLUSH {
+            // What had to wait for its turn goes when that has come.
+            if replies.len() >= FLUSH || session.handles.iter().flatten().any(|opened| opened.pace.is_some()) {
                 replies.flush(output)?;
             }
         }
@@ -97,7 +112,7 @@ pub fn converse(tree: &mut dyn Tree, input: &mut impl Read, output: &mut impl Wr
 
 struct Session<'a> {
     tree: &'a mut dyn Tree,
-    handles: Vec<Option<File>>,
+    handles: Vec<Option<Opened>>,
     begun: bool,
 }
 
@@ -132,10 +147,17 @@ impl Session<'_> {
                 replies.status(id, if closed.is_some() { Status::Ok } else { Status::Failure });
             }
             Request::Read { handle, offset, length, .. } => match self.handles.get(handle).and_then(Option::as_ref) {
-                Some(file) => replies.data(id, (length as usize).min(READ_LIMIT), |buffer| read_full(file, buffer, offset)),
+                Some(Opened { file, pace }) => replies.data(id, (length as usize).min(READ_LIMIT), |buffer| {
+                    let read = read_full(file, buffer, offset);
+                    if let (Some(pace), Ok(bytes)) = (pace, &read) {
+                        pace(*bytes as u64);
+                    }
+                    read
+                }),
                 None => replies.status(id, Status::Failure),
             },
-            Request::Fstat { handle, .. } => match self.handles.get(handle).and_then(Option::as_ref).map(attributes) {
+            Request::Fstat { handle, .. } => match self.handles.get(handle).and_then(Option::as_ref).map(|opened| attributes(&opened.file))
+            {
                 Some(Ok(attributes)) => replies.attributes(id, &attributes),
                 _ => replies.status(id, Status::Failure),
             },
@@ -161,14 +183,15 @@ impl Session<'_> {
         if free.is_none() && self.handles.len() >= HANDLES {
             return Err(Status::Failure);
         }
-        let file = self.tree.open(plain(name).ok_or(Status::Forbidden)?).map_err(Status::from)?;
+        let name = plain(name).ok_or(Status::Forbidden)?;
+        let file = self.tree.open(name).map_err(Status::from)?;
         // Packs are read from the beginning to the end, mostly.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
         let slot = free.unwrap_or_else(|| {
             self.handles.push(None);
             self.handles.len() - 1
         });
-        self.handles[slot] = Some(file);
+        self.handles[slot] = Some(Opened { file, pace: self.tree.pace(name) });
         Ok(slot)
     }
 

@@ -193,6 +193,7 @@ pub fn request(seq: u64) -> Request {
         tags: vec![],
         payload: base::Payload::Nothing,
         repairs: Vec::new(),
+        group: None,
     }
 }
 

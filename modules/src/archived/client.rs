@@ -4,7 +4,7 @@
 
 use crate::settle::{CACHE, index_folder};
 use crate::{ClientContext, PreparedRequest, PreparedSize};
-use archive::backup::{ATTACHED, BackupSpec, Prepared};
+use archive::backup::{ATTACHED, BackupSpec, LEVEL, Prepared};
 use archive::cache::{self, CachePlace};
 use archive::epoch::{Epoch, Secrets};
 use archive::index::Index;
@@ -36,6 +36,7 @@ pub(crate) fn prepare(
     let cache = caches.join(&Blake3::of(dataset.to_string().as_bytes()).hex()[..32]);
     let index = Index::load(&folder, &epoch.public().recipient)?.rewriting_below(config.rewrite_below);
     let lost = if context.heal { Lost::load(&folder)? } else { Lost::default() };
+    let entry = config.listed(dataset);
     let spec = BackupSpec {
         id: context.id,
         client,
@@ -49,7 +50,8 @@ pub(crate) fn prepare(
         lost: Some(&lost),
         monitor: context.monitor,
         parts: context.parts,
-        cache: Some(CachePlace { path: &cache, granularity: cache::GRANULARITY }),
+        level: entry.and_then(|entry| entry.level).map_or(LEVEL, i32::from),
+        cache: Some(CachePlace { path: &cache, granularity: cache::GRANULARITY, any_device: context.frozen.is_some() }),
     };
     let prepared = back_up(&spec)?;
     for (why, count) in &prepared.left_out {

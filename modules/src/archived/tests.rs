@@ -85,6 +85,7 @@ impl Setup {
             tags: &["tag".into()],
             heal: false,
             monitor: &Silent,
+            frozen: None,
             parts: None,
         };
         let prepared = self.module().prepare(&context, &self.dataset)?;
@@ -304,6 +305,7 @@ impl Setup {
             tags: &[],
             heal: false,
             monitor: &Silent,
+            frozen: None,
             parts: None,
         };
         let prepared = super::client::prepare(&context, &self.dataset, |spec| archive::backup::backup_streams(spec, fill))?;

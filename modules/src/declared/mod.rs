@@ -31,6 +31,9 @@ impl Declared {
     /// Of kind usage.
     pub(crate) fn new(name: &str) -> Result<Self> {
         Dataset::new(name, "x")?;
+        if name == base::config::GROUP {
+            return Err(Error::usage(format!("no module can be called {name}: submit {name} NAME asks for a group")));
+        }
         Ok(Self { name: name.into() })
     }
 

@@ -4,8 +4,8 @@
 
 use super::NAME;
 use crate::{
-    ClientContext, ClientModule, Fate, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource, Seen,
-    archived, choosing, settings,
+    ClientContext, ClientModule, Fate, Frozen, Lane, Look, LookContext, PreparedRequest, RestoreContext, RestoreReport, RestoreSource,
+    Seen, archived, choosing, settings,
 };
 use archive::backup::Source;
 use archive::look;
@@ -29,7 +29,20 @@ fn open(config: &ClientConfig, dataset: &Dataset) -> Result<OwnedFd> {
     beneath::open_absolute(Path::new(base), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
 }
 
+/// Opens the dataset where a snapshot of its file system has it. Nothing in there can be changed any more; what stood in the place
+/// of one of its folders when it was made may be a link all the same.
+fn open_frozen(frozen: &Frozen) -> Result<OwnedFd> {
+    let root = beneath::folder(&frozen.root)?;
+    let explain = |error: Error| error.context(format!("{} cannot be read in its snapshot", frozen.alive.join(&frozen.inner).display()));
+    let found = std::fs::File::from(beneath::open(&root, &frozen.inner, OFlags::PATH).map_err(explain)?);
+    suitable(&found.metadata().at("look at", &frozen.inner)?, &frozen.inner)?;
+    beneath::open(&root, &frozen.inner, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map_err(explain)
+}
+
 pub(crate) const CLIENT: Client = Client;
+
+/// The settings of a `[[dataset]]` that it carries out.
+const SETTINGS: &[&str] = &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from", "snapshot"];
 
 impl ClientModule for Client {
     fn name(&self) -> &str {
@@ -52,7 +65,7 @@ impl ClientModule for Client {
     }
 
     fn dataset_settings(&self) -> &'static [&'static str] {
-        choosing::SETTINGS
+        SETTINGS
     }
 
     fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
@@ -78,11 +91,17 @@ impl ClientModule for Client {
     }
 
     fn prepare(&self, context: &ClientContext<'_>, dataset: &Dataset) -> Result<PreparedRequest> {
-        let root = open(context.config, dataset)?;
+        let root = match context.frozen {
+            Some(frozen) => open_frozen(frozen)?,
+            None => open(context.config, dataset)?,
+        };
         context.monitor.task(&format!("reading {}", dataset.path()), None);
         archived::client::prepare(context, dataset, |spec| {
             // Once all folders are there that a backup itself writes to: these are left out by what they are.
-            let choice = choosing::choice(context.config, dataset, Path::new(dataset.path()))?;
+            let mut choice = choosing::choice(context.config, dataset, Path::new(dataset.path()))?;
+            if let Some(frozen) = context.frozen {
+                choosing::leave_out_own_of(&mut choice, context.config, frozen);
+            }
             archive::backup::backup_chosen(spec, Source::Opened(root), &choice)
         })
     }

@@ -97,6 +97,7 @@ impl Setup {
             tags: &[],
             heal: false,
             monitor: &Silent,
+            frozen: None,
             parts: None,
         };
         CLIENT.prepare(&context, &self.dataset).unwrap()
@@ -380,6 +381,7 @@ fn a_repository_that_shows_another_one_is_not_listed() {
         tags: &[],
         heal: false,
         monitor: &Silent,
+        frozen: None,
         parts: None,
     };
     let error = CLIENT.prepare(&context, &Dataset::new("git", other.to_str().unwrap()).unwrap()).unwrap_err();
@@ -432,6 +434,7 @@ fn sources_that_cannot_be_backed_up_say_why() {
             tags: &[],
             heal: false,
             monitor: &Silent,
+            frozen: None,
             parts: None,
         };
         CLIENT.prepare(&context, &Dataset::new("git", path.to_str().unwrap()).unwrap())

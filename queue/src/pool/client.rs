@@ -191,6 +191,26 @@ impl ClientPool {
         Ok(None)
     }
 
+    /// Puts a request that the sender itself has made straight into process, or takes it up again.
+    ///
+    /// # Errors
+    /// With the path; of kind "not now" while another request for the same is in process.
+    pub fn take(&self, file: &PoolFile, by: &str) -> Result<Claimed> {
+        file.check()?;
+        let _lock = self.lock()?;
+        if let Some(other) = self.in_process()?.iter().find(|other| other.same_subject(file) && other.id != file.id) {
+            return Err(Error::not_now(format!("{} of {}:{} is in process", other.id, file.module, file.path)));
+        }
+        let path = State::Process.path(&self.work, &file.id);
+        let busy = || Error::not_now(format!("{} is being worked on", file.id));
+        if path.symlink_metadata().is_ok() && is_worked_on(&path)? {
+            return Err(busy());
+        }
+        atomic::write(&path, &file.to_toml(Some(by))?, 0o600)?;
+        let lock = FileLock::try_now(&path)?.ok_or_else(busy)?;
+        Ok(Claimed { file: file.clone(), by: by.to_owned(), lock, path })
+    }
+
     /// The requests in process that nobody works on and that were not sent (`sent` says so for a request): a crash
     /// left them. Each is locked by the value that is returned for it.
     ///

@@ -35,6 +35,29 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// What the sender makes itself, for a group's members.
+#[test]
+fn taken_into_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = ClientPool::create(&dir.path().join("pool")).unwrap();
+    let file = |path: &str| {
+        let dataset = base::Dataset::new("files", path).unwrap();
+        PoolFile {
+            group: Some(RequestId::generate().unwrap()),
+            ..PoolFile::new(&dataset, &"n1".parse().unwrap(), &[], base::Reason::Manual).unwrap()
+        }
+    };
+    let one = file("/a");
+    let taken = pool.take(&one, "alice").unwrap();
+    assert_eq!((&taken.file, taken.by.as_str()), (&one, "alice"));
+    assert_eq!(pool.take(&one, "alice").unwrap_err().kind(), Kind::NotNow);
+    assert_eq!(pool.take(&file("/a"), "alice").unwrap_err().kind(), Kind::NotNow);
+    pool.take(&file("/b"), "alice").unwrap();
+    drop(taken);
+    pool.take(&one, "alice").unwrap();
+    assert_eq!(pool.find(&one.id).unwrap().unwrap().1, one);
+}
+
 #[test]
 fn from_submit_to_finished() {
     let (_dir, pool) = pool();

@@ -23,9 +23,11 @@ pub struct PoolFile {
     pub tags: Vec<String>,
     /// Why it was asked for.
     pub reason: Reason,
+    /// The request for a group that it belongs to; only the sender itself makes such files.
+    pub group: Option<RequestId>,
 }
 
-/// The TOML form. `by` is there only once the sender has written the file anew.
+/// The TOML form. `by` and `group` are there only once the sender has written the file anew.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -37,6 +39,8 @@ struct Text {
     #[serde(default)]
     tags: Vec<String>,
     reason: Reason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<RequestId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
 }
@@ -54,6 +58,7 @@ impl PoolFile {
             node: node.clone(),
             tags: tags.to_vec(),
             reason,
+            group: None,
         };
         file.check()?;
         Ok(file)
@@ -78,7 +83,8 @@ impl PoolFile {
     /// Of kind usage, with the line, or with the rule that was broken.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self> {
         match Self::parse_with_by(name, bytes)? {
-            (file, None) => Ok(file),
+            (file, None) if file.group.is_none() => Ok(file),
+            (_, None) => Err(Error::usage(format!("{name} says that it belongs to a group; who asks for one asks for all of it"))),
             (_, Some(_)) => Err(Error::usage(format!("{name} says who asked for it; the file's owner says that"))),
         }
     }
@@ -86,7 +92,15 @@ impl PoolFile {
     /// Reads a file that may be the sender's own.
     pub(super) fn parse_with_by(name: &str, bytes: &[u8]) -> Result<(Self, Option<String>)> {
         let text: Text = base::config::parse(name, bytes)?;
-        let file = Self { id: text.id, module: text.module, path: text.path, node: text.node, tags: text.tags, reason: text.reason };
+        let file = Self {
+            id: text.id,
+            module: text.module,
+            path: text.path,
+            node: text.node,
+            tags: text.tags,
+            reason: text.reason,
+            group: text.group,
+        };
         file.check().map_err(|error| error.context(format!("{name} is not usable")))?;
         Ok((file, text.by))
     }
@@ -117,6 +131,7 @@ impl PoolFile {
             node: self.node.clone(),
             tags: self.tags.clone(),
             reason: self.reason,
+            group: self.group.clone(),
             by: by.map(Into::into),
         };
         let text = toml::to_string(&text).map_err(|e| Error::failed("could not write a request as TOML").because(e))?;
@@ -149,6 +164,7 @@ mod tests {
             GOOD.replace("3f9a1c7e", "3f9a1c7/"),
             format!("{GOOD}by = \"root\"\n"),
             format!("{GOOD}url = \"x\"\n"),
+            format!("{GOOD}group = \"20261120T031500Z-3f9a1c7f\"\n"),
             String::new(),
             "\0".into(),
         ];
@@ -164,7 +180,10 @@ mod tests {
             let file = PoolFile::new(&Dataset::cleaned("files", &path).unwrap(), &Name::new("node1").unwrap(), &tags, Reason::Manual).unwrap();
             prop_assert_eq!(PoolFile::parse("C", &file.to_toml(None).unwrap()).unwrap(), file.clone());
             let (read, by) = PoolFile::parse_with_by("P", &file.to_toml(Some("gît")).unwrap()).unwrap();
-            prop_assert_eq!((read, by.as_deref()), (file, Some("gît")));
+            prop_assert_eq!((&read, by.as_deref()), (&file, Some("gît")));
+            let member = PoolFile { group: Some(RequestId::generate().unwrap()), ..file };
+            let (read, _) = PoolFile::parse_with_by("P", &member.to_toml(Some("x")).unwrap()).unwrap();
+            prop_assert_eq!(read, member);
         }
     }
 }

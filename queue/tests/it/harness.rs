@@ -44,6 +44,7 @@ pub fn request(seq: u64, dataset: &str) -> Request {
         tags: vec![],
         payload: Payload::Nothing,
         repairs: Vec::new(),
+        group: None,
     }
 }
 

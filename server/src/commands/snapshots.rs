@@ -59,6 +59,7 @@ pub fn clients(node: &Node, only: Option<&Name>) -> Result<Vec<Name>> {
 /// What a person should know of a snapshot, beside what it is.
 fn notes(snapshot: &Snapshot) -> String {
     let mut notes = Vec::new();
+    notes.extend(snapshot.group.as_ref().map(|group| format!("group {group}")));
     if snapshot.unreadable > 0 {
         notes.push(format!("{} unreadable", snapshot.unreadable));
     }

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub packs: u64,
     /// What the client could not read.
     pub unreadable: u64,
+    /// The name and the id of the group whose restore point it is part of.
+    pub group: Option<String>,
     /// Whether a person holds it.
     pub held: bool,
     /// Why.
@@ -94,6 +96,7 @@ impl Snapshot {
             seconds: snapshot.seconds,
             packs: snapshot.packs,
             unreadable: snapshot.unreadable,
+            group: snapshot.group.as_ref().map(base::Group::shown),
             held: marks.held.is_some(),
             held_reason: marks.held.as_ref().and_then(|held| held.reason.clone()),
             pinned: marks.pinned.as_ref().filter(|pinned| !pinned.cleared).map(|pinned| pinned.by.to_string()),

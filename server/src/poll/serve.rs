@@ -293,7 +293,7 @@ fn receipt(node: &Node, claim: &Claim, fetched: Fetched, started: Instant) -> Re
             snapshot,
             refs,
             changed,
-            ..receipts::plain(node, claim, Outcome::Stored, None, received)
+            ..receipts::plain(node, claim, Outcome::Stored, lacking(claim), received)
         },
         Fetched::Refused { reason, missing } => {
             Receipt { missing, seconds: started.elapsed().as_secs(), ..receipts::refusal(node, claim, reason) }
@@ -302,6 +302,13 @@ fn receipt(node: &Node, claim: &Claim, fetched: Fetched, started: Instant) -> Re
             Receipt { seconds: started.elapsed().as_secs(), ..receipts::plain(node, claim, Outcome::Failed, Some(reason), clock::now()) }
         }
     }
+}
+
+/// What is to be said of a group that is not whole: the member that is stored is, and the restore point lacks others.
+fn lacking(claim: &Claim) -> Option<String> {
+    let group = claim.group.as_ref().filter(|group| !group.lacks.is_empty())?;
+    let lacks: Vec<String> = group.lacks.iter().map(ToString::to_string).collect();
+    Some(format!("the group {} lacks {}", group.shown(), lacks.join(", ")))
 }
 
 /// The receipt first, durable; then the request is finished; then what was fetched for it is garbage.

@@ -75,6 +75,7 @@ impl Play {
             tags: vec![],
             payload: Payload::Nothing,
             repairs: Vec::new(),
+            group: None,
         }
     }
 

@@ -114,6 +114,31 @@ fn the_page_on_restores_runs() {
 }
 
 #[test]
+fn the_page_on_schedules_runs() {
+    let safe = Loopback::start();
+    let text = std::fs::read_to_string(source_root().join("docs/schedule.md")).unwrap();
+    crate::harness::run(safe.command("bash").args(["-euxc", &blocks(&text, "sh").concat()])).exits(0).says(&["older than 6h", "stored"]);
+    assert_eq!(safe.names("node/data/web1/snapshots").len(), 1);
+}
+
+#[test]
+fn the_page_on_consistency_runs() {
+    let safe = Loopback::start();
+    let text = std::fs::read_to_string(source_root().join("docs/consistency.md")).unwrap();
+    let run = crate::harness::run(safe.command("bash").args(["-euxc", &blocks(&text, "sh").concat()])).exits(0);
+    assert!(run.stdout.ends_with("closed\nopen\n"), "{run}");
+    // What it shows of the configuration is one that can be read.
+    for settings in blocks(&text, "toml") {
+        let listed = "[[dataset]]\naddress = \"postgres:shop\"\n[[dataset]]\naddress = \"files:/var/lib/shop\"\n";
+        let client = safe.read("client.toml");
+        let head = &client[..client.find("[[allow]]").unwrap()];
+        safe.write("shown.toml", &format!("{head}{listed}{settings}"));
+        let shown = safe.client(&["--config", &safe.text("shown.toml"), "config", "check"]);
+        assert!(!shown.stderr.contains("is not usable"), "{shown}");
+    }
+}
+
+#[test]
 fn pages_name_files_that_are_there() {
     let root = source_root();
     let mut missing = Vec::new();

@@ -19,6 +19,8 @@ mod choose;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod consistency;
+#[cfg(test)]
 #[cfg(feature = "crash-points")]
 mod crash;
 #[cfg(test)]

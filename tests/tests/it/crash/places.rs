@@ -61,6 +61,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("modules/src/git/upkeep.rs", "atomic::remove", "a commit graph, made again at will"),
     ("client/src/ledger.rs", "", "what a backup could not read; root, who runs the tests, can"),
     ("client/src/outcome.rs", "atomic::remove(", "what is old"),
+    ("client/src/around/mod.rs", "crash::point(\"frozen\")", "needs a btrfs; tests/tests/it/consistency/freeze.rs ends a sender there"),
+    ("client/src/around/mod.rs", "crash::point(\"thawed\")", "as there: a snapshot that is gone is removed once more, which does nothing"),
     ("client/src/send/outbox.rs", "atomic::remove_tree(", "a queue that is damaged"),
     ("client/src/commands/node/add.rs", "", "a person's word, taken up by the same command again; two renames, and either stands alone"),
     ("client/src/commands/node.rs", "atomic::rename(", "a person's word; one rename"),

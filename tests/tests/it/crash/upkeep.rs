@@ -44,6 +44,7 @@ pub fn scene() -> BTreeSet<String> {
     taking_away(&mut mortal, &made);
     damage(&mut mortal, &files, &git);
     losses(&mut mortal, &files);
+    groups(&mut mortal, &files);
     for path in [&sealed, &git] {
         mortal.client(&["submit", "git", path]).exits(0);
         mortal.round();
@@ -137,6 +138,31 @@ fn taking_away(mortal: &mut Mortal, made: &[String]) {
     mortal.node(&["prune", "web1"]).exits(0);
     mortal.node(&["poll", "--sweep"]).exits(0);
     assert_eq!(of_files(&mortal.safe), made[2..]);
+}
+
+/// A group whose commands close and open a shop: whoever dies, in the end the shop is open, and it was closed while it was read.
+fn groups(mortal: &mut Mortal, files: &str) {
+    let (shop, door) = (mortal.safe.text("source/shop"), mortal.safe.text("source/shop/door"));
+    mortal.safe.sh(&format!("mkdir '{shop}'; echo open >'{door}'"));
+    let client = mortal.safe.read("client.toml");
+    let group = format!(
+        "[[group]]\nname = \"both\"\nmembers = [\"files:{shop}\", \"files:{files}\"]\n\
+         before = [\"sh\", \"-c\", \"echo closed >{door}\"]\nafter = [\"sh\", \"-c\", \"echo open >{door}\"]\n"
+    );
+    mortal.safe.write("client.toml", &format!("{client}\n{group}"));
+    mortal.client(&["submit", "group", "both"]).exits(0);
+    mortal.round();
+    assert_eq!(mortal.safe.read("source/shop/door"), "open\n");
+    for folder in ["client/around", "client/groups"] {
+        let left: Vec<_> = mortal.safe.names(folder).into_iter().filter(|name| !name.starts_with(".tmp-")).collect();
+        assert!(left.is_empty(), "{folder}: {left:?}");
+    }
+    let back = mortal.safe.text("back/both");
+    while mortal.client(&["restore", "--group", "both", "--target", &back]).code != Some(0) {
+        mortal.safe.sh(&format!("rm -rf '{back}'"));
+    }
+    assert_eq!(mortal.safe.read(&format!("back/both/files{door}")), "closed\n");
+    mortal.safe.sh(&format!("diff -r '{files}' '{back}/files{files}'"));
 }
 
 /// A pack, a proof and a mirror are damaged, found, and healed.
