@@ -3,6 +3,7 @@
 //!
 //! Prepares nothing, and knows nothing of what requests ask for.
 
+use super::dialer::Dialer;
 use super::run::NodeRun;
 use super::{attempt, courier, push, receipts};
 use base::{Error, Result, clock};
@@ -17,6 +18,9 @@ pub const SWEEP: Duration = Duration::from_secs(60);
 
 /// How often whoever stays looks whether the node still fetches.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long it stays while the gate takes no line.
+const WITHOUT: Duration = Duration::from_secs(30);
 
 /// A commit id for "none", as the gate expects it.
 const NOTHING: &str = "0000000000000000000000000000000000000000";
@@ -93,8 +97,8 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Makes rounds until nothing waits for the node any more, it cannot be reached, or it has fetched nothing for as long as we
-    /// dial (`dial_for`).
+    /// Makes rounds until nothing waits for the node any more, or it has fetched nothing for as long as we dial (`dial_for`). A
+    /// connection that breaks meanwhile is opened again at its time.
     ///
     /// # Errors
     /// As [`Rounds::work`].
@@ -102,20 +106,25 @@ impl<'a> Rounds<'a> {
         self.stays = true;
         let run = self.run;
         let patience = run.node.dial_for.0;
-        while run.is_due() && run.is_waiting()? {
-            self.round()?;
+        while run.is_waiting()? {
+            if run.is_due() {
+                self.round()?;
+            } else {
+                self.listener = None;
+            }
             run.dial()?;
-            let left = match run.dialer.as_ref().and_then(super::dialer::Dialer::idle) {
-                Some(idle) => patience.saturating_sub(idle),
-                None => patience,
-            };
+            let dialer = run.dialer.as_ref();
+            // Where the gate takes no line there is little to wait for.
+            let patience = if dialer.and_then(Dialer::trouble).is_some() { patience.min(WITHOUT) } else { patience };
+            let left = dialer.and_then(Dialer::idle).map_or(patience, |idle| patience.saturating_sub(idle));
             if left.is_zero() {
                 break;
             }
-            match events.recv_timeout(left.min(LOOK)) {
+            match events.recv_timeout(left.min(LOOK).min(self.pause(Instant::now()))) {
                 Ok(Event::Receipts(wait, told)) if wait == self.waits && self.listener.take().is_some() => {
                     self.want_receipts = true;
-                    attempt(run, told)?;
+                    // No news for anybody as long as we are here to open another.
+                    told.or_else(|error| run.broke(&error))?;
                 }
                 _ => {}
             }

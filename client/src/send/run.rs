@@ -220,6 +220,14 @@ impl NodeRun {
         Ok(())
     }
 
+    /// A connection broke that is opened again at its time: kept, and told to nobody.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn broke(&self, error: &Error) -> Result<()> {
+        self.note(|contact| contact.failed(clock::now(), &error.one_line(), backoff::jitter()))
+    }
+
     /// Works on the queue. Lanes and courier take turns; nobody keeps it while something slow goes on.
     pub fn outbox<T>(&self, work: impl FnOnce(&mut Outbox) -> Result<T>) -> Result<T> {
         work(&mut lock(&self.outbox))
