@@ -1,6 +1,6 @@
 //! Schedules by age, under a clock that is set.
 
-use super::{configure, snapshots};
+use super::configure;
 use crate::harness::{Loopback, until};
 
 /// What is due is asked for by send itself, and nothing twice; a clock that was wrong holds nothing up.
