@@ -17,7 +17,7 @@ fn send_asks_for_what_is_old() {
         safe.client(&["send"]).exits(0);
         safe.node(&["poll", "--sweep"]).exits(0);
         safe.client(&["send"]).exits(0);
-        snapshots(&safe, &dataset)
+        super::snapshots(&safe, &dataset)
     };
     assert_eq!(round("+0s"), 1, "never backed up, so it is due");
     assert_eq!(round("+5h"), 1);
