@@ -7,6 +7,7 @@ mod around;
 mod asking;
 mod commands;
 mod contact;
+mod digest;
 mod enrol;
 mod freeze;
 mod history;

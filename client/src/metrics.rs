@@ -2,14 +2,12 @@
 //!
 //! Reads what `send` wrote down; asks no node.
 
-use crate::contact::Contact;
-use crate::history::History;
 use crate::output;
+use crate::overview::{DatasetView, Overview, Wrong};
 use base::config::ClientConfig;
 use base::metrics::{Family, Page};
 use base::{Result, atomic, clock};
 use jiff::Timestamp;
-use queue::pool::ClientPool;
 use std::time::Duration;
 
 /// How old a file is that a killed process left unfinished.
@@ -29,9 +27,18 @@ pub const FAMILIES: &[Family] = &[
     family("nightsafe_client_clock_behind_seconds", "By how much this machine's clock is behind the node's, at least."),
     family("nightsafe_client_requests_waiting", "Requests for the node that are not finished."),
     family("nightsafe_client_oldest_request_timestamp_seconds", "When the oldest of these was submitted."),
+    family("nightsafe_client_last_attempt_timestamp_seconds", "When a request was last prepared or answered, whatever came of it."),
     family("nightsafe_client_last_success_timestamp_seconds", "When the node last confirmed a snapshot, by this machine's clock."),
     family("nightsafe_client_failing", "1 when the last request was refused or failed."),
     family("nightsafe_client_failing_since_timestamp_seconds", "Since when none was stored."),
+    family("nightsafe_client_overdue", "1 when nothing was stored for longer than is expected."),
+    family("nightsafe_client_expected_interval_seconds", "How often it is to be stored, where client.toml says so."),
+    family(
+        "nightsafe_client_snapshot_bytes",
+        "The last snapshot: data is what was backed up, fetched what the node took, stored by how much its store grew.",
+    ),
+    family("nightsafe_client_snapshot_files", "Files of the last snapshot."),
+    family("nightsafe_client_prepare_seconds", "How long preparing the last snapshot took."),
     family("nightsafe_client_snapshot_unreadable", "What could not be read for the last snapshot."),
 ];
 
@@ -44,36 +51,45 @@ pub fn page(config: &ClientConfig) -> Result<String> {
     let client = ("client", config.client_name()?.as_str());
     page.add("nightsafe_client_build_info", &[client, ("version", env!("CARGO_PKG_VERSION"))], 1);
     page.add("nightsafe_client_overview_timestamp_seconds", &[client], clock::now().as_second());
-    let unfinished = ClientPool::open(&config.pool_path())?.unfinished()?;
-    for node in &config.nodes {
-        let labels = [("node", node.name.as_str()), client];
-        let contact = Contact::load(config, &node.name)?;
-        let waiting: Vec<Option<Timestamp>> =
-            unfinished.iter().filter(|(_, file, _)| file.node == node.name).map(|(_, file, _)| submitted(file.id.as_str())).collect();
+    let overview = Overview::gather(config)?;
+    for node in &overview.nodes {
+        let labels = [("node", node.node.as_str()), client];
+        let here = || overview.datasets.iter().filter(|view| view.node == node.node);
         let mut time = |name: &str, time: Option<Timestamp>| time.iter().for_each(|time| page.add(name, &labels, time.as_second()));
-        time("nightsafe_client_last_contact_timestamp_seconds", contact.last_contact);
-        time("nightsafe_client_unreachable_since_timestamp_seconds", contact.failing_since);
-        time("nightsafe_client_oldest_request_timestamp_seconds", waiting.iter().flatten().min().copied());
-        page.add("nightsafe_client_receipts_disbelieved", &labels, u8::from(contact.alarm.is_some()));
-        page.add("nightsafe_client_clock_behind_seconds", &labels, contact.clock_behind);
-        page.add("nightsafe_client_requests_waiting", &labels, waiting.len());
-        for (dataset, past) in History::load(config, &node.name).datasets {
-            let labels = [labels[0], client, ("module", dataset.module()), ("path", dataset.path())];
-            let mut time = |name: &str, time: Option<Timestamp>| time.iter().for_each(|time| page.add(name, &labels, time.as_second()));
-            time("nightsafe_client_last_success_timestamp_seconds", past.last_success);
-            time("nightsafe_client_failing_since_timestamp_seconds", past.failing_since);
-            page.add("nightsafe_client_failing", &labels, u8::from(past.failures > 0));
-            if past.last_success.is_some() {
-                page.add("nightsafe_client_snapshot_unreadable", &labels, past.unreadable);
-            }
+        time("nightsafe_client_last_contact_timestamp_seconds", node.last_contact);
+        time("nightsafe_client_unreachable_since_timestamp_seconds", node.failing_since);
+        time("nightsafe_client_oldest_request_timestamp_seconds", here().filter_map(|view| view.waiting_since).min());
+        page.add("nightsafe_client_receipts_disbelieved", &labels, u8::from(node.alarm.is_some()));
+        page.add("nightsafe_client_clock_behind_seconds", &labels, node.clock_behind_seconds);
+        page.add("nightsafe_client_requests_waiting", &labels, here().map(|view| view.waiting).sum::<usize>());
+        for view in here() {
+            dataset(&mut page, [labels[0], client, ("module", view.dataset.module()), ("path", view.dataset.path())], view);
         }
     }
     Ok(page.finish())
 }
 
-/// When a request was submitted, as its id says, which was made here.
-fn submitted(id: &str) -> Option<Timestamp> {
-    jiff::fmt::strtime::parse("%Y%m%dT%H%M%S", id.get(..15)?).ok()?.to_datetime().ok()?.in_tz("UTC").ok().map(|time| time.timestamp())
+/// What there is to say of one dataset.
+fn dataset(page: &mut Page, labels: [(&str, &str); 4], view: &DatasetView) {
+    let mut time = |name: &str, time: Option<Timestamp>| time.iter().for_each(|time| page.add(name, &labels, time.as_second()));
+    time("nightsafe_client_last_attempt_timestamp_seconds", view.last_attempt);
+    time("nightsafe_client_last_success_timestamp_seconds", view.last_success);
+    time("nightsafe_client_failing_since_timestamp_seconds", view.failing_since);
+    page.add("nightsafe_client_failing", &labels, u8::from(view.failures > 0));
+    page.add("nightsafe_client_overdue", &labels, u8::from(view.wrong.contains(&Wrong::Overdue)));
+    let mut number = |name: &str, number: Option<u64>| number.iter().for_each(|number| page.add(name, &labels, number));
+    number("nightsafe_client_expected_interval_seconds", view.expected_seconds);
+    number("nightsafe_client_snapshot_files", view.size.files);
+    number("nightsafe_client_prepare_seconds", view.size.prepare_seconds);
+    if view.last_success.is_none() {
+        return;
+    }
+    let kinds = [("data", view.size.bytes), ("fetched", Some(view.size.bytes_fetched)), ("stored", Some(view.size.bytes_stored))];
+    for (kind, bytes) in kinds {
+        let [node, client, module, path] = labels;
+        bytes.iter().for_each(|bytes| page.add("nightsafe_client_snapshot_bytes", &[node, client, module, path, ("kind", kind)], bytes));
+    }
+    page.add("nightsafe_client_snapshot_unreadable", &labels, view.unreadable);
 }
 
 /// Writes the file that `client.toml` names, where it names one. Trouble with it is told, and stops nothing.
@@ -99,11 +115,5 @@ mod tests {
         let text = include_str!("../../docs/monitoring.md");
         let said: Vec<&str> = text.lines().filter(|line| line.starts_with("| `nightsafe_client_")).collect();
         assert_eq!(said, FAMILIES.iter().map(|family| format!("| `{}` | {} |", family.name, family.help)).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn ids_say_when_they_were_made() {
-        assert_eq!(submitted("20261120T031500Z-3f9a1c7e"), "2026-11-20T03:15:00Z".parse().ok());
-        assert_eq!((submitted("x"), submitted("20261320T031500Z-3f9a1c7e")), (None, None));
     }
 }

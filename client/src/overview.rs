@@ -151,6 +151,8 @@ pub struct NodeView {
     pub dialled_in: Option<bool>,
     /// Why the node's gate does not take that line.
     pub dial_trouble: Option<String>,
+    /// By how many seconds this machine's clock is behind the node's, at least.
+    pub clock_behind_seconds: i64,
     /// What went wrong, in the words of whoever said it.
     pub error: Option<String>,
     /// Why its receipts are not believed.
@@ -229,7 +231,7 @@ pub fn is_overdue(expected_seconds: u64, age: SignedDuration) -> bool {
 
 impl DatasetView {
     /// One of which nothing is known.
-    fn new(dataset: &Dataset, node: &Name) -> Self {
+    pub fn new(dataset: &Dataset, node: &Name) -> Self {
         Self {
             dataset: dataset.clone(),
             node: node.clone(),
@@ -322,6 +324,7 @@ impl NodeView {
             next_try: contact.next_try,
             dialled_in: None,
             dial_trouble: contact.dial_trouble,
+            clock_behind_seconds: contact.clock_behind,
             error: contact.error,
             alarm: contact.alarm,
             warnings: contact.warnings.into_iter().map(|warning| format!("{}: {}", warning.at, warning.text)).collect(),

@@ -68,6 +68,7 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
             }
             bells.iter().for_each(|bell| bell.ring());
             alerts::tell(&sweeper_config);
+            crate::digest::send(&sweeper_config);
             crate::metrics::write(&sweeper_config);
         }
     });

@@ -91,6 +91,7 @@ pub fn once(config: ClientConfig, now: bool) -> Result<Exit> {
         }
     });
     alerts::tell(&config);
+    crate::digest::send(&config);
     crate::metrics::write(&config);
     Ok(exit)
 }
