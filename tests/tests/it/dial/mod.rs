@@ -91,9 +91,12 @@ fn all_is_answered(safe: &Loopback) -> bool {
     safe.names("client/pool/inbox").is_empty() && safe.names("client/pool/work").iter().all(|name| name.starts_with('F'))
 }
 
+/// Kills a daemon, and waits until it has let go of what only one may hold.
 fn kill(safe: &Loopback, daemon: &str) {
     let text = safe.read(&format!("{daemon}.pid"));
     safe.sh(&format!("kill -9 {}", text.split_whitespace().next().unwrap()));
+    let lock = if daemon == "node-watch" { "node/data/state/poll.lock" } else { "client/locks/.watch" };
+    until("the killed one has let go", || safe.run("flock", &["-n", lock, "true"]).code == Some(0));
 }
 
 /// Both daemons, a long backup in parts with a mirror beside it, and each daemon killed in the middle of it.
