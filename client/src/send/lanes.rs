@@ -105,7 +105,11 @@ impl Refusal {
         let dataset = file.dataset()?;
         let why = self.error.one_line();
         let outcome = OutcomeFile::new(&file.id, &dataset, &run.node.name, self.ending).because(&why);
-        run.tell_failed(&Error::failed(why).with_kind(self.error.kind()).context(format!("{dataset} for {}", run.node.name)));
+        let told = Error::failed(why).with_kind(self.error.kind()).context(format!("{dataset} for {}", run.node.name));
+        run.tell_failed(&match self.error.advice() {
+            Some(hint) => told.hint(hint),
+            None => told,
+        });
         run.end_here(&outcome)
     }
 }

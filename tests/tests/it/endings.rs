@@ -113,7 +113,15 @@ fn output_that_cannot_be_written_is_an_error_and_one_that_nobody_reads_is_none()
 
 /// A child that is stopped as soon as it has begun to write a file, asked to end, and continued.
 fn interrupted(safe: &Loopback, args: &[&str], begun: &dyn Fn() -> bool, signal: &str) -> std::process::Output {
-    let child = safe.command("nightsafe").args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Whoever started the tests may have had them ignore SIGHUP.
+    let child = safe
+        .command("env")
+        .args(["--default-signal=HUP", "nightsafe"])
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let send = |signal: &str| assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
     while !begun() {
         std::thread::sleep(Duration::from_millis(1));

@@ -1,6 +1,6 @@
 //! Datasets that are read from snapshots of their file systems: btrfs on a loop device, where this machine can have one.
 //!
-//! LVM and ZFS need a device mapper and a module that few kernels of tests have; where they are there, they are tried too.
+//! LVM and ZFS need a device mapper and a module that few kernels of tests have: of them only what they print is tried, beside the code.
 
 use super::configure;
 use crate::harness::{Loopback, root, run};
