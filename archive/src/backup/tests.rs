@@ -218,7 +218,8 @@ fn levels() {
         let mut setup = Setup { level, ..Setup::new() };
         // Words in any order: what is found twice lies farther apart than a low level looks.
         let words: Vec<String> = (0..3000u64).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
-        let text: String = (0..120_000usize).map(|n| words[n.wrapping_mul(n).wrapping_mul(7919) % 3000].as_str()).collect();
+        let dice = noise(240_000, 7);
+        let text: String = dice.chunks(2).map(|two| words[usize::from(u16::from_le_bytes([two[0], two[1]])) % 3000].as_str()).collect();
         fs::write(setup.at("tree/text"), &text).unwrap();
         let (prepared, snapshot) = setup.tree();
         assert_eq!(snapshot.bytes[&b"text"[..]], text.as_bytes());
@@ -231,7 +232,7 @@ fn levels() {
         }
         prepared.packs.iter().map(|pack| pack.size).sum::<u64>()
     });
-    assert!(sizes[0] > sizes[3], "{sizes:?}");
+    assert!(sizes[0] > sizes[3] + sizes[3] / 20, "{sizes:?}");
 }
 
 #[test]
