@@ -113,10 +113,10 @@ fn output_that_cannot_be_written_is_an_error_and_one_that_nobody_reads_is_none()
 
 /// A child that is stopped as soon as it has begun to write a file, asked to end, and continued.
 fn interrupted(safe: &Loopback, args: &[&str], begun: &dyn Fn() -> bool, signal: &str) -> std::process::Output {
-    // Whoever started the tests may have had them ignore SIGHUP.
+    // Whoever started the tests may have had them ignore a signal, as a shell does with SIGINT behind an &.
     let child = safe
         .command("env")
-        .args(["--default-signal=HUP", "nightsafe"])
+        .args(["--default-signal=INT,TERM,HUP", "nightsafe"])
         .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
