@@ -139,6 +139,51 @@ fn the_page_on_consistency_runs() {
 }
 
 #[test]
+fn the_page_on_recovery_runs() {
+    let safe = Loopback::start();
+    safe.sh("mkdir -p source/www; echo hello >source/www/index.html");
+    let www = safe.text("source/www");
+    safe.back_up("files", &www);
+    // What people have at home, and a client that is gone, with its connections, but for the list of keys that sshd was told of.
+    safe.sh(
+        "cp client.toml home/restore.toml; cp identity.txt allowed_signers home/; cp admin/id_ed25519 home/alice; cp -a restorer home/",
+    );
+    safe.sh("sed -i \"s|$PWD/restorer|$PWD/home/restorer|\" home/restore.toml; mv client gone; mkdir -m 0700 client; rm -rf run/*");
+    let text = std::fs::read_to_string(source_root().join("docs/recovery.md")).unwrap();
+    let (dir, login) = (safe.dir.display().to_string(), format!("{}:{}", safe.login(), safe.port()));
+    safe.edit("node.toml", "version = 1\n", &format!("version = 1\naddress = \"{login}\"\nhost_key = \"{dir}/sshd/host_ed25519.pub\"\n"));
+    let here = |block: &String| {
+        block
+            .replace("--address root@web1.example.org", &format!("--address {login} --host-key {dir}/sshd/host_ed25519.pub"))
+            .replace("/etc/nightsafe/client.toml", &format!("{dir}/new.toml"))
+            .replace("/etc/nightsafe/node.toml", &format!("{dir}/node.toml"))
+            .replace("/var/lib/nightsafe", &format!("{dir}/client/state"))
+            .replace("/srv/nightsafe", &format!("{dir}/node/data"))
+            .replace("/var/www", &www)
+    };
+    let blocks: Vec<String> = blocks(&text, "sh").iter().map(here).collect();
+    assert_eq!(blocks.len(), 5);
+    let shell = |script: &str| {
+        let mut shell = safe.command("bash");
+        shell.env("NIGHTSAFE_AUTHORIZED_KEYS", safe.at("client/authorized_keys")).args(["-euxc", script]);
+        crate::harness::run(&mut shell).exits(0)
+    };
+    shell(&blocks[..3].concat());
+    safe.sh(&format!("diff -r '{www}' home/www"));
+    let config = safe.text("new.toml");
+    shell(&format!("nightsafe --config {config} send; nightsafe-server poll; nightsafe --config {config} send"));
+    // It goes on where the old machine stood, and both machines' snapshots are proven by their keys.
+    let log = safe.client(&["--config", &config, "log", "--json"]).json();
+    let mut stored: Vec<_> = log.as_array().unwrap().iter().map(|one| (one["seq"].as_u64().unwrap(), one["outcome"].clone())).collect();
+    stored.sort_unstable_by_key(|(seq, _)| *seq);
+    assert_eq!(stored, [(1, "stored".into()), (2, "stored".into())], "{log}");
+    shell(&blocks[3..].concat()).says(&["web1"]);
+    safe.sh(&format!("diff -r '{www}' home/from-disk"));
+    shell("nightsafe --config ~/restore.toml verify --all-snapshots --identity ~/identity.txt --signers ~/allowed_signers")
+        .says(&["whole"]);
+}
+
+#[test]
 fn pages_name_files_that_are_there() {
     let root = source_root();
     let mut missing = Vec::new();
