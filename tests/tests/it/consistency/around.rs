@@ -79,14 +79,17 @@ fn after_runs_also_when_the_sender_is_ended() {
     configure(
         &safe,
         &format!(
-            "[module.held]\nstream = [\"cat\", \"{pipe}\"]\n[[dataset]]\naddress = \"held:x\"\nbefore = [\"{witness}\"]\nafter = [\"{witness}\"]"
+            "[module.held]\nstream = [\"sh\", \"-c\", \"echo $$ >{pipe}.reader; exec cat {pipe}\"]\n[[dataset]]\naddress = \"held:x\"\nbefore = [\"{witness}\"]\nafter = [\"{witness}\"]"
         ),
     );
     safe.client(&["submit", "held", "x"]).exits(0);
     let mut sender = safe.command("nightsafe").arg("send").spawn().unwrap();
     until("it reads", || safe.read("log").lines().count() == 1);
+    until("its reader has begun", || std::fs::metadata(safe.at("pipe.reader")).is_ok_and(|file| file.len() > 0));
     sender.kill().unwrap();
     sender.wait().unwrap();
+    // What it had started would take what the next one is to read.
+    safe.sh("kill $(cat pipe.reader)");
     assert_eq!(safe.read("log"), "before - held:x \n");
     assert_eq!(safe.names("client/around").len(), 1);
     // Whoever is next finds the note; this time the pipe gives something.
