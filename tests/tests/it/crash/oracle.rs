@@ -30,10 +30,12 @@ impl Oracle {
         let (files, git) = (&self.files, &self.git);
         let copy = safe.text(&format!("copy-{}", self.rounds.len()));
         safe.sh(&format!("cp -a '{files}' '{copy}'"));
-        let snapshot = safe
-            .names("node/data/web1/snapshots")
-            .into_iter()
-            .rfind(|id| safe.read(&format!("node/data/web1/snapshots/{id}/request.toml")).contains("dataset = \"files:"));
+        let part = |id: &str, file: &str| safe.read(&format!("node/data/web1/snapshots/{id}/{file}"));
+        let is_files = |id: &String| part(id, "request.toml").contains("dataset = \"files:");
+        // Names of the same second are in no order.
+        let order =
+            |id: &String| -> Option<u64> { part(id, "accepted.toml").lines().find_map(|line| line.strip_prefix("order = ")?.parse().ok()) };
+        let snapshot = safe.names("node/data/web1/snapshots").into_iter().filter(is_files).max_by_key(order);
         let refs = refs(safe, git);
         self.rounds.push(Round { snapshot: snapshot.unwrap(), copy, refs });
     }
