@@ -35,7 +35,11 @@ enum By {
     Key(Box<PrivateKey>),
     /// `ssh-keygen` with this file: a public key that the agent has the private half of, or a private RSA key (the
     /// library's own RSA signatures are neither reliable nor safe against an observer of their timing).
-    Program(PathBuf),
+    Program {
+        file: PathBuf,
+        /// Where that agent listens; `None`: where the environment says.
+        socket: Option<PathBuf>,
+    },
 }
 
 impl Signer {
@@ -63,7 +67,7 @@ impl Signer {
         }
         let public = bare(key.public_key());
         check_kind(&public)?;
-        let by = if key.algorithm().is_rsa() { By::Program(path.to_owned()) } else { By::Key(Box::new(key)) };
+        let by = if key.algorithm().is_rsa() { By::Program { file: path.to_owned(), socket: None } } else { By::Key(Box::new(key)) };
         Ok(Self { public, by })
     }
 
@@ -73,11 +77,16 @@ impl Signer {
     /// # Errors
     /// With the path, when there is no public key in it.
     pub fn from_agent(public: &Path) -> Result<Self> {
+        Self::from_agent_at(public, None)
+    }
+
+    /// As [`Signer::from_agent`]; the agent that listens at `socket`, or the one that the environment names.
+    fn from_agent_at(public: &Path, socket: Option<&Path>) -> Result<Self> {
         let file = File::open(public).at("open the public key", public)?;
         let bytes = base::untrusted::read_bounded(file, KEY_LIMIT).at("read the public key", public)?;
         let text = String::from_utf8_lossy(&bytes);
         let key = parse_public_key(text.trim()).map_err(|error| error.context(format!("{} holds no public key", public.display())))?;
-        Ok(Self { public: key, by: By::Program(public.to_owned()) })
+        Ok(Self { public: key, by: By::Program { file: public.to_owned(), socket: socket.map(Path::to_owned) } })
     }
 
     /// The public half, without a comment.
@@ -95,7 +104,7 @@ impl Signer {
                 .sign(NAMESPACE, HashAlg::Sha512, payload)
                 .and_then(|signature| signature.to_pem(LineEnding::LF))
                 .map_err(|error| Error::failed("the key does not sign").because(error))?,
-            By::Program(file) => program_signature(file, payload)?,
+            By::Program { file, socket } => program_signature(file, socket.as_deref(), payload)?,
         };
         // A signature that does not verify is better found here than at the other end.
         let signer = verify_armored(&armored, payload)?;
@@ -106,7 +115,7 @@ impl Signer {
     }
 }
 
-fn program_signature(key: &Path, payload: &[u8]) -> Result<String> {
+fn program_signature(key: &Path, socket: Option<&Path>, payload: &[u8]) -> Result<String> {
     // The payload goes in through a file in memory: the program reads it from its standard input.
     let memory =
         rustix::fs::memfd_create("nightsafe-payload", rustix::fs::MemfdFlags::CLOEXEC).at("make a file in memory for", "ssh-keygen")?;
@@ -115,6 +124,9 @@ fn program_signature(key: &Path, payload: &[u8]) -> Result<String> {
     memory.rewind().at("write to", "ssh-keygen")?;
     let mut command = base::process::command("ssh-keygen");
     command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).stdin(memory);
+    if let Some(socket) = socket {
+        command.env("SSH_AUTH_SOCK", socket);
+    }
     let output = base::process::run_ok(command, KEY_LIMIT, AGENT_TIME).map_err(|error| {
         error
             .context(format!("ssh-keygen did not sign with {}", key.display()))

@@ -122,25 +122,11 @@ fn the_agent_signs() {
     add.arg("-q").arg(&path).env("SSH_AUTH_SOCK", &socket);
     base::process::run_ok(add, 1000, Duration::from_secs(10)).unwrap();
     std::fs::remove_file(&path).unwrap();
-    // The variable is read in another process, as no test may change its own environment.
-    let mut child = base::process::command(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "signature::tests::child_that_asks_the_agent", "--ignored"])
-        .env("SSH_AUTH_SOCK", &socket)
-        .env("NIGHTSAFE_TEST_KEY", path.with_extension("pub"));
-    let output = base::process::run(child, 1 << 20, Duration::from_secs(60)).unwrap();
-    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
-    let error = Signer::from_agent(&path.with_extension("pub")).unwrap().sign(b"x").unwrap_err();
-    assert!(error.render().contains("SSH_AUTH_SOCK"), "{}", error.render());
-}
-
-#[test]
-#[ignore = "run by the_agent_signs in a process of its own"]
-fn child_that_asks_the_agent() {
-    let Some(path) = std::env::var_os("NIGHTSAFE_TEST_KEY") else { return };
-    let signer = Signer::from_agent(Path::new(&path)).unwrap();
+    let signer = Signer::from_agent_at(&path.with_extension("pub"), Some(&socket)).unwrap();
     let raw = commit(TREE, &signer);
     assert_eq!(read_commit(&raw).unwrap().key, *signer.public());
+    let error = Signer::from_agent(&path.with_extension("pub")).unwrap().sign(b"x").unwrap_err();
+    assert!(error.render().contains("SSH_AUTH_SOCK"), "{}", error.render());
 }
 
 #[test]

@@ -3,47 +3,31 @@
 use crate::harness::{files, git, git_ok, name, public, request, signer};
 use queue::check::check_push;
 use queue::repository::Repository;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::Output;
+use std::time::{Duration, Instant};
 
-/// The hook is this test binary, which runs the ignored test below.
-fn install_hook(folder: &Path, key: &str) -> PathBuf {
+/// The hook gives what git tells it to the test, beside which it runs, and waits for the verdict. It does not outlive the folder.
+const HOOK: &str = r#"#!/bin/sh
+cd "${0%/*}/.." || exit 2
+{ printf '%s\n' "$GIT_OBJECT_DIRECTORY"; cat; } > asked.new
+mv asked.new asked
+until [ -e verdict ]; do
+    [ -e asked ] || exit 2
+    sleep 0.01
+done
+read -r verdict < verdict
+exit "$verdict"
+"#;
+
+fn install_hook(folder: &Path) -> PathBuf {
     let hooks = folder.join("hooks");
     std::fs::create_dir_all(&hooks).unwrap();
     let hook = hooks.join("pre-receive");
-    let program = std::env::current_exe().unwrap();
-    let script = format!(
-        "#!/bin/sh\nNIGHTSAFE_TEST_KEY='{key}' NIGHTSAFE_TEST_OUT='{}' exec '{}' --exact gate::hook --ignored --nocapture --test-threads=1\n",
-        folder.join("out").display(),
-        program.display()
-    );
-    std::fs::write(&hook, script).unwrap();
+    std::fs::write(&hook, HOOK).unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
     hooks
-}
-
-#[test]
-#[ignore = "run by git as a hook"]
-fn hook() {
-    let (Ok(key), Ok(out)) = (std::env::var("NIGHTSAFE_TEST_KEY"), std::env::var("NIGHTSAFE_TEST_OUT")) else { return };
-    let mut line = String::new();
-    std::io::stdin().read_to_string(&mut line).unwrap();
-    let words: Vec<_> = line.split_whitespace().collect();
-    let [old, new, "refs/heads/requests"] = words[..] else { panic!("{line}") };
-    let old = (!old.bytes().all(|b| b == b'0')).then_some(old);
-    let key = queue::signature::parse_public_key(&key).unwrap();
-    let start = Instant::now();
-    let repository = Repository::open_quarantined("requests").unwrap();
-    let last_seq = repository.last_seq().unwrap();
-    let checked = check_push(&repository, old, new, &name("web1"), &name("node1"), &[key], last_seq);
-    let text = match &checked {
-        Ok(checked) => format!("{} requests up to {} in {} ms", checked.requests, checked.last_seq, start.elapsed().as_millis()),
-        Err(error) => error.one_line(),
-    };
-    std::fs::write(out, &text).unwrap();
-    assert!(checked.is_ok(), "{text}");
 }
 
 struct Setup {
@@ -56,7 +40,7 @@ struct Setup {
 fn setup() -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let signer = signer(dir.path(), 1);
-    let hooks = install_hook(dir.path(), &public(signer.public()));
+    let hooks = install_hook(dir.path());
     let client = Repository::open_or_create(&dir.path().join("client.git"), "requests").unwrap();
     let gate = Repository::open_receiving(&dir.path().join("gate.git"), "requests", &hooks).unwrap();
     Setup { dir, client, gate, signer }
@@ -67,12 +51,44 @@ impl Setup {
         self.client.commit_files(&files(requests), &queue::message::of_requests(requests), &self.signer, "web1").unwrap()
     }
 
-    /// Pushes and gives what the hook said, and whether git took it.
+    /// Pushes and gives what the check said, or git where it did not ask the hook; and whether git took it.
     fn push(&self, refspec: &str) -> (bool, String) {
-        let out = self.dir.path().join("out");
-        let _ = std::fs::remove_file(&out);
-        let output = git(self.client.path(), &["push", "-q", self.gate.path().to_str().unwrap(), refspec]);
-        (output.status.success(), std::fs::read_to_string(out).unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into_owned()))
+        let (asked, verdict) = (self.dir.path().join("asked"), self.dir.path().join("verdict"));
+        let _ = std::fs::remove_file(&verdict);
+        let (client, gate) = (self.client.path().to_owned(), self.gate.path().to_str().unwrap().to_owned());
+        let refspec = refspec.to_owned();
+        let pushing = std::thread::spawn(move || -> Output { git(&client, &["push", "-q", &gate, &refspec]) });
+        while !asked.exists() && !pushing.is_finished() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let said = asked.exists().then(|| {
+            let checked = self.check(&std::fs::read_to_string(&asked).unwrap());
+            let new = verdict.with_extension("new");
+            std::fs::write(&new, if checked.is_ok() { "0\n" } else { "1\n" }).unwrap();
+            std::fs::rename(new, &verdict).unwrap();
+            checked.unwrap_or_else(|said| said)
+        });
+        let output = pushing.join().unwrap();
+        let _ = std::fs::remove_file(&asked);
+        (output.status.success(), said.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
+    /// What git told the hook, checked as the gate does it, while the objects are in quarantine.
+    fn check(&self, asked: &str) -> Result<String, String> {
+        let (quarantine, line) = asked.split_once('\n').unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [old, new, "refs/heads/requests"] = words[..] else { panic!("{line}") };
+        let old = (!old.bytes().all(|b| b == b'0')).then_some(old);
+        // Git makes none where nothing new comes.
+        let quarantine = (!quarantine.is_empty()).then(|| self.gate.path().join(quarantine));
+        let key = queue::signature::parse_public_key(&public(self.signer.public())).unwrap();
+        let start = Instant::now();
+        let repository = Repository::open_with_quarantine(self.gate.path(), "requests", quarantine.as_deref()).unwrap();
+        let last_seq = repository.last_seq().unwrap();
+        match check_push(&repository, old, new, &name("web1"), &name("node1"), &[key], last_seq) {
+            Ok(checked) => Ok(format!("{} requests up to {} in {} ms", checked.requests, checked.last_seq, start.elapsed().as_millis())),
+            Err(error) => Err(error.one_line()),
+        }
     }
 }
 
