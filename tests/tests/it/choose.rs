@@ -1,6 +1,6 @@
 //! Choosing what is backed up, and being told of it before: `exclude` and its kin, `submit --dry-run`.
 
-use crate::harness::{Loopback, blocks, root, run, source_root};
+use crate::harness::{Loopback, blocks, not_tested, root, run, source_root};
 
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55";
 
@@ -156,7 +156,7 @@ fn a_backup_does_not_back_itself_up() {
 #[test]
 fn other_file_systems() {
     if !root() {
-        return;
+        return not_tested("other file systems", "only root makes what it takes");
     }
     let safe = Loopback::start();
     safe.sh("mkdir -p source/t/mnt source/t/a && echo x >source/t/a/x");

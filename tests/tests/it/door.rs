@@ -1,15 +1,15 @@
 //! From two bare folders to a first restored file, by the lines that the programs print and nothing else.
 
-use crate::harness::{Run, command, port, run, until};
+use crate::harness::{Killed, Run, command, port, run, until};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 /// Two folders for two machines, and one sshd that lets both in as their own lists of keys say.
 struct Two {
     dir: PathBuf,
     temp: Option<tempfile::TempDir>,
     port: u16,
-    sshd: Option<Child>,
+    sshd: Option<Killed>,
 }
 
 impl Two {
@@ -29,7 +29,7 @@ impl Two {
         }
         let mut sshd = command("/usr/sbin/sshd", &this.dir.join("home"));
         sshd.args(["-D", "-f"]).arg(this.dir.join("sshd_config")).arg("-E").arg(this.dir.join("sshd.log"));
-        this.sshd = Some(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        this.sshd = Some(Killed::start(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())));
         until("sshd listens", || this.dir.join("listening").exists());
         this
     }
@@ -99,10 +99,7 @@ impl Two {
 
 impl Drop for Two {
     fn drop(&mut self) {
-        if let Some(mut sshd) = self.sshd.take() {
-            let _ = sshd.kill();
-            let _ = sshd.wait();
-        }
+        drop(self.sshd.take());
         if std::thread::panicking()
             && let Some(temp) = self.temp.take()
         {

@@ -1,10 +1,9 @@
 //! How commands end when their output cannot be written, when nobody reads it, and when they are asked to stop.
 
-use crate::harness::{Loopback, Run, run, until};
+use crate::harness::{Killed, Loopback, Run, run, until};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// The commands of both programs, in a way that can be run again and again; those that print nothing are there as well.
 const COMMANDS: &[(&str, &str)] = &[
@@ -114,7 +113,7 @@ fn output_that_cannot_be_written_is_an_error_and_one_that_nobody_reads_is_none()
 /// A child that is stopped as soon as it has begun to write a file, asked to end, and continued.
 fn interrupted(safe: &Loopback, args: &[&str], begun: &dyn Fn() -> bool, signal: &str) -> std::process::Output {
     // Whoever started the tests may have had them ignore a signal, as a shell does with SIGINT behind an &.
-    let child = safe
+    let mut child = safe
         .command("env")
         .args(["--default-signal=INT,TERM,HUP", "nightsafe"])
         .args(args)
@@ -122,13 +121,18 @@ fn interrupted(safe: &Loopback, args: &[&str], begun: &dyn Fn() -> bool, signal:
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let send = |signal: &str| assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-    while !begun() {
-        std::thread::sleep(Duration::from_millis(1));
+    let id = child.id().to_string();
+    let send = |signal: &str| assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    let mut over = false;
+    until("it has begun, or is over already", || {
+        over = child.try_wait().unwrap().is_some();
+        over || begun()
+    });
+    if !over {
+        send("-STOP");
+        send(signal);
+        send("-CONT");
     }
-    send("-STOP");
-    send(signal);
-    send("-CONT");
     child.wait_with_output().unwrap()
 }
 
@@ -168,7 +172,7 @@ fn a_restore_that_is_asked_to_stop_leaves_no_half_file_and_goes_on() {
         "nohup nightsafe restore {dataset} --store {store} --target {target} >/dev/null 2>&1 & pid=$!; \
          until [ -s {target}/big ]; do sleep 0.01; done; kill -HUP $pid || true; wait $pid"
     );
-    run(safe.command("bash").args(["-c", &line])).exits(0);
+    run(safe.command("timeout").args(["240", "bash", "-c", &line])).exits(0);
     safe.sh(&format!("diff -r '{data}' '{target}'"));
 }
 
@@ -178,10 +182,10 @@ fn daemons_end_when_they_are_asked_to() {
     for program in ["nightsafe", "nightsafe-server"] {
         for signal in ["-INT", "-TERM", "-HUP"] {
             let said = safe.at(&format!("said-{program}{signal}"));
-            let mut child = safe.command(program).args(["-v", "watch"]).stderr(std::fs::File::create(&said).unwrap()).spawn().unwrap();
+            let mut daemon = Killed::start(safe.command(program).args(["-v", "watch"]).stderr(std::fs::File::create(&said).unwrap()));
             until("the daemon is at work", || std::fs::read_to_string(&said).is_ok_and(|text| text.contains("watching")));
-            assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-            let status = child.wait().unwrap();
+            assert!(Command::new("kill").args([signal, &daemon.child().id().to_string()]).status().unwrap().success());
+            let status = daemon.wait();
             assert_eq!(status.code(), Some(0), "{program} {signal}: {}", std::fs::read_to_string(&said).unwrap());
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The ordinary user is `nobody`, so these parts need root; each says what it skips.
 
-use crate::harness::{Loopback, Run, bin, root, run, same_trees, seen, tree};
+use crate::harness::{Loopback, Run, bin, not_tested, root, run, same_trees, seen, tree};
 use std::path::Path;
 use std::process::Command;
 
@@ -45,7 +45,7 @@ impl Ordinary {
 #[test]
 fn what_an_ordinary_user_cannot_read_is_told_everywhere() {
     if !root() {
-        return;
+        return not_tested("what an ordinary user cannot read", "only root makes what it takes");
     }
     let this = Ordinary::start();
     this.hand_over();
@@ -91,7 +91,7 @@ fn what_an_ordinary_user_cannot_read_is_told_everywhere() {
 #[test]
 fn an_ordinary_user_restores_what_he_may_have_and_is_told_the_rest_once() {
     if !root() {
-        return;
+        return not_tested("what an ordinary user restores", "only root makes what it takes");
     }
     let this = Ordinary::start();
     let (safe, path) = (&this.safe, this.safe.text("source/tree"));

@@ -129,12 +129,17 @@ fn progress_shows_at_a_terminal_and_nowhere_else() {
         "set -e; export TERM=xterm; nightsafe restore files:{data} big --store {} --stdout | {{ head -c 1 >/dev/null; sleep 5; cat >/dev/null; }}",
         safe.text("node/data/web1")
     );
-    let shown = at_a_terminal(&safe, &slow, &[]).exits(0).stdout;
+    let verbose = slow.replace("nightsafe restore", "nightsafe -v restore");
+    // All three wait most of the time.
+    let (shown, plain, logged) = std::thread::scope(|threads| {
+        let plain = threads.spawn(|| safe.run("bash", &["-c", &slow]));
+        let logged = threads.spawn(|| safe.run("bash", &["-c", &verbose]));
+        (at_a_terminal(&safe, &slow, &[]), plain.join().unwrap(), logged.join().unwrap())
+    });
+    let (shown, plain, logged) = (shown.exits(0).stdout, plain.exits(0), logged.exits(0));
     assert!(shown.contains("restoring, ") && shown.contains("of 2.9 MiB"), "{shown:?}");
-    let plain = safe.run("bash", &["-c", &slow]).exits(0);
     assert!(!plain.stderr.contains("of 2.9 MiB") && !plain.stderr.contains('\r'), "{plain}");
     // Where a log is wanted it has plain lines.
-    let logged = safe.run("bash", &["-c", &slow.replace("nightsafe restore", "nightsafe -v restore")]).exits(0);
     assert!(logged.stderr.contains("INFO") && logged.stderr.contains("restoring") && !logged.stderr.contains('\u{1b}'), "{logged}");
     // A table is as wide as the terminal, and coloured there alone.
     let narrow = |more: &str| at_a_terminal(&safe, &format!("stty cols 60; export TERM=xterm{more}; nightsafe status"), &[]).stdout;

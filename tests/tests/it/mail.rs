@@ -1,11 +1,9 @@
 //! Mails to administrators: through a real SMTP server with STARTTLS and login, and through a program.
 
-use crate::harness::{Loopback, blocks, port, source_root, until};
-use std::process::{Child, Command};
+use crate::harness::{Killed, Loopback, blocks, port, source_root, until};
+use std::process::Command;
 
 /// A mail server that takes STARTTLS and a login alone, and keeps each mail as a file.
-struct Server(Child);
-
 const SERVER: &str = r#"
 import ssl, sys, time
 from aiosmtpd.controller import Controller
@@ -31,16 +29,9 @@ open(folder + "/ready", "w").close()
 time.sleep(600)
 "#;
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    fn start(safe: &Loopback, port: u16) -> Self {
-        safe.sh(
+/// Starts it, with its files in the installation's folder `smtp`.
+fn mail_server(safe: &Loopback, port: u16) -> Killed {
+    safe.sh(
             r#"mkdir -p smtp; cd smtp
             openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem 2>/dev/null
             openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null
@@ -48,13 +39,11 @@ impl Server {
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem 2>/dev/null
             printf "it's a secret\n" >password; chmod 600 password; rm -f ready"#,
         );
-        let mut python = Command::new("/usr/bin/python3");
-        let log = std::fs::File::create(safe.at("smtp/log")).unwrap();
-        let child = python.args(["-W", "ignore", "-c", SERVER]).arg(safe.at("smtp")).arg(port.to_string()).stderr(log).spawn().unwrap();
-        let server = Self(child);
-        until("the mail server is there", || safe.at("smtp/ready").exists());
-        server
-    }
+    let mut python = Command::new("/usr/bin/python3");
+    let log = std::fs::File::create(safe.at("smtp/log")).unwrap();
+    let server = Killed::start(python.args(["-W", "ignore", "-c", SERVER]).arg(safe.at("smtp")).arg(port.to_string()).stderr(log));
+    until("the mail server is there", || safe.at("smtp/ready").exists());
+    server
 }
 
 fn mails(safe: &Loopback) -> Vec<String> {
@@ -71,7 +60,7 @@ fn a_change_of_state_is_one_mail_through_starttls_and_login() {
         safe.text("smtp/password"),
         safe.text("smtp/ca.pem")
     );
-    let server = Server::start(&safe, port);
+    let server = mail_server(&safe, port);
     let client = safe.read("client.toml");
     safe.write("client.toml", &format!("{client}\n{table}"));
     safe.client(&["config", "check", "--mail"]).says(&["A mail was sent to"]).exits(0);
@@ -97,7 +86,7 @@ fn a_change_of_state_is_one_mail_through_starttls_and_login() {
         safe.client(&["submit", "files", &path]).exits(0);
         safe.client(&["send"]).exits(1);
     }
-    let server = Server::start(&safe, port);
+    let server = mail_server(&safe, port);
     until("the mail is tried again", || {
         safe.client(&["send"]).silent();
         !mails(&safe).is_empty()
@@ -172,7 +161,7 @@ fn a_node_that_is_away_is_told_after_a_while_and_when_it_is_back() {
 fn the_digest_comes_once_a_day_as_text_and_html() {
     let safe = Loopback::start();
     let port = port();
-    let server = Server::start(&safe, port);
+    let server = mail_server(&safe, port);
     let table = format!(
         "[mail]\nto = [\"root@example.org\"]\nfrom = \"n@example.org\"\ndigest = \"daily\"\nat = \"07:00\"\nsmtp = {{ host = \"localhost\", port = {port}, user = \"web1\", password_file = \"{}\", ca = \"{}\" }}\n",
         safe.text("smtp/password"),

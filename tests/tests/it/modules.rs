@@ -1,8 +1,8 @@
 //! Modules that the configuration declares, as docs/modules.md has them: backed up and restored, with the real programs.
 
-use crate::harness::{Loopback, Maria, blocks, command, run, same_trees, source_root, tree, until};
+use crate::harness::{Killed, Loopback, Maria, blocks, command, run, same_trees, source_root, tree, until};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 /// The block of docs/modules.md that has `word`.
 fn example(language: &str, word: &str) -> String {
@@ -18,14 +18,15 @@ fn declare(safe: &Loopback, text: &str) {
 
 /// A slapd with its configuration and one database, in folders of its own.
 struct Slapd {
+    // Ends before its folder goes.
+    process: Option<Killed>,
     folder: tempfile::TempDir,
-    child: Option<Child>,
 }
 
 impl Slapd {
     fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("nsl-").tempdir_in("/tmp").unwrap();
-        let this = Self { folder, child: None };
+        let this = Self { process: None, folder };
         for name in ["conf", "data"] {
             std::fs::create_dir(this.folder.path().join(name)).unwrap();
         }
@@ -60,7 +61,7 @@ impl Slapd {
     fn start(&mut self) {
         let mut slapd = command("slapd", self.folder.path());
         slapd.args(["-d", "0", "-F", &self.text("conf"), "-h", &self.url()]);
-        self.child = Some(slapd.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.process = Some(Killed::start(slapd.stdout(Stdio::null()).stderr(Stdio::null())));
         until("slapd answers", || self.client("ldapwhoami", "").code == Some(0));
     }
 
@@ -71,15 +72,6 @@ impl Slapd {
         let mut command = command(program, self.folder.path());
         command.args(["-x", "-H", &self.url(), "-D", "cn=admin,dc=example,dc=org", "-w", "secret"]);
         run(command.stdin(std::fs::File::open(&file).unwrap()))
-    }
-}
-
-impl Drop for Slapd {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

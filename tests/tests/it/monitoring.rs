@@ -1,22 +1,12 @@
 //! Prometheus: the rules and the board against the metrics that there are, and a real one that reads a real node.
 
-use crate::harness::{Loopback, blocks, command, port, run, source_root, until};
+use crate::harness::{Killed, Loopback, blocks, command, port, run, source_root, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-/// A program that ends with the test.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 /// Gives out a folder's files as a web server does that knows what metrics are, and keeps what is posted.
 const SERVER: &str = r#"
@@ -37,11 +27,11 @@ class Door(http.server.SimpleHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Door).serve_forever()
 "#;
 
-fn serve(folder: &Path, port: u16) -> Daemon {
+fn serve(folder: &Path, port: u16) -> Killed {
     let mut python = Command::new("/usr/bin/python3");
-    let child = python.args(["-c", SERVER]).arg(folder).arg(port.to_string()).stderr(Stdio::null()).spawn().unwrap();
+    let server = Killed::start(python.args(["-c", SERVER]).arg(folder).arg(port.to_string()).stderr(Stdio::null()));
     until("the web server is there", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Daemon(child)
+    server
 }
 
 fn get(port: u16, path: &str) -> Option<String> {
@@ -102,7 +92,7 @@ fn rules_and_board_hold_and_name_metrics_that_there_are() {
 }
 
 /// A Prometheus with our rules that reads one page.
-fn prometheus(safe: &Loopback, targets: &[String]) -> (Daemon, u16) {
+fn prometheus(safe: &Loopback, targets: &[String]) -> (Killed, u16) {
     let port = port();
     let targets = targets.iter().map(|target| format!("'{target}'")).collect::<Vec<_>>().join(", ");
     let rules = source_root().join("deploy/prometheus/nightsafe.rules.yml");
@@ -117,8 +107,7 @@ fn prometheus(safe: &Loopback, targets: &[String]) -> (Daemon, u16) {
     let mut program = safe.command("prometheus");
     program.args([&format!("--config.file={}", safe.text("prometheus.yml")), &format!("--storage.tsdb.path={}", safe.text("tsdb"))]);
     let log = std::fs::File::create(safe.at("prometheus.log")).unwrap();
-    let child = program.arg(format!("--web.listen-address=127.0.0.1:{port}")).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-    let daemon = Daemon(child);
+    let daemon = Killed::start(program.arg(format!("--web.listen-address=127.0.0.1:{port}")).stdout(Stdio::null()).stderr(log));
     until("Prometheus is there", || get(port, "/-/ready").is_some_and(|body| body.contains("Ready")));
     (daemon, port)
 }

@@ -1,10 +1,8 @@
 //! Snapshots as folders: a real FUSE mount is looked at with `find`, `diff` and `tar`.
 
-use crate::harness::{Loopback, root, run, tree, until};
+use crate::harness::{Loopback, not_tested, root, run, tree, until};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-
-const NOT_TRIED: &str = "NOT TRIED: this machine has no FUSE that this user may use";
 
 /// A mount that goes when the test does.
 struct Mounted<'a> {
@@ -19,6 +17,7 @@ impl<'a> Mounted<'a> {
         let device = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
         let able = device && (root() || run(safe.command("sh").args(["-c", "command -v fusermount3"])).code == Some(0));
         if !able {
+            not_tested("a mount", "this machine has no FUSE that this user may use");
             return None;
         }
         let dir = safe.at("mnt");
@@ -85,14 +84,14 @@ fn snapshots_are_folders_with_all_that_was_backed_up() {
     safe.back_up("files", &path);
     safe.sh("git init -q --bare source/a.git");
     safe.back_up("git", &safe.text("source/a.git"));
-    let Some(mut mounted) = Mounted::start(&safe, &[]) else { return eprintln!("{NOT_TRIED}") };
+    let Some(mut mounted) = Mounted::start(&safe, &[]) else { return };
     let dataset = mounted.dir.join("web1/files").join(path.trim_start_matches('/'));
     assert!(safe.read("mount.log").contains("2 snapshots"), "{}", safe.read("mount.log"));
     assert!(safe.read("mount.log").contains("not shown"), "{}", safe.read("mount.log"));
     let mut names: Vec<String> = std::fs::read_dir(&dataset).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names.len(), 3, "two snapshots and a link: {names:?}");
-    let oldest = dataset.join(&names[0]);
+    let oldest = dataset.join(safe.snapshots_in_order().into_iter().find(|id| names.contains(id)).expect("a snapshot by its id"));
     // Names, types, modes, owners, times, sizes, links, and every byte.
     let kept = look(&safe, &safe.at("kept"));
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
@@ -142,12 +141,13 @@ fn what_does_not_verify_is_not_shown_and_damage_is_an_error() {
     safe.sh("echo one >source/one");
     safe.back_up("files", &safe.text("source/one"));
     let store = safe.text("node/data/web1");
-    let Some(mut mounted) = Mounted::start(&safe, &["--store", &store]) else { return eprintln!("{NOT_TRIED}") };
+    let Some(mut mounted) = Mounted::start(&safe, &["--store", &store]) else { return };
     let at = |name: &str| mounted.dir.join("web1/files").join(safe.text(name).trim_start_matches('/')).join("latest");
     // A dataset that is a file has its own name there.
     assert_eq!(safe.sh(&format!("cd '{}'; ls; cat one", at("source/one").display())), "one\none\n");
     // The largest pack is changed beneath it before anything of it was read.
-    safe.sh("cd node/data/web1/packs; big=$(ls -S | head -n 1); chmod u+w $big; printf x | dd of=$big bs=1 seek=1000000 conv=notrunc 2>/dev/null");
+    let largest = safe.sh("ls -S node/data/web1/packs | head -n 1");
+    safe.flip(&format!("node/data/web1/packs/{}", largest.trim()), 1_000_000);
     run(safe.command("cat").arg(at("source/tree").join("large"))).says(&["Input/output error"]).exits(1);
     assert!(safe.read("mount.log").contains("cannot be used"), "{}", safe.read("mount.log"));
     // A signature that is none, in a mount that has not proven it yet.
@@ -155,7 +155,7 @@ fn what_does_not_verify_is_not_shown_and_damage_is_an_error() {
     assert_eq!(mounted.ends(), Some(0));
     drop(mounted);
     safe.sh("for commit in node/data/web1/snapshots/*/commit; do chmod u+w $commit; sed -i s/web1/web2/ $commit; done");
-    let Some(mut mounted) = Mounted::start(&safe, &["--store", &store]) else { return eprintln!("{NOT_TRIED}") };
+    let Some(mut mounted) = Mounted::start(&safe, &["--store", &store]) else { return };
     let latest = mounted.dir.join("web1/files").join(safe.text("source/tree").trim_start_matches('/')).join("latest");
     run(safe.command("ls").arg(latest.join("."))).says(&["Permission denied"]).exits(2);
     until("the person is told", || !safe.read("mount.log").lines().nth(1).unwrap_or_default().is_empty());
@@ -173,6 +173,8 @@ fn where_nothing_can_be_mounted_it_says_so() {
         assert_eq!(safe.read("full/mine"), "mine\n");
         safe.client(&["mount", &safe.text("none")]).says(&["none"]).exits(1);
         safe.client(&["mount", &safe.text("file")]).says(&["file"]).exits(1);
+    } else {
+        not_tested("what a mount says of its folder", "this machine has no FUSE");
     }
     let mut without = safe.command("nightsafe");
     without.env_remove("NIGHTSAFE_IDENTITY").args(["mount", &safe.text("full")]);

@@ -47,7 +47,7 @@ fn a_whole_server_comes_back_with_its_roles() {
     fill(&cluster);
     safe.set_postgres(&cluster.table("user = \"postgres\""));
     safe.back_up("postgres", "*");
-    let first = safe.names("node/data/web1/snapshots").pop().unwrap();
+    let first = safe.snapshots_in_order().pop().unwrap();
     safe.client(&["ls", "--recursive", "postgres:*"]).says(&[
         "databases/shop.dump",
         "databases/it's a%2Fb * \"ü.dump",
@@ -91,7 +91,7 @@ fn a_whole_server_comes_back_with_its_roles() {
     safe.back_up("postgres", "*");
     assert!(stored() - before < before / 2, "{before} then {}", stored());
     let globals = |at: &str| safe.client(&["restore", "postgres:*", "globals.sql", "--at", at, "--stdout"]).ok();
-    let second = safe.names("node/data/web1/snapshots").pop().unwrap();
+    let second = safe.snapshots_in_order().pop().unwrap();
     assert!(second != first && globals(&first) == globals(&second) && globals(&first).contains("CREATE ROLE clerk"));
 }
 

@@ -1,6 +1,6 @@
 //! Restores into trees that are there, of chosen things, cut off at any moment, and as an ordinary user.
 
-use crate::harness::{Loopback, root, run, same_trees, tree};
+use crate::harness::{Loopback, not_tested, root, run, same_trees, tree};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -119,7 +119,7 @@ fn a_restore_that_is_killed_at_any_moment_goes_on() {
 #[test]
 fn an_ordinary_user_restores_what_is_root_s() {
     if !root() {
-        return;
+        return not_tested("an ordinary user's restore of root's files", "only root makes what it takes");
     }
     let safe = Loopback::start();
     let (path, dataset) = backed_up(&safe);

@@ -16,15 +16,6 @@ fn packs(safe: &Loopback) -> Vec<String> {
     safe.sh("ls -S node/data/web1/packs").lines().map(str::to_owned).collect()
 }
 
-/// Changes one bit of a file below the folder.
-fn flip(safe: &Loopback, file: &str, at: usize) {
-    safe.sh(&format!("chmod u+w '{file}'"));
-    let path = safe.at(file);
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-}
-
 /// Carries everything through, whatever it comes to on the way: a notice makes `send` say that something is left to do.
 fn rounds(safe: &Loopback, times: usize) {
     for _ in 0..times {
@@ -61,7 +52,7 @@ fn damage_is_found_named_set_aside_and_told_once() {
 
     let pack = packs(&safe).remove(0);
     safe.sh(&format!("cp node/data/web1/packs/{pack} kept"));
-    flip(&safe, &format!("node/data/web1/packs/{pack}"), 5000);
+    safe.flip(&format!("node/data/web1/packs/{pack}"), 5000);
     let snapshot = safe.names("node/data/web1/snapshots").remove(0);
     safe.node(&["scrub", "--all"]).says(&[&pack, &dataset, &snapshot, "not those that its name says"]).exits(1);
     assert_eq!(
@@ -134,7 +125,7 @@ fn everything_has_its_turn_within_25_days() {
     assert!(all.len() >= 30, "{}", all.len());
     // Each pack is damaged alone, somewhere in the middle of the turns: it is found by the 25th run.
     let victim = &all[all.len() / 2];
-    flip(&safe, &format!("node/data/web1/packs/{victim}"), 300);
+    safe.flip(&format!("node/data/web1/packs/{victim}"), 300);
     let mut read = 0;
     let mut found = None;
     for run in 1..=25 {
@@ -156,14 +147,14 @@ fn the_proof_of_a_snapshot_comes_back_from_the_audit_log() {
     safe.back_up("files", &path);
     let snapshot = safe.names("node/data/web1/snapshots").remove(0);
     for (file, at) in [("commit", 40), ("tree", 20), ("request.toml", 30), ("manifest", 100)] {
-        flip(&safe, &format!("node/data/web1/snapshots/{snapshot}/{file}"), at);
+        safe.flip(&format!("node/data/web1/snapshots/{snapshot}/{file}"), at);
         safe.node(&["scrub", "--all"]).says(&[file, &snapshot, "came back"]).exits(0);
         safe.sh(&format!("rm node/data/web1/snapshots/{snapshot}/{file}"));
         safe.node(&["scrub", "--all"]).says(&[file, "came back"]).exits(0);
         safe.client(&["verify"]).says(&["whole"]).exits(0);
     }
     // What the log does not have is told.
-    flip(&safe, &format!("node/data/web1/snapshots/{snapshot}/accepted.toml"), 3);
+    safe.flip(&format!("node/data/web1/snapshots/{snapshot}/accepted.toml"), 3);
     safe.node(&["scrub", "--all"]).says(&[&snapshot, "is damaged"]).exits(1);
 }
 
@@ -181,7 +172,7 @@ fn a_damaged_mirror_is_fetched_anew() {
     let mirror = safe.sh("ls -d node/data/web1/mirrors/*.git").trim().to_owned();
     assert!(safe.at(&mirror).join("objects/info/commit-graph").exists());
     let pack = safe.sh(&format!("ls -S {mirror}/objects/pack/*.pack | head -n1")).trim().to_owned();
-    flip(&safe, &pack, 50_000);
+    safe.flip(&pack, 50_000);
     safe.node(&["scrub", "--all"]).says(&["mirror", &dataset, "is damaged"]).exits(1);
     assert_eq!(notices(&safe), 1);
     // The client hears of it with its next request, and sends the repository again by itself.
@@ -216,7 +207,7 @@ fn a_client_heals_what_the_node_has_lost() {
     let catalog = packs(&safe).into_iter().rfind(|pack| !before.contains(pack)).unwrap();
     let lost = [before[0].clone(), before[1].clone(), catalog];
     // One goes bad, one is cut off, and one, the catalog of something that does not change, is gone.
-    flip(&safe, &format!("node/data/web1/packs/{}", lost[0]), 5000);
+    safe.flip(&format!("node/data/web1/packs/{}", lost[0]), 5000);
     safe.sh(&format!("truncate -s 70000 node/data/web1/packs/{}", lost[1]));
     safe.sh(&format!("rm node/data/web1/packs/{}", lost[2]));
     safe.node(&["scrub", "--all"]).says(&[&dataset, &format!("files:{other}"), &lost[0], &lost[1], &lost[2]]).exits(1);
@@ -269,7 +260,7 @@ fn a_client_heals_what_the_node_has_lost() {
         let line = safe.sh(&format!("head -n1 {folder}/manifest"));
         let public: Value = serde_json::from_str(&line).unwrap();
         for pack in public["repairs"]["packs"].as_array().unwrap() {
-            flip(&safe, &format!("node/data/web1/packs/{}", pack.as_str().unwrap().trim_start_matches("blake3:")), 300);
+            safe.flip(&format!("node/data/web1/packs/{}", pack.as_str().unwrap().trim_start_matches("blake3:")), 300);
         }
     }
     remote(&safe).says(&["DAMAGED"]).exits(3);

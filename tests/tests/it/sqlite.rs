@@ -1,6 +1,6 @@
 //! SQLite: databases copied while others write, restored, and opened by the real program.
 
-use crate::harness::{Loopback, Run, root, run, until};
+use crate::harness::{Killed, Loopback, Run, root, run, until};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Stdio};
 
@@ -64,16 +64,6 @@ fn folder(safe: &Loopback, relative: &str) -> Vec<(String, u32)> {
 /// What copies have left behind.
 fn staged(safe: &Loopback) -> Vec<String> {
     safe.names("client/staging").into_iter().filter(|name| name != ".lock").collect()
-}
-
-/// Ends with the test, whatever comes of that.
-struct Holder(Child);
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -158,8 +148,7 @@ fn what_is_no_database_is_no_snapshot() {
     broken[16..40].fill(0xff);
     std::fs::write(safe.at("source/broken.db"), broken).unwrap();
     let hold = "import sqlite3, sys, time\ndb = sqlite3.connect(sys.argv[1], isolation_level=None)\ndb.execute('BEGIN EXCLUSIVE')\nopen(sys.argv[2], 'w')\ntime.sleep(600)";
-    let holder = safe.command("python3").args(["-c", hold, &safe.text("source/locked.db"), &safe.text("held")]).spawn().unwrap();
-    let holder = Holder(holder);
+    let holder = Killed::start(safe.command("python3").args(["-c", hold, &safe.text("source/locked.db"), &safe.text("held")]));
     until("the lock is held", || safe.at("held").exists());
     for (name, words) in [
         ("empty.db", "is empty"),

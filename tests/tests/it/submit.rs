@@ -1,6 +1,6 @@
 //! `submit`: what it refuses, what it leaves behind, who may do it.
 
-use crate::harness::{Loopback, root, run, source_root};
+use crate::harness::{Loopback, not_tested, root, run, source_root};
 
 #[test]
 fn every_error_is_clear_and_leaves_nothing() {
@@ -101,7 +101,7 @@ fn wait_ends_with_the_receipt() {
 #[test]
 fn a_full_disk_leaves_nothing() {
     if !root() {
-        return;
+        return not_tested("a full disk", "only root makes what it takes");
     }
     let safe = Loopback::start();
     // Inside a mount namespace of its own, so that nothing is left mounted whatever happens.
@@ -123,7 +123,7 @@ fn a_full_disk_leaves_nothing() {
 #[test]
 fn no_room_to_prepare_is_told_once_and_shown() {
     if !root() {
-        return;
+        return not_tested("no room to prepare", "only root makes what it takes");
     }
     let safe = Loopback::start();
     let path = safe.text("source/a");
@@ -172,7 +172,7 @@ fn broken_files_in_the_inbox_are_told_and_hold_up_nothing() {
 #[test]
 fn any_member_of_the_group_may_submit() {
     if !root() {
-        return;
+        return not_tested("a member of the submit group", "only root makes what it takes");
     }
     let safe = Loopback::start();
     let group = run(safe.command("getent").args(["group", "nogroup"])).ok();

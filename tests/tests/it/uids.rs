@@ -2,9 +2,9 @@
 //!
 //! Needs root for the accounts, which are removed afterwards.
 
-use crate::harness::{Ended, ask_socket, bin, blocks, port, root, run, source_root, started, until};
+use crate::harness::{Ended, Killed, ask_socket, bin, blocks, not_tested, port, root, run, source_root, started, until};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 const ACCOUNTS: [&str; 4] = ["ns-gate", "ns-poll", "ns-read", "ns-web"];
 const GROUPS: [&str; 5] = ["ns-gate", "ns-data", "ns-serve", "ns-web", "ns-submit"];
@@ -81,7 +81,7 @@ struct Machine {
     temp: Option<tempfile::TempDir>,
     programs: tempfile::TempDir,
     port: u16,
-    sshd: Option<Child>,
+    sshd: Option<Killed>,
 }
 
 impl Machine {
@@ -167,7 +167,7 @@ impl Machine {
         std::fs::create_dir_all("/run/sshd").unwrap();
         let mut sshd = self.command("/usr/sbin/sshd");
         sshd.args(["-D", "-f"]).arg(self.dir.join("sshd_config")).arg("-E").arg(self.dir.join("sshd.log"));
-        self.sshd = Some(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.sshd = Some(Killed::start(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())));
         until("sshd listens", || self.dir.join("listening").exists());
     }
 
@@ -186,10 +186,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Some(mut sshd) = self.sshd.take() {
-            let _ = sshd.kill();
-            let _ = sshd.wait();
-        }
+        drop(self.sshd.take());
         for account in ACCOUNTS {
             // Nothing of these accounts may be left, or they cannot be removed.
             let _ = run(self.command("pkill").args(["-KILL", "-U", &self.name(account)]));
@@ -210,7 +207,7 @@ impl Drop for Machine {
 #[test]
 fn the_installation_page_from_accounts_to_restore() {
     if !root() {
-        return;
+        return not_tested("the installation with its accounts", "only root makes what it takes");
     }
     let mut machine = Machine::new();
     machine.start_sshd();
@@ -372,15 +369,15 @@ fn the_installation_page_from_accounts_to_restore() {
     )));
     let mut watch = machine.command("bash");
     watch.args(["-c", &machine.here(&format!("cd /; exec {server} watch"))]);
-    let mut watch = Watch(watch.stdin(Stdio::null()).spawn().unwrap());
+    let watch = Killed::start(watch.stdin(Stdio::null()));
     let line = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'web1\\n'); print('up', flush=True); time.sleep(600)";
     let dialled = || node("status web1 --json").json()[0]["dialled_in"].as_bool();
     until("the poller takes in lines", || machine.dir.join("srv/access/dial").exists() && dialled() == Some(false));
     for (account, may) in [("ns-web", false), ("ns-read", false), ("ns-gate", true)] {
         let mut python = machine.command("runuser");
         python.args(["-u", &machine.name(account), "--", "python3", "-c", line]).arg(machine.dir.join("srv/access/dial"));
-        let mut python = Watch(python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
-        let up = std::io::Read::read(python.0.stdout.as_mut().unwrap(), &mut [0; 2]).unwrap() > 0;
+        let mut python = Killed::start(python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
+        let up = std::io::Read::read(python.child().stdout.as_mut().unwrap(), &mut [0; 2]).unwrap() > 0;
         // Who may not is refused by the system, or sent away before it is heard.
         assert!(up || !may, "{account}");
         if may {
@@ -392,15 +389,5 @@ fn the_installation_page_from_accounts_to_restore() {
     client("submit files /var/www").exits(0);
     client("send").exits(0);
     assert_eq!(stored(), 4);
-    watch.0.kill().unwrap();
-}
-
-/// A program that is killed when this goes.
-struct Watch(Child);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    drop(watch);
 }

@@ -1,7 +1,7 @@
 //! Commands before and after: what they are told, what follows from their failure, and that `after` runs whatever happens.
 
 use super::configure;
-use crate::harness::{Loopback, until};
+use crate::harness::{Killed, Loopback, until};
 
 /// A program that notes that it was run: the stage and the outcome, and how the dataset looked then.
 fn witness(safe: &Loopback) -> String {
@@ -41,7 +41,7 @@ fn failures_have_words_and_after_runs_all_the_same() {
     let with = |before: &str, after: &str, path: &str| {
         safe.write("client.toml", &config);
         safe.write("log", "");
-        let text = format!("[[dataset]]\naddress = \"files:{path}\"\nbefore = [{before}]\nafter = [{after}]\ncommand_time_limit = \"2s\"");
+        let text = format!("[[dataset]]\naddress = \"files:{path}\"\nbefore = [{before}]\nafter = [{after}]\ncommand_time_limit = \"1s\"");
         safe.write("client.toml", &format!("{config}\n{text}\n"));
         let _ = safe.client(&["submit", "files", path]);
         safe.client(&["send"])
@@ -52,7 +52,7 @@ fn failures_have_words_and_after_runs_all_the_same() {
         .says(&["the shop does not close", "before files:"]);
     assert_eq!(safe.read("log"), format!("after failed files:{tree} \n"));
     safe.client(&["status"]).says(&["the shop does not close"]);
-    with("\"sleep\", \"300\"", &noted, &tree).exits(1).says(&["took longer than 2 s"]);
+    with("\"sleep\", \"300\"", &noted, &tree).exits(1).says(&["took longer than 1 s"]);
     assert_eq!(safe.read("log"), format!("after failed files:{tree} \n"));
     // What cannot be read at all: the commands are around it, and the request says why it failed.
     safe.sh("mkdir source/gone");
@@ -83,11 +83,11 @@ fn after_runs_also_when_the_sender_is_ended() {
         ),
     );
     safe.client(&["submit", "held", "x"]).exits(0);
-    let mut sender = safe.command("nightsafe").arg("send").spawn().unwrap();
+    let mut sender = Killed::start(safe.command("nightsafe").arg("send"));
     until("it reads", || safe.read("log").lines().count() == 1);
     until("its reader has begun", || std::fs::metadata(safe.at("pipe.reader")).is_ok_and(|file| file.len() > 0));
-    sender.kill().unwrap();
-    sender.wait().unwrap();
+    sender.child().kill().unwrap();
+    sender.wait();
     // What it had started would take what the next one is to read.
     safe.sh("kill $(cat pipe.reader)");
     assert_eq!(safe.read("log"), "before - held:x \n");

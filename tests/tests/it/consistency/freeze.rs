@@ -3,7 +3,7 @@
 //! LVM and ZFS need a device mapper and a module that few kernels of tests have: of them only what they print is tried, beside the code.
 
 use super::configure;
-use crate::harness::{Loopback, root, run};
+use crate::harness::{Killed, Loopback, not_tested, root, run};
 use std::process::Command;
 
 /// A btrfs of its own, mounted in the installation's folder. Unmounted when it is dropped.
@@ -17,12 +17,12 @@ impl<'a> Btrfs<'a> {
         let script = "grep -qw btrfs /proc/filesystems; truncate -s 200M disk; mkfs.btrfs -q disk >/dev/null 2>&1; mkdir mnt; mount -o loop disk mnt; \
                       btrfs subvolume create mnt/data >/dev/null; mkdir mnt/data/shop";
         if !root() {
-            eprintln!("skipped: only root mounts file systems");
+            not_tested("snapshots of btrfs", "only root mounts file systems");
             return None;
         }
         let made = safe.run("sh", &["-euc", script]);
         if made.code != Some(0) {
-            eprintln!("skipped: this machine has no btrfs to mount: {made}");
+            not_tested("snapshots of btrfs", &format!("this machine has none to mount: {made}"));
             return None;
         }
         Some(Self { safe })
@@ -96,10 +96,10 @@ fn a_snapshot_does_not_outlive_its_sender_for_long() {
         ),
     );
     safe.client(&["submit", "files", &shop]).exits(0);
-    let mut sender = safe.command("nightsafe").arg("send").spawn().unwrap();
+    let mut sender = Killed::start(safe.command("nightsafe").arg("send"));
     crate::harness::until("the snapshot is there", || safe.sh("ls -A mnt/data").contains(".nightsafe-node1-"));
-    sender.kill().unwrap();
-    sender.wait().unwrap();
+    sender.child().kill().unwrap();
+    sender.wait();
     safe.sh("touch open; timeout 5 sh -c 'echo x >gate' || true");
     assert!(safe.sh("ls -A mnt/data").contains(".nightsafe-node1-"));
     safe.round();

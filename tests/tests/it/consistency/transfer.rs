@@ -12,7 +12,7 @@ fn level_and_bandwidth_of_a_dataset() {
     ));
     let stored = |path: &str| {
         safe.back_up("files", path);
-        let newest = safe.names("node/data/web1/snapshots").pop().unwrap();
+        let newest = safe.snapshots_in_order().pop().unwrap();
         let text = safe.read(&format!("node/data/web1/snapshots/{newest}/accepted.toml"));
         text.lines().find_map(|line| line.strip_prefix("bytes_fetched = ")).unwrap().parse::<u64>().unwrap()
     };

@@ -32,10 +32,7 @@ impl Oracle {
         safe.sh(&format!("cp -a '{files}' '{copy}'"));
         let part = |id: &str, file: &str| safe.read(&format!("node/data/web1/snapshots/{id}/{file}"));
         let is_files = |id: &String| part(id, "request.toml").contains("dataset = \"files:");
-        // Names of the same second are in no order.
-        let order =
-            |id: &String| -> Option<u64> { part(id, "accepted.toml").lines().find_map(|line| line.strip_prefix("order = ")?.parse().ok()) };
-        let snapshot = safe.names("node/data/web1/snapshots").into_iter().filter(is_files).max_by_key(order);
+        let snapshot = safe.snapshots_in_order().into_iter().rfind(is_files);
         let refs = refs(safe, git);
         self.rounds.push(Round { snapshot: snapshot.unwrap(), copy, refs });
     }

@@ -3,7 +3,7 @@
 
 use super::Mortal;
 use super::oracle::{nothing_is_left, one_receipt_each};
-use crate::harness::Loopback;
+use crate::harness::{Loopback, until};
 use std::collections::BTreeSet;
 
 pub fn scene() -> BTreeSet<String> {
@@ -51,11 +51,15 @@ pub fn scene() -> BTreeSet<String> {
     }
     for (dataset, back) in [(&dataset, "tree"), (&mirrored, "a.git"), (&format!("git:{sealed}"), "sealed.git")] {
         let back = mortal.safe.text(&format!("back/{back}"));
-        while mortal.client(&["restore", dataset, "--target", &back]).code != Some(0) {
-            // A repository is cloned into a new folder, and not into what a dead process began.
-            assert!(!back.ends_with("tree"));
-            mortal.safe.sh(&format!("rm -rf '{back}'"));
-        }
+        until("it is restored", || {
+            let restored = mortal.client(&["restore", dataset, "--target", &back]).code == Some(0);
+            if !restored {
+                // A repository is cloned into a new folder, and not into what a dead process began.
+                assert!(!back.ends_with("tree"));
+                mortal.safe.sh(&format!("rm -rf '{back}'"));
+            }
+            restored
+        });
     }
     mortal.node(&["forget", &format!("web1:git:{sealed}"), "--yes", "--grace", "0s"]);
 
@@ -158,9 +162,13 @@ fn groups(mortal: &mut Mortal, files: &str) {
         assert!(left.is_empty(), "{folder}: {left:?}");
     }
     let back = mortal.safe.text("back/both");
-    while mortal.client(&["restore", "--group", "both", "--target", &back]).code != Some(0) {
-        mortal.safe.sh(&format!("rm -rf '{back}'"));
-    }
+    until("the group is restored", || {
+        let restored = mortal.client(&["restore", "--group", "both", "--target", &back]).code == Some(0);
+        if !restored {
+            mortal.safe.sh(&format!("rm -rf '{back}'"));
+        }
+        restored
+    });
     assert_eq!(mortal.safe.read(&format!("back/both/files{door}")), "closed\n");
     mortal.safe.sh(&format!("diff -r '{files}' '{back}/files{files}'"));
 }

@@ -2,7 +2,7 @@
 
 mod netns;
 
-use crate::harness::{Loopback, run, same_trees, until};
+use crate::harness::{Killed, Loopback, run, same_trees, until};
 use std::path::Path;
 
 /// An installation whose client dials; the node's key opens nothing on it any more.
@@ -63,28 +63,18 @@ fn archives_and_mirrors_come_over_the_line_that_send_holds() {
     safe.client(&["submit", "git", &git]).exits(0);
     // A poll that finds nobody says so in status, and nothing is lost.
     let before = logins_of_the_node(&safe);
-    let mut send = safe.command("nightsafe").args(["-v", "send"]).spawn().unwrap();
+    let send = Killed::start(safe.command("nightsafe").args(["-v", "send"]));
     wait_at_the_gate(&safe, 2);
     safe.node(&["poll"]).silent();
-    assert!(send.wait().unwrap().success(), "send has its receipts and goes");
+    assert!(send.wait().success(), "send has its receipts and goes");
     assert_eq!(logins_of_the_node(&safe), before);
     come_back(&safe, &files, &git);
     safe.client(&["send"]).silent();
 }
 
 /// Starts the client's daemon alone; it ends with what is given back.
-pub fn watching(safe: &Loopback) -> Daemon {
-    Daemon(safe.command("nightsafe").arg("watch").spawn().unwrap())
-}
-
-/// A program that is killed when this goes.
-pub struct Daemon(std::process::Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+pub fn watching(safe: &Loopback) -> Killed {
+    Killed::start(safe.command("nightsafe").arg("watch"))
 }
 
 fn all_is_answered(safe: &Loopback) -> bool {

@@ -3,9 +3,11 @@
 //! Needs root for the namespaces, which are removed afterwards.
 
 use super::{come_back, installation, sources, wait_at_the_gate};
-use crate::harness::{Loopback, root, run, until};
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use crate::harness::{Killed, Loopback, not_tested, root, run, until};
+use std::process::{Command, Stdio};
+
+/// What is tried here.
+const HIDDEN: &str = "a client that the node has no way to";
 
 /// The node's address, in a network that the router's outer side is in as well.
 const NODE: &str = "192.0.2.1";
@@ -15,7 +17,7 @@ const CLIENT: &str = "10.77.0.2";
 /// Three namespaces: the node, a router with address translation, the client.
 struct Nets<'a> {
     safe: &'a Loopback,
-    sshd: Vec<Child>,
+    sshd: Vec<Killed>,
 }
 
 impl<'a> Nets<'a> {
@@ -73,7 +75,7 @@ END"
         self.safe.write(&format!("{which}.sshd"), &format!("{config}AuthorizedKeysFile {keys}\nPidFile {pid}\n"));
         let mut sshd = self.command(which, "/usr/sbin/sshd");
         sshd.args(["-D", "-f"]).arg(self.safe.at(&format!("{which}.sshd"))).arg("-E").arg(self.safe.at(&format!("{which}.sshd.log")));
-        self.sshd.push(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.sshd.push(Killed::start(sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())));
         until("sshd listens", || self.safe.at(&format!("{which}.listening")).exists());
     }
 
@@ -86,10 +88,7 @@ END"
 
 impl Drop for Nets<'_> {
     fn drop(&mut self) {
-        for sshd in &mut self.sshd {
-            let _ = sshd.kill();
-            let _ = sshd.wait();
-        }
+        self.sshd.clear();
         for which in ["node", "router", "client"] {
             // What still runs in it, a connection that is kept for a minute, goes with it.
             let script = format!("for pid in $(ip netns pids {0}); do kill -9 $pid; done; ip netns del {0}", self.name(which));
@@ -101,12 +100,12 @@ impl Drop for Nets<'_> {
 #[test]
 fn a_client_that_the_node_has_no_way_to_is_backed_up_and_restored() {
     if !root() {
-        return not_tested("this user is not root");
+        return not_tested(HIDDEN, "this user is not root");
     }
     let safe = installation();
     let namespaces = safe.run("unshare", &["--net", "true"]);
     if namespaces.code != Some(0) {
-        return not_tested(&namespaces.to_string());
+        return not_tested(HIDDEN, &format!("network namespaces cannot be made here: {namespaces}"));
     }
     let (files, git) = sources(&safe);
     let mut nets = Nets::make(&safe);
@@ -123,10 +122,10 @@ fn a_client_that_the_node_has_no_way_to_is_backed_up_and_restored() {
     for (module, path) in [("files", &files), ("git", &git)] {
         run(nets.command("client", "nightsafe").args(["submit", module, path])).exits(0);
     }
-    let mut send = nets.command("client", "nightsafe").arg("send").spawn().unwrap();
+    let send = Killed::start(nets.command("client", "nightsafe").arg("send"));
     wait_at_the_gate(&safe, 2);
     run(nets.command("node", "nightsafe-server").arg("poll")).silent();
-    assert!(send.wait().unwrap().success(), "send has its receipts and goes");
+    assert!(send.wait().success(), "send has its receipts and goes");
     assert!(!safe.read("client.sshd.log").contains("Accepted"), "nobody logged in to the client");
     // Restores come the usual way, from where the client is.
     let back = safe.text("back/far");
@@ -136,9 +135,4 @@ fn a_client_that_the_node_has_no_way_to_is_backed_up_and_restored() {
     safe.edit("client.toml", &format!("@{NODE}:"), "@127.0.0.1:");
     safe.loopback("start").exits(0);
     come_back(&safe, &files, &git);
-}
-
-/// Past what the test runner keeps to itself: who reads its output must see it.
-fn not_tested(why: &str) {
-    let _ = writeln!(std::io::stderr(), "NOT TESTED: a client that the node has no way to (network namespaces cannot be made here): {why}");
 }

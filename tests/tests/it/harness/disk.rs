@@ -33,6 +33,7 @@ impl<'a> Disk<'a> {
 
     fn mounted(safe: &'a Loopback, folder: &str, mount: &str, kib: u64) -> Option<Self> {
         if !root() {
+            super::not_tested("a disk of its own", "only root mounts file systems");
             return None;
         }
         let folder = safe.at(folder);
@@ -52,6 +53,7 @@ impl<'a> Disk<'a> {
         let mounted = holder.stdout.as_mut().unwrap().read_exact(&mut ready).is_ok();
         let this = Self { safe, holder, folder };
         if !mounted {
+            super::not_tested("a disk of its own", "this machine mounts none; what it said is above");
             return None;
         }
         this.loopback("start");

@@ -183,6 +183,29 @@ impl Loopback {
         names(&self.at(relative))
     }
 
+    /// Changes one bit of a file below the folder.
+    #[track_caller]
+    pub fn flip(&self, relative: &str, at: usize) {
+        self.sh(&format!("chmod u+w '{relative}'"));
+        let path = self.at(relative);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    /// The ids of the client's snapshots on the node, the first that it took in first. Ids themselves are in no order within a second.
+    #[track_caller]
+    pub fn snapshots_in_order(&self) -> Vec<String> {
+        let folder = "node/data/web1/snapshots";
+        let order = |id: &String| -> u64 {
+            let accepted = self.read(&format!("{folder}/{id}/accepted.toml"));
+            accepted.lines().find_map(|line| line.strip_prefix("order = ")).expect("an order").parse().unwrap()
+        };
+        let mut ids = self.names(folder);
+        ids.sort_by_cached_key(order);
+        ids
+    }
+
     /// The port of this installation's sshd.
     pub fn port(&self) -> String {
         self.read("sshd/port").trim().to_owned()

@@ -1,8 +1,11 @@
 //! Running programs: a cleared environment, the output kept, what was expected said where it fails.
 
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// The folder of this workspace.
 pub fn source_root() -> PathBuf {
@@ -120,7 +123,22 @@ pub fn root() -> bool {
     rustix::process::getuid().is_root()
 }
 
-/// A loopback port that was free a moment ago.
+/// Says on the runner's own output, past what it keeps to itself of a test that passes, that something could not be tried here.
+pub fn not_tested(what: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT TESTED: {what}: {why}");
+}
+
+/// A free loopback port, which nobody else in this program was given. It is below the range from which the kernel takes ports for
+/// outgoing connections, so that none of those gets it before whoever asked listens there.
 pub fn port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..10_000 {
+        let random = RandomState::new().build_hasher().finish();
+        let port = 20_000 + u16::try_from(random % 12_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port) {
+            return port;
+        }
+    }
+    panic!("no loopback port from 20000 to 31999 is free");
 }
