@@ -1,6 +1,7 @@
 //! The verb `look`: what `config check` at the other end wants to know. One line of JSON.
 
 use crate::serve::Node;
+use base::config::Reach;
 use base::{At, Error, Exit, Result, clock};
 use queue::access::ClientGrant;
 use queue::sight::Sight;
@@ -16,7 +17,8 @@ pub fn client(node: &Node, grant: &ClientGrant) -> Result<ExitCode> {
     let disk = rustix::fs::statvfs(&node.config.data).ok();
     let room = disk.map(|disk| node.config.keep_free.is_none_or(|wanted| disk.f_bavail.saturating_mul(disk.f_frsize) >= wanted.0));
     let allow = grant.allow.iter().map(|pattern| pattern.as_str().to_owned()).collect();
-    say(&Sight { allow, room, reached: Some(grant.address.is_some() && grant.host_key.is_some()), ..here() })
+    let reached = grant.reach == Reach::Dial || grant.address.is_some() && grant.host_key.is_some();
+    say(&Sight { allow, room, reached: Some(reached), reach: Some(grant.reach), ..here() })
 }
 
 /// For a node: the time.
@@ -28,7 +30,7 @@ pub fn export() -> Result<ExitCode> {
 }
 
 fn here() -> Sight {
-    Sight { gate: env!("CARGO_PKG_VERSION").into(), time: clock::now(), allow: Vec::new(), room: None, reached: None }
+    Sight { gate: env!("CARGO_PKG_VERSION").into(), time: clock::now(), allow: Vec::new(), room: None, reached: None, reach: None }
 }
 
 fn say(sight: &Sight) -> Result<ExitCode> {

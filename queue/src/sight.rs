@@ -2,6 +2,7 @@
 //!
 //! Says nothing that the visitor could not find out by using what it may use.
 
+use base::config::Reach;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,10 @@ pub struct Sight {
     /// Whether there is room for another fetch at the node.
     #[serde(default)]
     pub room: Option<bool>,
-    /// Whether the client can be logged in to: the list has an address and a host key for it.
+    /// Whether the node gets to this client: it is to dial in, or the list has an address and a host key for it.
     #[serde(default)]
     pub reached: Option<bool>,
+    /// How the node gets to this client, as the access list says it.
+    #[serde(default)]
+    pub reach: Option<Reach>,
 }

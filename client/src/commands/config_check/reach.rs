@@ -5,10 +5,10 @@
 
 use crate::commands::node;
 use crate::{Globals, enrol};
-use base::config::ClientConfig;
 use base::config::client::ClientNode;
+use base::config::{ClientConfig, Reach};
 use base::findings::Findings;
-use base::{DatasetPattern, Error, Kind, Result, clock, process};
+use base::{DatasetPattern, Error, Kind, Name, Result, clock, process};
 use queue::sight::{self, Sight};
 use std::path::Path;
 use std::time::Duration;
@@ -97,13 +97,7 @@ fn seen(config: &ClientConfig, node: &ClientNode, sight: &Sight, findings: &mut 
         ),
         None => {}
     }
-    if sight.reached == Some(false) {
-        findings.not_yet(
-            format!("login of {name}"),
-            format!("{name} does not know where to reach this machine, so it fetches nothing"),
-            "Its administrator adds address and host_key to the access list.",
-        );
-    }
+    way_back(config, node, sight, findings);
     let allowed: Vec<DatasetPattern> = sight.allow.iter().filter_map(|text| DatasetPattern::new(text.as_str()).ok()).collect();
     for entry in config.datasets.iter().filter(|entry| config.nodes_of(&entry.address).iter().any(|goes| goes.name == *name)) {
         let about = entry.address.to_string();
@@ -122,8 +116,47 @@ fn seen(config: &ClientConfig, node: &ClientNode, sight: &Sight, findings: &mut 
     }
 }
 
-/// Whether nodes are let in here: sshd answers where they look for it, and knows their keys, with the right command.
+/// Whether the node gets to this machine as both sides have it.
+fn way_back(config: &ClientConfig, node: &ClientNode, sight: &Sight, findings: &mut Findings) {
+    let (name, own) = (&node.name, config.name.as_ref().map_or("this machine", Name::as_str));
+    match (node.reach, sight.reach) {
+        (Reach::Dial, Some(Reach::Dial)) => {
+            findings.good(format!("line to {name}"), format!("{name} takes lines that this machine dials."));
+        }
+        (Reach::Dial, Some(Reach::Ssh)) => findings.not_yet(
+            format!("line to {name}"),
+            format!("reach = \"dial\" stands here, and {name} would log in to this machine and takes no line of it"),
+            format!("Its administrator: nightsafe-server client set {own} --dial."),
+        ),
+        (Reach::Ssh, Some(Reach::Dial)) => findings.not_yet(
+            format!("login of {name}"),
+            format!("{name} waits for this machine to dial, and does not log in to it"),
+            format!(
+                "Write reach = \"dial\" into the [[node]] of {name}; or its administrator: nightsafe-server client set {own} --no-dial --address USER@HOST --host-key KEY."
+            ),
+        ),
+        _ if sight.reached == Some(false) => findings.not_yet(
+            format!("login of {name}"),
+            format!("{name} does not know where to reach this machine, so it fetches nothing"),
+            format!(
+                "Its administrator adds address and host_key to the access list: nightsafe-server client set {own} --no-dial --address USER@HOST --host-key KEY."
+            ),
+        ),
+        _ => {}
+    }
+}
+
+/// Whether nodes are let in here: sshd answers where they look for it, and knows their keys, with the right command. Where this
+/// machine dials it needs neither, and the gate's program alone.
 pub fn let_in(globals: &Globals, config: &ClientConfig, keys: Option<&Path>, findings: &mut Findings) {
+    for node in config.nodes.iter().filter(|node| node.reach == Reach::Dial) {
+        let program = enrol::gate_program().map(drop);
+        findings.add(format!("line to {}", node.name), program, "The gate's program is there, which answers what the node asks for.");
+    }
+    let log_in: Vec<&ClientNode> = config.nodes.iter().filter(|node| node.reach == Reach::Ssh).collect();
+    if log_in.is_empty() && !config.nodes.is_empty() {
+        return;
+    }
     let line = match enrol::printed(config) {
         Ok(line) => line,
         Err(error) => return findings.bad("login of nodes", &error),
@@ -146,7 +179,7 @@ pub fn let_in(globals: &Globals, config: &ClientConfig, keys: Option<&Path>, fin
             ),
         }
     }
-    for node in &config.nodes {
+    for node in log_in {
         let about = format!("login of {}", node.name);
         let Some(pull_key) = &node.pull_key else {
             findings.unseen(about, format!("{} has no pull_key in its [[node]], so nobody can see here whether it is let in.", node.name));
@@ -217,6 +250,58 @@ fn right_line(globals: &Globals, node: &ClientNode, pull_key: &str, place: &Path
         Some((at, _)) => {
             Err(Error::failed(format!("line {} of {} lets {} in for something else than the gate", at + 1, place.display(), node.name))
                 .hint(format!("Take it out. {add}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::config::client::ClientNode;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn config(reach: &str) -> ClientConfig {
+        let node = format!(
+            "[[node]]\nname = \"node1\"\nssh = \"gate@n\"\nhost_key = \"{KEY}\"\nreceipts_key = \"{KEY}\"\npull_key = \"{KEY}\"\n{reach}"
+        );
+        base::config::parse("c", format!("version = 1\nname = \"web1\"\nstate = \"/does/not/exist\"\n{node}").as_bytes()).unwrap()
+    }
+
+    fn sight(reach: Option<Reach>, reached: bool) -> Sight {
+        Sight { gate: "1".into(), time: clock::now(), allow: Vec::new(), room: None, reached: Some(reached), reach }
+    }
+
+    #[test]
+    fn both_sides_are_to_have_the_same_way_to_this_machine() {
+        let (ssh, dial) = (config(""), config("reach = \"dial\""));
+        for (config, list, reached, said) in [
+            (&ssh, Some(Reach::Ssh), true, ""),
+            (&ssh, None, true, ""),
+            (&ssh, Some(Reach::Ssh), false, "NOT YET   login of node1: node1 does not know where"),
+            (&ssh, None, false, "NOT YET   login of node1: node1 does not know where"),
+            (&ssh, Some(Reach::Dial), true, "NOT YET   login of node1: node1 waits for this machine to dial"),
+            (&dial, Some(Reach::Dial), true, "ok        line to node1: node1 takes lines"),
+            (&dial, Some(Reach::Ssh), true, "NOT YET   line to node1: reach = \"dial\" stands here"),
+            (&dial, Some(Reach::Ssh), false, "nightsafe-server client set web1 --dial"),
+            (&dial, None, true, ""),
+        ] {
+            let mut findings = Findings::default();
+            let node: &ClientNode = &config.nodes[0];
+            way_back(config, node, &sight(list, reached), &mut findings);
+            let all: String = findings.all().iter().map(|one| format!("{one}\n")).collect();
+            assert!(all.contains(said) && all.is_empty() == said.is_empty(), "{list:?} {reached}: {all}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_dials_needs_no_line_for_the_nodes_key() {
+        let globals = Globals { config: "/does/not/exist".into(), verbose: 0 };
+        for (config, login) in [(config(""), true), (config("reach = \"dial\""), false)] {
+            let mut findings = Findings::default();
+            let_in(&globals, &config, Some(Path::new("/does/not/exist")), &mut findings);
+            let about = |what: &str| findings.all().iter().any(|one| one.about.starts_with(what));
+            assert_eq!((about("login of node1"), about("line to node1")), (login, !login), "{:?}", findings.all());
         }
     }
 }

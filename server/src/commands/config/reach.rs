@@ -4,6 +4,7 @@
 
 use crate::access;
 use crate::node::Node;
+use base::config::Reach;
 use base::findings::Findings;
 use base::{Error, Kind, Name, Result, clock, process};
 use queue::access::ClientGrant;
@@ -137,6 +138,12 @@ fn client(node: &Node, name: &Name, grant: &ClientGrant, findings: &mut Findings
     let about = format!("client {name}");
     if grant.paused {
         return findings.unseen(about, format!("{name} is paused; its requests wait."));
+    }
+    if grant.reach == Reach::Dial {
+        return findings.unseen(
+            about,
+            format!("{name} dials in, so this node does not log in to it; nightsafe-server status says whether it is there."),
+        );
     }
     let Some((address, host_key)) = grant.address.as_ref().zip(grant.host_key.as_ref()) else {
         return findings.unseen(about, format!("The access list says no address of {name}, so this node does not log in to it."));
