@@ -5,6 +5,7 @@ use crate::stop;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -16,6 +17,13 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Where programs are looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The file of a program of ours: beside the one that runs, else on [`PATH`].
+pub fn beside(program: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(program)));
+    let found = PATH.split(':').map(|folder| Path::new(folder).join(program));
+    own.into_iter().chain(found).find(|path| path.is_file())
+}
 
 /// Variables that are handed on, because the program would not find its own user's settings otherwise.
 const KEPT: &[&str] = &[

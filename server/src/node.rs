@@ -33,10 +33,7 @@ impl Node {
     pub fn load(file: &Path) -> Result<Self> {
         let config = NodeConfig::load(file)?;
         let file = std::path::absolute(file).at("find", file)?;
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(GATE)));
-        let found = base::process::PATH.split(':').map(|folder| Path::new(folder).join(GATE));
-        let gate = beside.into_iter().chain(found).find(|path| path.is_file());
-        Ok(Self { config, file, gate })
+        Ok(Self { config, file, gate: base::process::beside(GATE) })
     }
 
     /// The folder for what is the node's own and no client's.

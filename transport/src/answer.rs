@@ -8,14 +8,46 @@ use base::process::{self, Running};
 use base::{At, Error, Result};
 use std::io::{self, Read, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+/// A line on which nothing passes for so long is ended: a node waits for nothing longer, and one that has its command and then
+/// says nothing would keep it for ever.
+const SILENCE: Duration = Duration::from_secs(1800);
+
+/// The shortest pause between two looks at a line.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A line to a node that has no command yet.
 #[derive(Debug)]
 pub struct Line {
     from: ChildStdout,
     to: ChildStdin,
+}
+
+/// When something last passed over a line.
+#[derive(Debug)]
+pub struct Passed {
+    begun: Instant,
+    /// In milliseconds from then on.
+    last: AtomicU64,
+}
+
+impl Passed {
+    /// Now.
+    pub fn now() -> Self {
+        Self { begun: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    /// How long nothing has passed.
+    pub fn silence(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+
+    fn note(&self) {
+        self.last.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// What is heard on a line.
@@ -44,15 +76,18 @@ impl Peer {
     /// # Errors
     /// When ssh cannot be started.
     pub fn dial(&self) -> Result<(Line, Stream)> {
-        let mut stream = self.stream("dial")?;
-        let (Some(from), Some(to)) = (stream.stdout.take(), stream.stdin.take()) else {
-            return Err(Error::failed("ssh was started without pipes"));
-        };
-        Ok((Line { from, to }, stream))
+        Line::over(self.stream("dial")?)
     }
 }
 
 impl Line {
+    fn over(mut stream: Stream) -> Result<(Self, Stream)> {
+        match (stream.stdout.take(), stream.stdin.take()) {
+            (Some(from), Some(to)) => Ok((Self { from, to }, stream)),
+            _ => Err(Error::failed("ssh was started without pipes")),
+        }
+    }
+
     /// Waits for what comes next.
     ///
     /// # Errors
@@ -73,11 +108,34 @@ impl Line {
         })
     }
 
-    /// Runs `program` for the command that was heard: its input and its output are the node's.
+    /// Runs `program` for the command that was heard: its input and its output are the node's. `stream` is what the line goes over:
+    /// it is ended when nothing passes any more. `passed` is told of all that does.
     ///
     /// # Errors
     /// When the line breaks, or the program cannot be started.
-    pub fn answer(self, mut program: Command) -> Result<()> {
+    pub fn answer(self, stream: Stream, program: Command, passed: &Arc<Passed>) -> Result<()> {
+        self.answer_until(SILENCE, stream, program, passed)
+    }
+
+    fn answer_until(self, silence: Duration, mut stream: Stream, program: Command, passed: &Arc<Passed>) -> Result<()> {
+        passed.note();
+        let (done, ended) = mpsc::channel();
+        let watched = Arc::clone(passed);
+        let watch = std::thread::spawn(move || {
+            // Whoever answers has let go of its end when there is nothing more to watch.
+            while ended.recv_timeout(silence.saturating_sub(watched.silence()).max(TICK)) == Err::<(), _>(mpsc::RecvTimeoutError::Timeout) {
+                if watched.silence() >= silence {
+                    stream.kill();
+                }
+            }
+        });
+        let answered = self.carry(program, passed);
+        drop(done);
+        let _ = watch.join();
+        answered
+    }
+
+    fn carry(self, mut program: Command, passed: &Arc<Passed>) -> Result<()> {
         let Self { mut from, to } = self;
         let to = Arc::new(Mutex::new(to));
         say(&to, Kind::Accepted, b"").at("write to", "the node")?;
@@ -94,18 +152,18 @@ impl Line {
         let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
         let family = rustix::process::Pid::from_child(&child.0);
         let child = Arc::new(Mutex::new(Some(child)));
-        let watched = Arc::clone(&child);
+        let (watched, fed) = (Arc::clone(&child), Arc::clone(passed));
         let input = std::thread::spawn(move || {
-            feed(&mut from, stdin);
+            feed(&mut from, stdin, &fed);
             // The line is over. Whoever still runs is ended, with all that it started; who has ended is not.
             let held = watched.lock().unwrap_or_else(PoisonError::into_inner);
             if held.is_some() {
                 process::end_family(family);
             }
         });
-        let words = Arc::clone(&to);
-        let complaints = std::thread::spawn(move || stderr.map_or(Ok(()), |from| pass_on(from, &words, Kind::Words)));
-        let said = stdout.map_or(Ok(()), |from| pass_on(from, &to, Kind::Data));
+        let (words, told) = (Arc::clone(&to), Arc::clone(passed));
+        let complaints = std::thread::spawn(move || stderr.map_or(Ok(()), |from| pass_on(from, &words, Kind::Words, &told)));
+        let said = stdout.map_or(Ok(()), |from| pass_on(from, &to, Kind::Data, passed));
         let _ = complaints.join();
         // Nobody ends what has been waited for: its number may be another's by then.
         let status = loop {
@@ -122,6 +180,7 @@ impl Line {
         };
         let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(255);
         let ended = said.and_then(|()| say(&to, Kind::Ended, &[code]));
+        passed.note();
         // The node closes its end; until then the line is held open for what is on its way.
         drop(to);
         let _ = input.join();
@@ -130,9 +189,11 @@ impl Line {
 }
 
 /// What the node sends, to the program's input. Comes back when the line is over.
-fn feed(from: &mut impl Read, mut input: Option<ChildStdin>) {
+fn feed(from: &mut impl Read, mut input: Option<ChildStdin>, passed: &Passed) {
     loop {
-        match dial::read(from) {
+        let frame = dial::read(from);
+        passed.note();
+        match frame {
             // A program that reads no more may still have something to say.
             Ok(Some((Kind::Data, bytes))) => {
                 if input.as_mut().is_some_and(|input| input.write_all(&bytes).is_err()) {
@@ -145,12 +206,15 @@ fn feed(from: &mut impl Read, mut input: Option<ChildStdin>) {
     }
 }
 
-fn pass_on(mut from: impl Read, to: &Mutex<ChildStdin>, kind: Kind) -> io::Result<()> {
+fn pass_on(mut from: impl Read, to: &Mutex<ChildStdin>, kind: Kind, passed: &Passed) -> io::Result<()> {
     let mut buffer = vec![0; dial::LIMIT];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(n) => say(to, kind, &buffer[..n])?,
+            Ok(n) => {
+                say(to, kind, &buffer[..n])?;
+                passed.note();
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -159,4 +223,49 @@ fn pass_on(mut from: impl Read, to: &Mutex<ChildStdin>, kind: Kind) -> io::Resul
 
 fn say(to: &Mutex<ChildStdin>, kind: Kind, content: &[u8]) -> io::Result<()> {
     dial::write(&mut *to.lock().unwrap_or_else(PoisonError::into_inner), kind, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line whose other end is this script, with a command on it.
+    fn line(dir: &std::path::Path, script: &str) -> (Line, Stream) {
+        let node = dir.join("node");
+        std::fs::write(&node, format!("printf '\\004\\000\\000\\000\\005\\nsftp'\n{script}\n")).unwrap();
+        let mut peer = Peer::dialled("node1", dir).unwrap();
+        peer.wrapper = "/bin/sh".into();
+        let (mut line, stream) = Line::over(peer.stream(node.to_str().unwrap()).unwrap()).unwrap();
+        assert_eq!(line.hear().unwrap(), Heard::Command { protocol: String::new(), verb: "sftp".into() });
+        (line, stream)
+    }
+
+    fn program(script: &str) -> Command {
+        let mut command = process::command("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn nobody_keeps_a_line_by_saying_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let silence = Duration::from_millis(300);
+        // Neither end says anything; and a node that has its answer and does not close.
+        for answer in ["exec sleep 600", "echo all of it"] {
+            let (line, stream) = line(dir.path(), "exec sleep 600");
+            let _ = line.answer_until(silence, stream, program(answer), &Arc::new(Passed::now()));
+        }
+    }
+
+    #[test]
+    fn what_passes_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = dir.path().join("all");
+        let (line, stream) = line(dir.path(), &format!("cat >{}; true", all.display()));
+        // Longer on the whole than the silence that would end it.
+        let slow = program("n=0; while [ $n -lt 24 ]; do n=$((n + 1)); sleep 0.25; echo $n; done");
+        line.answer_until(Duration::from_secs(4), stream, slow, &Arc::new(Passed::now())).unwrap();
+        let all = std::fs::read(all).unwrap();
+        assert!(all.ends_with(b"24\n\x09\0\0\0\x01\0"), "{:?}", String::from_utf8_lossy(&all));
+    }
 }

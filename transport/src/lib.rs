@@ -14,7 +14,7 @@ mod sftp;
 mod way;
 pub mod wrapper;
 
-pub use answer::{Heard, Line};
+pub use answer::{Heard, Line, Passed};
 pub use endpoint::Endpoint;
 pub use git::{FetchOutcome, GitFetch, PushOutcome, fsck_options};
 pub use peer::{Peer, Stream};

@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-use transport::{Heard, Line, Peer, Stream};
+use transport::{Heard, Line, Passed, Peer, Stream};
 
 /// So many lines at once: packs come over up to four, a mirror over one, and one is spare.
 const MOST: usize = 6;
@@ -21,8 +21,9 @@ const MOST: usize = 6;
 const LONGEST: Duration = Duration::from_secs(300);
 /// How long the words of a line that ended are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The gate's program.
-const GATE: &str = "nightsafe-gate";
+/// How often, and how many times, the sign is tried again that somebody looks at in this moment.
+const GLANCE: Duration = Duration::from_millis(5);
+const GLANCES: u32 = 40;
 
 /// The lines to one node.
 #[derive(Debug)]
@@ -41,10 +42,10 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     wanted: bool,
-    /// Lines that are being opened, or wait for a command, by their numbers; the stream ends it.
+    /// Lines that are being opened, or wait for a command, by their numbers; the stream ends it. One that is missing was hung up.
     spare: BTreeMap<u64, Option<Stream>>,
-    /// How many run a command.
-    busy: usize,
+    /// Those that run a command.
+    busy: BTreeMap<u64, Arc<Passed>>,
     /// How many threads there are.
     threads: usize,
     next: u64,
@@ -68,7 +69,7 @@ impl Dialer {
         let state = State {
             wanted: false,
             spare: BTreeMap::new(),
-            busy: 0,
+            busy: BTreeMap::new(),
             threads: 0,
             next: 0,
             failures: 0,
@@ -81,7 +82,7 @@ impl Dialer {
             config: Arc::clone(config),
             node: node.clone(),
             peer: Arc::clone(peer),
-            gate: gate_program()?,
+            gate: crate::enrol::gate_program()?,
             state: Mutex::new(state),
             changed: Condvar::new(),
         })))
@@ -95,7 +96,7 @@ impl Dialer {
         }
         state.wanted = wanted;
         if wanted {
-            (state.active, state.failures) = (Instant::now(), 0);
+            (state.active, state.failures, state.trouble) = (Instant::now(), 0, None);
             Shared::keep_spare(&self.0, &mut state);
         } else {
             state.hang_up();
@@ -103,10 +104,12 @@ impl Dialer {
         self.0.changed.notify_all();
     }
 
-    /// Since when nothing was asked for and nothing ended; `None` while the node has something fetched.
-    pub fn idle(&self) -> Option<Duration> {
+    /// Since when nothing was asked for, nothing ended and nothing passed; while a command runs no sooner than the node itself would
+    /// give it up.
+    pub fn idle(&self) -> Duration {
         let state = lock(&self.0.state);
-        (state.busy == 0).then(|| state.active.elapsed())
+        let silent = state.busy.values().map(|passed| passed.silence().saturating_sub(transport::STALL));
+        silent.chain([state.active.elapsed()]).min().unwrap_or_default()
     }
 
     /// Why the gate does not take a line, if it does not.
@@ -128,22 +131,39 @@ pub fn is_dialled(config: &ClientConfig, node: &Name) -> bool {
     sign.is_ok_and(|sign| matches!(sign.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
-/// Beside this program, else on the search path.
-fn gate_program() -> Result<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(GATE)));
-    let found = process::PATH.split(':').map(|folder| Path::new(folder).join(GATE));
-    beside.into_iter().chain(found).find(|path| path.is_file()).ok_or_else(|| {
-        Error::failed(format!("the program {GATE} is neither beside nightsafe nor on the search path"))
-            .hint("With reach = \"dial\" it is what a node talks to: install all three programs in the same folder.")
-    })
+/// Locks the file at `path`, which whoever looks holds for a moment; `None` where somebody holds it for longer.
+fn put_up_sign(path: &Path, glances: u32) -> Result<Option<FileLock>> {
+    for _ in 0..glances {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path);
+        if let Some(sign) = FileLock::try_on(file.at("open", path)?, path)? {
+            return Ok(Some(sign));
+        }
+        std::thread::sleep(GLANCE);
+    }
+    Ok(None)
 }
 
 impl State {
+    /// Ends the lines that wait for a command.
     fn hang_up(&mut self) {
-        for stream in self.spare.values_mut().flatten() {
-            stream.kill();
-        }
+        self.spare.clear();
         (self.joined, self.sign) = (false, None);
+    }
+
+    /// A line has ended. One that we have hung up ourselves says nothing of the gate.
+    fn ended(&mut self, number: u64, ended: Result<Ran>) {
+        let hung_up = self.spare.remove(&number).is_none();
+        match ended {
+            Ok(Ran::Command) => {
+                self.busy.remove(&number);
+                self.active = Instant::now();
+            }
+            Err(error) if !hung_up => {
+                self.failures = self.failures.saturating_add(1);
+                (self.joined, self.trouble, self.sign) = (false, Some(error), None);
+            }
+            Ok(Ran::Nothing) | Err(_) => {}
+        }
     }
 }
 
@@ -165,20 +185,11 @@ impl Shared {
     fn line(self: Arc<Self>, mut number: u64) {
         loop {
             let ended = self.one(number);
-            let mut state = lock(&self.state);
-            state.spare.remove(&number);
-            match ended {
-                Ok(Ran::Command) => {
-                    state.busy -= 1;
-                    state.active = Instant::now();
-                }
-                Ok(Ran::Nothing) => {}
-                Err(error) => {
-                    tracing::info!("{}: {}", self.node, error.one_line());
-                    state.failures = state.failures.saturating_add(1);
-                    (state.joined, state.trouble, state.sign) = (false, Some(error), None);
-                }
+            if let Err(error) = &ended {
+                tracing::info!("{}: {}", self.node, error.one_line());
             }
+            let mut state = lock(&self.state);
+            state.ended(number, ended);
             self.changed.notify_all();
             if !state.wanted || !state.spare.is_empty() {
                 state.threads -= 1;
@@ -194,12 +205,11 @@ impl Shared {
                 failures => backoff::delay(failures, backoff::jitter()).min(LONGEST),
             };
             let until = Instant::now() + wait;
-            while state.wanted && Instant::now() < until {
+            while state.spare.contains_key(&number) && Instant::now() < until {
                 let left = until.saturating_duration_since(Instant::now());
                 state = self.changed.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
             }
-            if !state.wanted {
-                state.spare.remove(&number);
+            if !state.spare.contains_key(&number) {
                 state.threads -= 1;
                 return;
             }
@@ -213,38 +223,35 @@ impl Shared {
             let mut state = lock(&self.state);
             let Some(place) = state.spare.get_mut(&number) else { return Ok(Ran::Nothing) };
             *place = Some(stream);
-            if !state.wanted {
-                state.hang_up();
-            }
         }
         let broke = |error: std::io::Error| Error::not_now(format!("the line to {} broke", self.node)).because(error);
         let (protocol, verb) = loop {
             match line.hear().map_err(broke)? {
                 // The gate has it in both cases, and it is the node's turn.
-                Heard::Waiting | Heard::Joined => self.joined()?,
+                Heard::Waiting | Heard::Joined => self.joined(number)?,
                 Heard::Leave(why) => return Err(Error::not_now(format!("{} sent us away: {why}", self.node))),
                 Heard::Command { protocol, verb } => break (protocol, verb),
                 Heard::Over => return self.over(number),
             }
         };
+        let passed = Arc::new(Passed::now());
         let stream = {
             let mut state = lock(&self.state);
-            let stream = state.spare.remove(&number).flatten();
-            state.busy += 1;
+            let Some(stream) = state.spare.remove(&number).flatten() else { return Ok(Ran::Nothing) };
+            state.busy.insert(number, Arc::clone(&passed));
             state.active = Instant::now();
             Self::keep_spare(self, &mut state);
             stream
         };
         tracing::info!("{} asks for {verb:?}", self.node);
-        if let Err(error) = self.answer(line, &protocol, &verb) {
+        if let Err(error) = self.answer((line, stream), &protocol, &verb, &passed) {
             // A node that has all that it wants hangs up as well.
             tracing::debug!("{}: {verb:?}: {}", self.node, error.one_line());
         }
-        drop(stream);
         Ok(Ran::Command)
     }
 
-    fn answer(&self, line: Line, protocol: &str, verb: &str) -> Result<()> {
+    fn answer(&self, (line, stream): (Line, Stream), protocol: &str, verb: &str, passed: &Arc<Passed>) -> Result<()> {
         let mut gate = process::command(&self.gate);
         gate.arg("--config").arg(&self.config.file).arg("export").arg(self.node.as_str());
         // As sshd gives them to it. The gate judges both.
@@ -252,29 +259,32 @@ impl Shared {
         if !protocol.is_empty() {
             gate.env("GIT_PROTOCOL", protocol.replace('\0', "\u{fffd}"));
         }
-        line.answer(gate)
+        line.answer(stream, gate, passed)
     }
 
-    fn joined(&self) -> Result<()> {
+    fn joined(&self, number: u64) -> Result<()> {
+        {
+            let mut state = lock(&self.state);
+            if !state.spare.contains_key(&number) {
+                return Ok(());
+            }
+            (state.failures, state.joined, state.trouble) = (0, true, None);
+            if state.sign.is_some() {
+                return Ok(());
+            }
+        }
+        // Nobody waits for this one but whoever looks.
+        let sign = put_up_sign(&state::dialled_path(&self.config, &self.node), GLANCES)?;
         let mut state = lock(&self.state);
-        (state.failures, state.joined, state.trouble) = (0, true, None);
-        if state.sign.is_none() && state.wanted {
-            let path = state::dialled_path(&self.config, &self.node);
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
-            state.sign = FileLock::try_on(file.at("open", &path)?, &path)?;
+        if state.sign.is_none() && state.joined {
+            state.sign = sign;
         }
         Ok(())
     }
 
     /// The words of a line that ended before anything was asked for.
     fn over(&self, number: u64) -> Result<Ran> {
-        let (stream, wanted) = {
-            let mut state = lock(&self.state);
-            (state.spare.get_mut(&number).and_then(Option::take), state.wanted)
-        };
-        if !wanted {
-            return Ok(Ran::Nothing);
-        }
+        let stream = lock(&self.state).spare.get_mut(&number).and_then(Option::take);
         let Some(stream) = stream else { return Ok(Ran::Nothing) };
         stream.finish(LAST_WORDS).and_then(|()| Err(Error::not_now(format!("the gate of {} ended the line", self.node))))
     }
@@ -286,4 +296,57 @@ enum Ran {
     Command,
     /// It was given up before.
     Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            wanted: true,
+            spare: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            threads: 0,
+            next: 0,
+            failures: 0,
+            active: Instant::now(),
+            joined: true,
+            trouble: None,
+            sign: None,
+        }
+    }
+
+    #[test]
+    fn a_line_that_we_hung_up_is_no_trouble_of_the_gates() {
+        let broke = || Err(Error::not_now("the line broke"));
+        let mut state = state();
+        state.spare.insert(1, None);
+        state.ended(1, broke());
+        assert!(state.failures == 1 && state.trouble.is_some() && !state.joined);
+        // Hung up, and wanted again before its thread has seen the end.
+        (state.failures, state.trouble) = (0, None);
+        state.spare.insert(2, None);
+        state.hang_up();
+        state.spare.insert(3, None);
+        state.joined = true;
+        state.ended(2, broke());
+        assert!(state.failures == 0 && state.trouble.is_none() && state.joined && state.spare.len() == 1);
+    }
+
+    #[test]
+    fn who_looks_does_not_keep_the_sign_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node1.dialled");
+        drop(put_up_sign(&path, 1).unwrap().unwrap());
+        let looker = std::fs::File::open(&path).unwrap();
+        looker.try_lock_shared().unwrap();
+        assert!(put_up_sign(&path, 1).unwrap().is_none());
+        let looks = std::thread::spawn(move || {
+            std::thread::sleep(GLANCE * 3);
+            drop(looker);
+        });
+        assert!(put_up_sign(&path, 100_000).unwrap().is_some());
+        looks.join().unwrap();
+    }
 }

@@ -188,7 +188,7 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
 
 /// Where the node cannot reach us it fetches as long as we are here, which is as long as it does so.
 fn stay(run: &NodeRun) -> Result<()> {
-    if run.dialer.is_none() || !run.is_due() || !run.is_waiting()? {
+    if run.dialer.is_none() || !run.is_due() || !run.awaits_node()? {
         return Ok(());
     }
     if output::watched() {
@@ -196,7 +196,7 @@ fn stay(run: &NodeRun) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     Rounds::new(run, &sender).stay(&events)?;
-    if run.is_waiting()? {
+    if run.awaits_node()? {
         let words = match run.dialer.as_ref().and_then(dialer::Dialer::trouble) {
             Some(trouble) => format!("{} does not take our line: {trouble}", run.node.name),
             None => format!("{} has not fetched everything, and we have waited; the next send dials again", run.node.name),

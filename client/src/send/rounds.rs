@@ -105,8 +105,8 @@ impl<'a> Rounds<'a> {
     pub fn stay(mut self, events: &Receiver<Event>) -> Result<()> {
         self.stays = true;
         let run = self.run;
-        let patience = run.node.dial_for.0;
-        while run.is_waiting()? {
+        let begun = Instant::now();
+        while run.awaits_node()? {
             if run.is_due() {
                 self.round()?;
             } else {
@@ -114,9 +114,12 @@ impl<'a> Rounds<'a> {
             }
             run.dial()?;
             let dialer = run.dialer.as_ref();
-            // Where the gate takes no line there is little to wait for.
-            let patience = if dialer.and_then(Dialer::trouble).is_some() { patience.min(WITHOUT) } else { patience };
-            let left = dialer.and_then(Dialer::idle).map_or(patience, |idle| patience.saturating_sub(idle));
+            let left = left(
+                run.node.dial_for.0,
+                begun.elapsed(),
+                dialer.map_or(Duration::MAX, Dialer::idle),
+                dialer.and_then(Dialer::trouble).is_some(),
+            );
             if left.is_zero() {
                 break;
             }
@@ -203,5 +206,35 @@ impl<'a> Rounds<'a> {
         let sweep = SWEEP.saturating_sub(swept.elapsed());
         let next = self.run.contact().next_try.map(|next| next.duration_since(clock::now()).unsigned_abs() + Duration::from_millis(500));
         next.map_or(sweep, |next| next.min(sweep))
+    }
+}
+
+/// How long whoever has `stayed` so long stays on while the node fetches nothing: lines were held while requests were prepared, and
+/// that time was not for the node. Where the gate takes no line there is little to wait for.
+fn left(dial_for: Duration, stayed: Duration, idle: Duration, no_line: bool) -> Duration {
+    let patience = if no_line { dial_for.min(WITHOUT) } else { dial_for };
+    patience.saturating_sub(idle.min(stayed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_has_its_time_however_long_the_preparation_was() {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        for (stayed, idle, no_line, wait) in [
+            // Lines were open for a quarter of an hour before the last request was ready.
+            (minutes(0), minutes(15), false, minutes(10)),
+            (minutes(4), minutes(19), false, minutes(6)),
+            (minutes(10), minutes(25), false, minutes(0)),
+            (minutes(60), minutes(1), false, minutes(9)),
+            (minutes(60), minutes(0), false, minutes(10)),
+            (minutes(0), minutes(15), true, WITHOUT),
+            (minutes(1), minutes(15), true, minutes(0)),
+        ] {
+            assert_eq!(left(minutes(10), stayed, idle, no_line), wait, "{stayed:?} {idle:?} {no_line}");
+        }
+        assert_eq!(left(Duration::from_secs(1), minutes(0), minutes(0), true), Duration::from_secs(1));
     }
 }

@@ -144,7 +144,7 @@ impl NodeRun {
     /// When the pool cannot be read, or it cannot be written down how things stand.
     pub fn dial(&self) -> Result<()> {
         let Some(dialer) = &self.dialer else { return Ok(()) };
-        dialer.want(self.is_waiting()?);
+        dialer.want(self.awaits_node()?);
         let trouble = dialer.trouble();
         self.note(|contact| contact.dial_trouble = trouble)
     }
@@ -357,6 +357,22 @@ impl NodeRun {
     pub fn is_waiting(&self) -> Result<bool> {
         let waits = |(state, file, _): &(State, PoolFile, String)| *state == State::Process && file.node == self.node.name;
         Ok(self.pool.unfinished()?.iter().any(waits))
+    }
+
+    /// Whether the node has something to fetch or to answer: what is still being prepared, or cannot be prepared now, is no
+    /// business of its yet.
+    ///
+    /// # Errors
+    /// When pool, queue or index cannot be read.
+    pub fn awaits_node(&self) -> Result<bool> {
+        for (state, file, _) in self.pool.unfinished()? {
+            // A group is its members.
+            let mine = state == State::Process && file.node == self.node.name && file.module != base::config::GROUP;
+            if mine && (self.outbox(|outbox| outbox.request_bytes(&file.id))?.is_some() || !self.unanswered_parts(&file.id)?.is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A request has ended: for whoever waits, for `status`, and in the pool.

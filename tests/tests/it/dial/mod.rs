@@ -129,6 +129,8 @@ fn each_side_says_what_the_other_has_not_done() {
     let (files, _) = sources(&safe);
     safe.edit("client.toml", "reach = \"dial\"", "reach = \"dial\"\ndial_for = \"1s\"");
     safe.client(&["submit", "files", &files]).exits(0);
+    safe.client(&["config", "check"]).says(&["takes lines that this machine dials"]).exits(0);
+    safe.node(&["config", "check"]).says(&["web1 dials in"]).exits(0);
     // Nobody fetches for as long as this one waits.
     safe.client(&["send"]).exits(75);
     safe.node(&["poll"]).says(&["web1 has not dialled in; its requests wait until it does"]).exits(75);
@@ -154,4 +156,27 @@ fn each_side_says_what_the_other_has_not_done() {
     safe.node(&["poll"]).exits(0);
     until("it is answered", || all_is_answered(&safe));
     safe.node(&["status"]).exits(0);
+}
+
+/// What is only prepared again and again is nothing that the node could fetch: `send` has nothing to stay for.
+#[test]
+fn send_does_not_stay_for_what_cannot_be_prepared() {
+    if !crate::harness::root() {
+        return;
+    }
+    let safe = installation();
+    let (files, _) = sources(&safe);
+    safe.client(&["submit", "files", &files]).exits(0);
+    safe.sh("mkdir -p client/export");
+    let script = format!(
+        "mount -t tmpfs -o size=1m tmpfs '{0}' && mkdir '{0}/node1' && timeout 200 nightsafe send; echo \"exit $?\"",
+        safe.text("client/export")
+    );
+    let sent = run(safe.command("unshare").args(["--mount", "sh", "-c", &script]));
+    if sent.stderr.contains("Operation not permitted") {
+        return;
+    }
+    // It would stay for ten minutes (dial_for) in which nobody comes.
+    sent.says(&["exit 75", "No space left"]);
+    assert_eq!(safe.names("client/retry").iter().filter(|name| name.ends_with(".dialled")).count(), 0, "it did not even dial");
 }
