@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// The longest content of a frame.
 pub const LIMIT: usize = 64 << 10;
 
-/// What a frame is. In this order on a line; only [`Kind::Data`] and [`Kind::Words`] come several times.
+/// What a frame is. [`Kind::Waiting`] and [`Kind::Joined`] come in turns as pollers come and go; then a line carries one
+/// [`Kind::Command`], its [`Kind::Accepted`], data both ways with [`Kind::Words`] in between, and one [`Kind::Ended`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The gate to the client: no poller runs, and the line waits for one.
@@ -64,6 +65,14 @@ pub fn write(to: &mut impl Write, kind: Kind, content: &[u8]) -> io::Result<()> 
 /// # Errors
 /// As the reader; of kind invalid-data when it is no frame of ours.
 pub fn read(from: &mut impl Read) -> io::Result<Option<(Kind, Vec<u8>)>> {
+    read_at_most(from, LIMIT)
+}
+
+/// As [`read`], of frames that hold at most so many bytes: of a longer one nothing but its head is read.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at_most(from: &mut impl Read, most: usize) -> io::Result<Option<(Kind, Vec<u8>)>> {
     let mut head = [0; 5];
     loop {
         match from.read(&mut head[..1]) {
@@ -78,7 +87,7 @@ pub fn read(from: &mut impl Read) -> io::Result<Option<(Kind, Vec<u8>)>> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let kind = KINDS.into_iter().find(|known| *known as u8 == kind).ok_or_else(|| wrong(format!("a frame of the unknown kind {kind}")))?;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
-    if length > LIMIT {
+    if length > most {
         return Err(wrong(format!("a frame of {length} bytes")));
     }
     let mut content = vec![0; length];
@@ -178,6 +187,9 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         assert!(write(&mut Vec::new(), Kind::Data, &vec![0; LIMIT + 1]).is_err());
+        let mut long = &b"\x05\x00\x00\x00\x01abc"[..];
+        assert!(read_at_most(&mut long, 0).unwrap_err().to_string().contains("a frame of 1 bytes"));
+        assert_eq!(long, b"abc", "nothing of it was read");
     }
 
     #[test]

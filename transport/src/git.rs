@@ -200,7 +200,7 @@ impl Peer {
     }
 
     fn git(&self, repo: &Path) -> Result<Command> {
-        let way = self.way.to_text().ok_or_else(|| Error::usage("the options of ssh hold a line break"))?;
+        let way = self.way.to_text().ok_or_else(|| Error::usage("the way to the peer holds a line break"))?;
         let mut command = process::git();
         command
             .args(["-c", "protocol.version=2"])

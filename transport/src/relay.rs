@@ -84,6 +84,7 @@ fn ask(lines: &Path, peer: &str) -> Result<UnixStream, String> {
     });
     match line {
         Some(line) if said[..got.bytes] == [HERE] => Ok(line.into()),
+        _ if got.bytes == 0 => Err(format!("the poller ended before it had a line of {peer}")),
         _ => Err(base::text::excerpt(&said[..got.bytes], 1000)),
     }
 }
@@ -92,7 +93,8 @@ fn offer(line: &mut UnixStream, protocol: &str, verb: &str) -> io::Result<()> {
     line.set_read_timeout(Some(ACCEPT))?;
     line.set_write_timeout(Some(ACCEPT))?;
     dial::write(line, Kind::Command, format!("{protocol}\n{verb}").as_bytes())?;
-    match dial::read(line)? {
+    // It holds nothing, so nobody keeps us here by sending it slowly.
+    match dial::read_at_most(line, 0)? {
         Some((Kind::Accepted, _)) => {}
         Some((kind, _)) => return Err(io::Error::other(format!("it said {kind:?} first"))),
         None => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -120,10 +122,10 @@ fn feed(line: &mut UnixStream) -> io::Result<()> {
 fn carry(line: &mut impl Read, output: &mut impl Write, words: &mut impl Write, came: &AtomicU64) -> io::Result<i32> {
     let mut room = WORDS;
     loop {
-        let frame = dial::read(line)?;
-        came.fetch_add(1, Ordering::Relaxed);
-        match frame {
+        match dial::read(line)? {
             Some((Kind::Data, bytes)) => {
+                // Words and what holds nothing are no progress: they could be sent for ever.
+                came.fetch_add(u64::from(!bytes.is_empty()), Ordering::Relaxed);
                 output.write_all(&bytes)?;
                 output.flush()?;
             }
@@ -148,14 +150,38 @@ mod tests {
     fn said(frames: &[(Kind, &[u8])]) -> io::Result<(i32, Vec<u8>, Vec<u8>)> {
         let mut line = Vec::new();
         frames.iter().for_each(|(kind, content)| dial::write(&mut line, *kind, content).unwrap());
-        let (mut output, mut words) = (Vec::new(), Vec::new());
-        let code = carry(&mut line.as_slice(), &mut output, &mut words, &AtomicU64::new(0))?;
+        let (mut output, mut words, came) = (Vec::new(), Vec::new(), AtomicU64::new(0));
+        let code = carry(&mut line.as_slice(), &mut output, &mut words, &came)?;
+        let data = frames.iter().take_while(|frame| frame.0 != Kind::Ended).filter(|frame| frame.0 == Kind::Data && !frame.1.is_empty());
+        assert_eq!(came.into_inner(), data.count() as u64, "data alone is progress");
         Ok((code, output, words))
     }
 
     #[test]
+    fn whoever_answers_slowly_or_not_at_all() {
+        // One that has only to be taken holds nothing: the head alone is read.
+        let (mut line, mut peer) = UnixStream::pair().unwrap();
+        dial::write(&mut peer, Kind::Accepted, &[0; 100]).unwrap();
+        assert!(offer(&mut line, "", "sftp").unwrap_err().to_string().contains("100 bytes"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines");
+        let desk = dial::bind(&path, 0o600, None).unwrap();
+        let poller = std::thread::spawn(move || drop(desk.accept().unwrap().0.read(&mut [0; 100])));
+        assert_eq!(ask(&path, "web1").unwrap_err(), "the poller ended before it had a line of web1");
+        poller.join().unwrap();
+    }
+
+    #[test]
     fn what_a_command_says() {
-        let whole = said(&[(Kind::Data, b"a"), (Kind::Words, b"no"), (Kind::Data, b"b"), (Kind::Ended, &[4]), (Kind::Data, b"late")]);
+        let whole = said(&[
+            (Kind::Data, b"a"),
+            (Kind::Words, b"no"),
+            (Kind::Words, b""),
+            (Kind::Data, b""),
+            (Kind::Data, b"b"),
+            (Kind::Ended, &[4]),
+            (Kind::Data, b"late"),
+        ]);
         assert_eq!(whole.unwrap(), (4, b"ab".to_vec(), b"no".to_vec()));
         let long = vec![b'w'; dial::LIMIT];
         let flood = said(&[(Kind::Words, &long), (Kind::Words, &long), (Kind::Words, &long), (Kind::Ended, &[])]).unwrap();

@@ -54,6 +54,14 @@ impl Way {
         }
     }
 
+    /// What takes the command, for messages.
+    pub(crate) fn what(&self) -> &'static str {
+        match self {
+            Self::Ssh(_) => "ssh",
+            Self::Dialled { .. } => "the program that carries a command over a line",
+        }
+    }
+
     /// In one variable of the environment; `None` where a word holds a line break.
     pub(crate) fn to_text(&self) -> Option<String> {
         let words: Vec<&str> = match self {

@@ -13,10 +13,10 @@ use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 /// Carries the way to the peer, see [`Way::to_text`].
-pub(crate) const VARIABLE: &str = "NIGHTSAFE_SSH_ARGUMENTS";
+pub(crate) const VARIABLE: &str = "NIGHTSAFE_WAY";
 
 /// How many bytes may come in a second, where that is bounded.
-pub(crate) const RATE: &str = "NIGHTSAFE_SSH_RATE";
+pub(crate) const RATE: &str = "NIGHTSAFE_RATE";
 
 /// The commands that git may send to a peer, and how long the peer may be silent. It says nothing while it takes a push
 /// in, and that takes as long as our own line needs.
@@ -52,16 +52,17 @@ fn run(way: &str) -> Result<i32, String> {
         command.env("GIT_PROTOCOL", protocol);
     }
     let child = command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
-    let mut child = Running(child.map_err(|error| format!("could not start ssh: {error}"))?);
-    let stdout = child.0.stdout.take().ok_or("ssh has no output")?;
+    let what = way.what();
+    let mut child = Running(child.map_err(|error| format!("could not start {what}: {error}"))?);
+    let stdout = child.0.stdout.take().ok_or_else(|| format!("{what} has no output"))?;
     let rate = std::env::var(RATE).ok().and_then(|rate| rate.parse().ok());
-    relay(stdout, &mut std::io::stdout().lock(), *stall, rate)?;
-    let status = child.0.wait().map_err(|error| format!("could not wait for ssh: {error}"))?;
+    pass_on(stdout, &mut std::io::stdout().lock(), *stall, rate)?;
+    let status = child.0.wait().map_err(|error| format!("could not wait for {what}: {error}"))?;
     Ok(status.code().unwrap_or(255))
 }
 
 /// Hands on what the peer sends, at most `rate` bytes in a second; an error when it is silent for longer than `stall`.
-fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration, rate: Option<u64>) -> Result<(), String> {
+fn pass_on(mut from: ChildStdout, to: &mut dyn Write, stall: Duration, rate: Option<u64>) -> Result<(), String> {
     let (begun, mut passed) = (Instant::now(), 0);
     let timeout = Timespec::try_from(stall).map_err(|error| error.to_string())?;
     let mut buffer = vec![0u8; 1 << 16];
@@ -70,7 +71,7 @@ fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration, rate: Optio
         match ready {
             Ok(0) => return Err(format!("the peer sent nothing for {} s", stall.as_secs())),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(format!("could not wait for ssh: {error}")),
+            Err(error) => return Err(format!("could not wait for the peer: {error}")),
             Ok(_) => {}
         }
         match from.read(&mut buffer) {
@@ -84,7 +85,7 @@ fn relay(mut from: ChildStdout, to: &mut dyn Write, stall: Duration, rate: Optio
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(format!("could not read from ssh: {error}")),
+            Err(error) => return Err(format!("could not read what the peer sent: {error}")),
         }
     }
 }
@@ -103,15 +104,15 @@ mod tests {
     fn bytes_pass_and_silence_ends_it() {
         let (_child, from) = output_of("head -c 300000 /dev/zero");
         let mut got = Vec::new();
-        relay(from, &mut got, Duration::from_secs(20), None).unwrap();
+        pass_on(from, &mut got, Duration::from_secs(20), None).unwrap();
         assert_eq!(got.len(), 300_000);
         let (_child, from) = output_of("head -c 100000 /dev/zero");
         let (begun, mut got) = (Instant::now(), Vec::new());
-        relay(from, &mut got, Duration::from_secs(20), Some(200_000)).unwrap();
+        pass_on(from, &mut got, Duration::from_secs(20), Some(200_000)).unwrap();
         assert!(got.len() == 100_000 && begun.elapsed() >= Duration::from_millis(490));
         let (_child, from) = output_of("echo a; exec sleep 30");
         let mut got = Vec::new();
-        assert!(relay(from, &mut got, Duration::from_millis(200), None).unwrap_err().contains("nothing"));
+        assert!(pass_on(from, &mut got, Duration::from_millis(200), None).unwrap_err().contains("nothing"));
         assert_eq!(got, b"a\n");
     }
 }
