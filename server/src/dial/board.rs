@@ -148,7 +148,7 @@ impl Board {
                 let lately =
                     self.lately.iter().filter(|(_, then)| now.saturating_duration_since(**then) < LATELY).map(|(client, _)| client);
                 let here: BTreeSet<&Name> = self.lines.keys().chain(lately).collect();
-                let all: String = here.into_iter().flat_map(|client| [client.as_str(), "\n"]).collect();
+                let all: String = here.into_iter().flat_map(|client| [client.as_str(), "\n"]).chain(["\n"]).collect();
                 vec![Step::Send { guest, away: Away::Taker(all) }]
             }
             (Desk::Own, Some(client)) => {
@@ -315,7 +315,7 @@ mod tests {
         let mut board = board(now);
         line(&mut board, 1, "web2", now);
         line(&mut board, 2, "web1", now);
-        assert_eq!(taker(&mut board, 3, "?", now), [Step::Send { guest: 3, away: Away::Taker("web1\nweb2\n".into()) }]);
+        assert_eq!(taker(&mut board, 3, "?", now), [Step::Send { guest: 3, away: Away::Taker("web1\nweb2\n\n".into()) }]);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::groups;
 use crate::node::Node;
 use base::dial::{self, Kind};
 use base::{At, Name, Result};
-use board::{Board, Desk, Step};
+use board::{Away, Board, Desk, Step};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,12 @@ const SAID: usize = 128;
 
 /// What is asked in place of a name: who has dialled in. No client is called so.
 pub const WHO: &str = "?";
+/// How long a program of ours may take to hear all names.
+const HEARD: Duration = Duration::from_secs(5);
+/// The most that the names are: every connection has one, and each is a line.
+const NAMES: usize = MOST * 64;
+/// The most connections, however many files this process may open.
+const MOST: usize = 20_000;
 
 /// The lines of one node, as long as this lives.
 #[derive(Debug)]
@@ -63,7 +69,7 @@ impl Lines {
         let (bell, rung) = UnixStream::pair().at("make", "a socket")?;
         rung.set_nonblocking(true).at("use", "a socket")?;
         // Whoever holds a line at the gate is here the moment that the socket is.
-        let mut board = Board::new(Instant::now(), most());
+        let mut board = Board::new(Instant::now(), room());
         board.expect(clients);
         let shared = Arc::new(Shared { board: Mutex::new(board), changed: Condvar::new(), news: Mutex::default() });
         let attendant = Attendant {
@@ -90,6 +96,11 @@ impl Lines {
             lock(&self.shared.board).here().for_each(|client| drop(news.send(client.clone())));
         }
         *teller = news;
+    }
+
+    /// Whether nobody takes in lines any more: then it is to be opened anew.
+    pub fn ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
     }
 
     /// Whether a line of the client's is there, or will be in a moment.
@@ -121,19 +132,30 @@ impl Drop for Lines {
     }
 }
 
-/// The clients that have dialled in at this moment; `None` where no poller takes in lines.
+/// The clients that have dialled in at this moment; `None` where no poller takes in lines, or has no time to say all.
 pub fn who(node: &Node) -> Option<BTreeSet<Name>> {
     let mut desk = dial::connect(&node.config.lines_path()).ok()?;
-    desk.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    desk.set_read_timeout(Some(HEARD)).ok()?;
     desk.write_all(format!("{WHO}\n").as_bytes()).ok()?;
-    let said = base::untrusted::read_bounded(&desk, 1 << 20).ok()?;
-    Some(String::from_utf8_lossy(&said).lines().filter_map(|name| Name::new(name).ok()).collect())
+    let said = base::untrusted::read_bounded(&desk, NAMES).ok()?;
+    names(&String::from_utf8_lossy(&said))
 }
 
-/// How many connections there may be: half of the files that this process may have open.
-fn most() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(4096);
-    usize::try_from(limit / 2).unwrap_or(usize::MAX).min(20_000)
+/// What was answered to [`WHO`]: a name a line, and an empty line at the end, so that an answer which was cut off is none.
+fn names(said: &str) -> Option<BTreeSet<Name>> {
+    let all = said.strip_suffix('\n').filter(|all| all.is_empty() || all.ends_with('\n'))?;
+    Some(all.lines().filter_map(|name| Name::new(name).ok()).collect())
+}
+
+/// How many connections there may be: half of the files that this process may have open, which are as many from here on as it may
+/// say itself.
+fn room() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    // systemd and cron begin with 1024.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 2).unwrap_or(usize::MAX).min(MOST)
 }
 
 /// The thread behind it.
@@ -161,8 +183,11 @@ impl Attendant {
                 fds.extend(self.doors.iter().map(|(door, ..)| PollFd::new(door, PollFlags::IN)));
                 fds.extend(self.guests.values().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)));
                 let wait = wait.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
-                if poll(&mut fds, wait.as_ref()).is_err_and(|error| error != rustix::io::Errno::INTR) {
-                    return;
+                if let Err(error) = poll(&mut fds, wait.as_ref())
+                    && error != rustix::io::Errno::INTR
+                {
+                    // The poller's next look opens it anew.
+                    return tracing::error!("no lines of clients that dial are taken in: could not wait for them: {error}");
                 }
                 fds.iter().map(|fd| !fd.revents().is_empty()).collect()
             };
@@ -197,7 +222,12 @@ impl Attendant {
             return;
         };
         let known = dial::user_of(&stream).is_ok_and(|found| found == *user || (found == 0 && matches!(desk, Desk::Own)));
-        if !known || stream.set_nonblocking(true).is_err() {
+        if !known {
+            // In a moment it would come again, if it knew no reason not to.
+            let words = "this is not the account that the node's gate runs as".to_owned();
+            return send_away(&stream, &if *desk == Desk::Gate { Away::Line(words) } else { Away::Taker(words) });
+        }
+        if stream.set_nonblocking(true).is_err() {
             return;
         }
         self.next += 1;
@@ -241,12 +271,7 @@ impl Attendant {
             }
             Step::Send { guest, away } => {
                 if let Some(guest) = self.guests.remove(&guest) {
-                    let mut stream = &guest.stream;
-                    // It is a few bytes into an empty socket; who is not there any more misses nothing.
-                    let _ = match away {
-                        board::Away::Line(why) => dial::write(&mut stream, Kind::Leave, why.as_bytes()),
-                        board::Away::Taker(why) => stream.write_all(why.as_bytes()),
-                    };
+                    send_away(&guest.stream, &away);
                 }
             }
             Step::Tell(client) => {
@@ -256,6 +281,19 @@ impl Attendant {
             }
         }
     }
+}
+
+/// Says somebody's last words. Who is not there any more misses nothing.
+fn send_away(mut stream: &UnixStream, away: &Away) {
+    let _ = match away {
+        // A few bytes into an empty socket.
+        Away::Line(why) => dial::write(&mut stream, Kind::Leave, why.as_bytes()),
+        // All names may be more than a socket holds; whoever asks for them is of our own, and reads.
+        Away::Taker(why) => {
+            let waits = stream.set_nonblocking(false).and_then(|()| stream.set_write_timeout(Some(HEARD)));
+            waits.and_then(|()| stream.write_all(why.as_bytes()))
+        }
+    };
 }
 
 /// Gives a connection to another process.
@@ -271,4 +309,97 @@ fn hand(line: &UnixStream, to: &UnixStream) -> io::Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn node(dir: &std::path::Path) -> Node {
+        let file = dir.join("node.toml");
+        let (data, gate) = (dir.join("data"), dir.join("gate"));
+        std::fs::create_dir_all(data.join("access")).unwrap();
+        std::fs::create_dir(&gate).unwrap();
+        let text = format!(
+            "version = 1\nname = \"node1\"\ndata = \"{}\"\ngate = \"{}\"\nruntime = \"{}\"\npull_key = \"/p\"\nreceipts_key = \"/r\"\n",
+            data.display(),
+            gate.display(),
+            dir.join("run").display()
+        );
+        std::fs::write(&file, text).unwrap();
+        Node::load(&file).unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_is_none() {
+        assert_eq!(names("web1\nweb10\n\n"), Some(["web1", "web10"].map(name).into()));
+        assert_eq!(names("\n"), Some(BTreeSet::new()));
+        for cut in ["", "web1", "web1\nweb1", "web1\nweb10\n"] {
+            assert_eq!(names(cut), None, "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn all_names_are_said_however_many() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let all: String = (0..MOST).map(|n| format!("{n:0>63}\n")).collect();
+        let reader = std::thread::spawn(move || {
+            let mut heard = String::new();
+            there.read_to_string(&mut heard).unwrap();
+            heard
+        });
+        send_away(&here, &Away::Taker(all.clone()));
+        drop(here);
+        assert!(reader.join().unwrap() == all, "not all of it came");
+    }
+
+    #[test]
+    fn lines_are_taken_in_anew_when_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(dir.path());
+        let lines = Lines::open(&node, [name("web1")].into()).unwrap();
+        assert!(!lines.ended());
+        assert_eq!(who(&node), Some(BTreeSet::new()));
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert_eq!(files.current, files.maximum);
+        // As when its thread panics.
+        lines.bell.shutdown(std::net::Shutdown::Both).unwrap();
+        while !lines.ended() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(who(&node), None);
+        let again = Lines::open(&node, [name("web1")].into()).unwrap();
+        assert!(who(&node).is_some() && !again.ended());
+    }
+
+    #[test]
+    fn another_account_hears_why_it_is_sent_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("dial"), dir.path().join("lines"));
+        let own = rustix::process::geteuid().as_raw();
+        let doors = [
+            (dial::bind(&outer, 0o600, None).unwrap(), Desk::Gate, own + 1),
+            (dial::bind(&inner, 0o600, None).unwrap(), Desk::Own, own + 1),
+        ];
+        let board = Mutex::new(Board::new(Instant::now(), 10));
+        let shared = Arc::new(Shared { board, changed: Condvar::new(), news: Mutex::default() });
+        let mut attendant = Attendant { shared, doors, guests: BTreeMap::new(), next: 0 };
+        let mut gate = dial::connect(&outer).unwrap();
+        attendant.let_in(0, &mut Vec::new());
+        let (kind, why) = dial::read(&mut gate).unwrap().unwrap();
+        assert!(kind == Kind::Leave && String::from_utf8(why).unwrap().contains("not the account"));
+        if own != 0 {
+            let mut taker = dial::connect(&inner).unwrap();
+            attendant.let_in(1, &mut Vec::new());
+            let mut why = String::new();
+            taker.read_to_string(&mut why).unwrap();
+            assert!(why.contains("not the account"));
+        }
+        assert!(attendant.guests.is_empty());
+    }
 }

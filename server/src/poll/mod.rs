@@ -200,6 +200,9 @@ impl Poller {
         let dials = |(name, grant): (&Name, &ClientGrant)| (grant.reach == Reach::Dial && !grant.paused).then(|| name.clone());
         let clients: BTreeSet<Name> = access.list.clients.iter().filter_map(dials).collect();
         let mut lines = lock(&self.lines);
+        if lines.as_ref().is_some_and(|lines| lines.ended()) {
+            *lines = None;
+        }
         if lines.is_none() && !clients.is_empty() {
             match Lines::open(&self.node, clients.clone()) {
                 Ok(opened) => {
@@ -234,7 +237,8 @@ impl Poller {
         client.retry(|retry| retry.hurry(clock::now()))
     }
 
-    /// Waits a moment for the lines of clients that have requests and hold one at the gate.
+    /// Waits a moment for the lines of clients that have requests and hold one at the gate, also of those that are not due: who is
+    /// there is tried at once.
     ///
     /// # Errors
     /// As [`Poller::dialled_in`].
