@@ -175,7 +175,10 @@ impl Push {
             _ => return Err(Error::refused(format!("{client} is not in the list any more"))),
         };
         let last_seq = repository.last_seq()?;
-        queue::check::check_push(repository, command.old.as_deref(), &command.new, client, &self.config.name, &keys, last_seq).map(drop)
+        let checked =
+            queue::check::check_push(repository, command.old.as_deref(), &command.new, client, &self.config.name, &keys, last_seq)?;
+        log::let_through(&self.config.gate, &self.role, &checked.requests);
+        Ok(())
     }
 
     fn decide_list(&self, repository: &Repository, command: &Command) -> Result<()> {

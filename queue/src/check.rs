@@ -99,10 +99,10 @@ impl Verdict {
 }
 
 /// What a push that was let through brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// How many requests.
-    pub requests: usize,
+    /// The requests by their numbers, in their order.
+    pub requests: Vec<(u64, RequestId)>,
     /// The last one's `seq`.
     pub last_seq: u64,
 }
@@ -126,7 +126,7 @@ pub fn check_push(
         return Err(Error::refused(format!("the push brings {} commits, and at most {COMMITS_LIMIT} are allowed at a time", oids.len())));
     }
     let mut chain = Chain::after(last_seq);
-    let mut files = 0;
+    let (mut files, mut requests) = (0, Vec::new());
     for oid in &oids {
         let commit = repository.load(oid)?;
         files += commit.entries.len();
@@ -138,11 +138,12 @@ pub fn check_push(
         let mut note = |verdict: Verdict| accepted(verdict).map(|request| numbers.push((request.claim.seq, request.claim.id)));
         each_request(&commit, repository, client, node, keys, &mut note).map_err(|error| error.context(format!("commit {oid}")))?;
         numbers.sort();
-        for (seq, id) in numbers {
-            chain.add(seq, id)?;
+        for (seq, id) in &numbers {
+            chain.add(*seq, id.clone())?;
         }
+        requests.append(&mut numbers);
     }
-    Ok(Checked { requests: chain.ids.len(), last_seq: chain.last_seq })
+    Ok(Checked { requests, last_seq: chain.last_seq })
 }
 
 /// Numbers go up and ids come once, over several commits.

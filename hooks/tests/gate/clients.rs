@@ -18,19 +18,24 @@ const TO: &str = "HEAD:refs/heads/requests";
 fn a_push_is_taken_and_handed_over() {
     let site = site();
     let (queue, signer) = (site.client_queue(), site.signer("web1"));
-    let first = commit(&queue, &request(1), &signer);
+    let asked = [1, 2, 3].map(request);
+    let first = commit(&queue, &asked[0], &signer);
     let pushed = site.push(&[TO]);
     assert!(pushed.status.success(), "{}", words(&pushed));
     assert_eq!(words(&pushed), "", "silent when all is well");
     assert_eq!(site.handed_over("web1"), [format!("{NOTHING}-{first}.pack")]);
     assert!(site.at("gate/handover/wake/web1").exists());
 
-    commit(&queue, &request(2), &signer);
-    let third = commit(&queue, &request(3), &signer);
+    commit(&queue, &asked[1], &signer);
+    let third = commit(&queue, &asked[2], &signer);
     assert!(site.push(&[TO]).status.success());
     assert_eq!(site.handed_over("web1").len(), 2);
     assert!(site.push(&[TO]).status.success(), "the same again");
     assert_eq!(site.handed_over("web1").len(), 2);
+    let log = fs::read_to_string(site.at("gate/gate.log")).unwrap();
+    let noted: Vec<_> = log.lines().filter_map(|line| line.split_once(" client web1 from -: ")).map(|(_, what)| what).collect();
+    let wanted: Vec<_> = asked.iter().map(|asked| format!("let {} through as number {}", asked.id, asked.seq)).collect();
+    assert_eq!(noted, wanted, "each request once, by its id");
     assert_eq!(site.take_over("web1", &site.at("data/log/web1.git"), "requests").unwrap(), third);
 
     // The client lost its own copy and fetches it.

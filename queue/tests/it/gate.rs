@@ -86,7 +86,9 @@ impl Setup {
         let repository = Repository::open_with_quarantine(self.gate.path(), "requests", quarantine.as_deref()).unwrap();
         let last_seq = repository.last_seq().unwrap();
         match check_push(&repository, old, new, &name("web1"), &name("node1"), &[key], last_seq) {
-            Ok(checked) => Ok(format!("{} requests up to {} in {} ms", checked.requests, checked.last_seq, start.elapsed().as_millis())),
+            Ok(checked) => {
+                Ok(format!("{} requests up to {} in {} ms", checked.requests.len(), checked.last_seq, start.elapsed().as_millis()))
+            }
             Err(error) => Err(error.one_line()),
         }
     }
