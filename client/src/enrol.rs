@@ -2,8 +2,8 @@
 //!
 //! Asks nobody and sends nothing; a person carries the line.
 
-use base::config::{ClientConfig, SshAddress};
-use base::{At, DatasetPattern, Error, Result, atomic, untrusted};
+use base::config::{ClientConfig, Reach, SshAddress};
+use base::{DatasetPattern, Error, Result, atomic, untrusted};
 use queue::enrol::{ClientLine, LINE_LIMIT, here};
 use std::path::PathBuf;
 
@@ -19,6 +19,9 @@ pub struct Reached {
     /// This machine's host key, as text or as a file. Default: the one in /etc/ssh.
     #[arg(long, value_name = "KEY")]
     pub host_key: Option<String>,
+    /// This machine dials its nodes, which cannot reach it: a laptop, or a machine behind a router that hides it (docs/dial.md).
+    #[arg(long, conflicts_with_all = ["address", "git_address", "host_key"])]
+    pub dial: bool,
 }
 
 /// Where the line that was printed last is kept: a node's answer must fit it.
@@ -53,6 +56,14 @@ pub fn print(config: &ClientConfig, key: &str, restore_key: Option<&str>, reache
     let before = printed(config)?;
     let before = before.as_ref();
     let mut line = ClientLine::new(config.client_name()?.clone(), key)?;
+    line.restore_key = restore_key.map(str::to_owned);
+    line.wants = wants(config);
+    // Where it is reached after all, it does not dial any more.
+    let given = reached.address.is_some() || reached.git_address.is_some() || reached.host_key.is_some();
+    if reached.dial || !given && before.is_some_and(|line| line.reach == Reach::Dial) {
+        line.reach = Reach::Dial;
+        return keep(config, line);
+    }
     line.host_key = match (&reached.host_key, before.and_then(|line| line.host_key.clone())) {
         (None, Some(known)) => Some(known),
         (given, _) => here::host_key(given.as_deref())?,
@@ -70,8 +81,10 @@ pub fn print(config: &ClientConfig, key: &str, restore_key: Option<&str>, reache
             Error::usage("an address was given, and this machine has no host key in /etc/ssh").hint("Give it with --host-key FILE.")
         );
     }
-    line.restore_key = restore_key.map(str::to_owned);
-    line.wants = wants(config);
+    keep(config, line)
+}
+
+fn keep(config: &ClientConfig, line: ClientLine) -> Result<(ClientLine, String)> {
     let text = line.to_line()?;
     atomic::write(&line_path(config), format!("{text}\n").as_bytes(), 0o644)?;
     Ok((line, text))
@@ -105,12 +118,9 @@ fn wants(config: &ClientConfig) -> Vec<DatasetPattern> {
 /// When there is none.
 pub fn gate_program() -> Result<PathBuf> {
     const GATE: &str = "nightsafe-gate";
-    let exe = std::env::current_exe().at("find", "the program that is running")?;
-    let beside = exe.parent().map(|folder| folder.join(GATE));
-    let found = base::process::PATH.split(':').map(|folder| PathBuf::from(folder).join(GATE));
-    beside.into_iter().chain(found).find(|path| path.is_file()).ok_or_else(|| {
+    base::process::beside(GATE).ok_or_else(|| {
         Error::failed(format!("the program {GATE} is neither beside nightsafe nor on the search path"))
-            .hint("Install both in the same folder: it is all that a node can run here.")
+            .hint("Install all three programs in the same folder: it is all that a node can run here.")
     })
 }
 
@@ -143,6 +153,12 @@ mod tests {
         let moved = Reached { address: Some("root@web1".parse().unwrap()), ..Reached::default() };
         let (line, _) = print(&config, KEY, None, &moved).unwrap();
         assert_eq!((line.address.unwrap().to_string(), line.host_key), ("root@web1".into(), Some(host)));
+        // From now on it dials, until it is said where it is reached.
+        let (line, _) = print(&config, KEY, None, &Reached { dial: true, ..Reached::default() }).unwrap();
+        assert!(line.reach == Reach::Dial && line.address.is_none() && line.host_key.is_none() && line.wants.len() == 4);
+        assert_eq!(print(&config, KEY, None, &Reached::default()).unwrap().0, line);
+        let (line, _) = print(&config, KEY, None, &said).unwrap();
+        assert_eq!((line.reach, line.address), (Reach::Ssh, said.address));
         std::fs::write(line_path(&config), "nightsafe-client.x.y").unwrap();
         assert!(print(&config, KEY, None, &moved).unwrap_err().render().contains("Remove it"));
     }

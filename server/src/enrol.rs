@@ -6,7 +6,7 @@
 use crate::access::{self, edit};
 use crate::node::Node;
 use crate::{keys, output};
-use base::config::SshAddress;
+use base::config::{Reach, SshAddress};
 use base::{At, ByteSize, DatasetPattern, Error, Name, Result};
 use queue::access::{AccessList, ClientChange, NewClient};
 use queue::enrol::{ClientLine, NodeKeys, NodeLine, Pinned, code::Code, here};
@@ -24,6 +24,8 @@ pub struct Answer {
     pub address: Option<SshAddress>,
     /// As `address`, for git repositories.
     pub git_address: Option<SshAddress>,
+    /// Whether it dials, whatever the line says.
+    pub dial: bool,
     /// How much it may keep.
     pub quota: Option<ByteSize>,
     /// Everything else that holds for it.
@@ -79,18 +81,17 @@ pub fn take_in(node: &Node, line: &ClientLine, answer: &Answer, signer: &Signer)
 
 /// What is held to from now on.
 fn pinned(line: &ClientLine, answer: &Answer) -> Result<Pinned> {
+    let restore_key = line.restore_key.clone().filter(|_| answer.let_restore);
+    if answer.dial || line.reach == Reach::Dial && answer.address.is_none() && answer.git_address.is_none() {
+        let (name, key) = (line.name.clone(), line.key.clone());
+        return Ok(Pinned { name, key, reach: Reach::Dial, host_key: None, address: None, restore_key });
+    }
     let address = answer.address.clone().or_else(|| line.address.clone());
     if line.host_key.is_none() && (address.is_some() || answer.git_address.is_some()) {
         return Err(Error::usage(format!("the line of {} names no host key, so this node cannot log in to it", line.name))
             .hint("Run nightsafe init --host-key FILE on the client, and take the line that it prints."));
     }
-    Ok(Pinned {
-        name: line.name.clone(),
-        key: line.key.clone(),
-        host_key: line.host_key.clone(),
-        address,
-        restore_key: line.restore_key.clone().filter(|_| answer.let_restore),
-    })
+    Ok(Pinned { name: line.name.clone(), key: line.key.clone(), reach: Reach::Ssh, host_key: line.host_key.clone(), address, restore_key })
 }
 
 /// Whether the list has just this client. Another machine of that name, or this machine under another name, is an error.
@@ -104,6 +105,14 @@ fn known(list: &AccessList, pinned: &Pinned) -> Result<bool> {
     let same_key = grant.keys.iter().any(|known| known.key_data() == key.key_data());
     let other = match () {
         () if !same_key => "another key",
+        () if grant.reach != pinned.reach => {
+            let (has, change) = match grant.reach {
+                Reach::Dial => ("dials in", "--no-dial --address ADDRESS --host-key KEY"),
+                Reach::Ssh => ("does not dial in", "--dial"),
+            };
+            return Err(Error::usage(format!("{} {has} as the list has it, and this line says otherwise", pinned.name))
+                .hint(format!("To go by the line: nightsafe-server client set {} {change}; then this again.", pinned.name)));
+        }
         () if grant.host_key != pinned.host_key => "another host key",
         () if grant.address != pinned.address => "another address",
         () => return Ok(true),
@@ -130,9 +139,12 @@ fn words(patterns: &[DatasetPattern]) -> String {
 /// Shows what the line says, and what becomes of it.
 fn describe(line: &ClientLine, pinned: &Pinned, answer: &Answer, known: bool) -> Result<()> {
     output::line(&format!("{} says of itself:", line.name))?;
-    let said = |address: Option<&SshAddress>| address.map_or_else(|| "nowhere".to_owned(), ToString::to_string);
     output::line(&format!("  logs in with     {}", fingerprint(&line.key)?))?;
-    output::line(&format!("  is reached at    {}", said(line.address.as_ref())))?;
+    match (line.reach, &line.address) {
+        (Reach::Dial, _) => output::line("  is reached       by nobody: it dials")?,
+        (Reach::Ssh, Some(address)) => output::line(&format!("  is reached at    {address}"))?,
+        (Reach::Ssh, None) => output::line("  is reached at    nowhere")?,
+    }
     if let Some(address) = &line.git_address {
         output::line(&format!("  and for git at   {address}"))?;
     }
@@ -147,7 +159,11 @@ fn describe(line: &ClientLine, pinned: &Pinned, answer: &Answer, known: bool) ->
         return output::line("It is in the list just so; nothing is changed.");
     }
     output::line("What is done:")?;
-    output::line(&format!("  both keys are pinned; this node logs in to {}", said(pinned.address.as_ref())))?;
+    match (pinned.reach, &pinned.address) {
+        (Reach::Dial, _) => output::line("  its key is pinned; it dials in, and this node logs in nowhere")?,
+        (Reach::Ssh, Some(address)) => output::line(&format!("  both keys are pinned; this node logs in to {address}"))?,
+        (Reach::Ssh, None) => output::line("  its key is pinned; this node logs in nowhere, so it fetches nothing")?,
+    }
     output::line(&format!("  taken from it:   {}", words(&answer.allow)))?;
     output::line(&format!("  it may restore:  {}", if pinned.restore_key.is_some() { "what it sent itself" } else { "nothing" }))
 }
@@ -167,21 +183,28 @@ fn confirm(line: &ClientLine, answer: &Answer) -> Result<()> {
 
 /// The signed commit.
 fn enter(node: &Node, line: &ClientLine, pinned: &Pinned, answer: &Answer, signer: &Signer) -> Result<()> {
-    let from = pinned.address.as_ref().map_or_else(|| "no address".to_owned(), ToString::to_string);
-    let mut message = format!("Take in {}\n\nfrom {from}: {}\n", line.name, words(&answer.allow));
+    let dials = pinned.reach == Reach::Dial;
+    let from = match &pinned.address {
+        Some(address) => format!("from {address}"),
+        None => (if dials { "dialling in" } else { "from no address" }).to_owned(),
+    };
+    let mut message = format!("Take in {}\n\n{from}: {}\n", line.name, words(&answer.allow));
     if pinned.restore_key.is_some() {
         message.push_str("It may restore what it sent itself.\n");
     }
     let new = NewClient {
         key: public(&pinned.key)?,
         address: pinned.address.clone(),
-        git_address: answer.git_address.clone().or_else(|| line.git_address.clone()),
+        git_address: answer.git_address.clone().or_else(|| line.git_address.clone()).filter(|_| !dials),
         host_key: pinned.host_key.clone(),
         allow: answer.allow.clone(),
         quota: answer.quota,
     };
     edit::change(node, signer, &message, |list| {
         list.add_client(&line.name, new)?;
+        if dials {
+            list.let_dial(&line.name)?;
+        }
         list.set_client(&line.name, answer.change.clone())?;
         match &pinned.restore_key {
             Some(key) => list.add_restorer(&line.name, &public(key)?, vec![(line.name.clone(), DatasetPattern::new("*")?)]),

@@ -1,6 +1,7 @@
 //! `nightsafe init`: makes what a client needs, and leaves alone what is there.
 
 use crate::{Globals, enrol, output, state};
+use base::config::Reach;
 use base::{At, Dataset, Error, Exit, Name, Result, atomic};
 use queue::pool::ClientPool;
 use queue::signature::Signer;
@@ -66,6 +67,9 @@ impl Init {
         output::line(format_args!("{name} is ready, with its state in {}.", config.state.display()));
         match &line.address {
             Some(address) => output::line(format_args!("A node reaches it at {address}; say with --address if that is wrong.")),
+            None if line.reach == Reach::Dial => {
+                output::line("It dials its nodes; say with --address where they reach it if that is wrong.")
+            }
             None => output::line("This machine has no host key in /etc/ssh, so no node can log in to it: say with --host-key which it is."),
         }
         if config.nodes.is_empty() {

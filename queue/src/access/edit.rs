@@ -142,6 +142,17 @@ impl AccessList {
         Ok(())
     }
 
+    /// Has the node log in to a client from now on, which dialled before or was to be found elsewhere.
+    ///
+    /// # Errors
+    /// Of kind usage when there is none, or the host key is unusable.
+    pub fn let_log_in(&mut self, name: &Name, address: SshAddress, git_address: Option<SshAddress>, host_key: &str) -> Result<()> {
+        let grant = self.clients.get_mut(name).ok_or_else(|| unknown(name))?;
+        let host_key = parse::openssh(&parse::public_key(host_key).map_err(|e| e.context("the host key is not usable"))?)?;
+        (grant.reach, grant.address, grant.git_address, grant.host_key) = (Reach::Ssh, Some(address), git_address, Some(host_key));
+        Ok(())
+    }
+
     /// Says what is kept of a client, how often a snapshot is expected, and what it may use.
     ///
     /// # Errors

@@ -205,6 +205,14 @@ fn edits() {
         assert_eq!(grant.limits.to_toml(), "{ packs = 6, time = \"1h\" }");
     }
     assert!(list.set_client(&name("bob"), ClientChange::default()).is_err());
+    list.let_dial(&name("alice")).unwrap();
+    let grant = &list.clients[&name("alice")];
+    assert!(grant.reach == Reach::Dial && grant.address.is_none() && grant.host_key.is_none() && list.to_files().is_ok());
+    assert!(list.let_log_in(&name("alice"), "c@d".parse().unwrap(), None, "x").is_err());
+    list.let_log_in(&name("alice"), "c@d".parse().unwrap(), None, &format!("{} comment", key_text(9))).unwrap();
+    let grant = &list.clients[&name("alice")];
+    assert_eq!((grant.reach, grant.host_key.clone()), (Reach::Ssh, Some(key_text(9))));
+    assert!(list.let_dial(&name("bob")).is_err() && list.let_log_in(&name("bob"), "c@d".parse().unwrap(), None, &key_text(9)).is_err());
     list.pause_client(&name("alice"), true).unwrap();
     assert!(list.pause_client(&name("bob"), true).is_err());
     assert_eq!(list.remove_admin(&name("alice")).unwrap_err().kind(), base::Kind::Refused);

@@ -9,7 +9,7 @@ pub mod here;
 
 use crate::access;
 use crate::signature::parse_public_key;
-use base::config::SshAddress;
+use base::config::{Reach, SshAddress};
 use base::{DatasetPattern, Error, Kind, Name, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -47,6 +47,9 @@ pub struct ClientLine {
     pub name: Name,
     /// The key that logs in and signs requests.
     pub key: String,
+    /// How a node gets to it.
+    #[serde(default, skip_serializing_if = "Reach::is_ssh")]
+    pub reach: Reach,
     /// Its host key, where a node can log in to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
@@ -97,6 +100,9 @@ pub struct Pinned {
     pub name: Name,
     /// Its login key.
     pub key: String,
+    /// How the node gets to it.
+    #[serde(default, skip_serializing_if = "Reach::is_ssh")]
+    pub reach: Reach,
     /// Its host key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
@@ -132,7 +138,8 @@ impl ClientLine {
     pub fn new(name: Name, key: &str) -> Result<Self> {
         let version = base::config::VERSION;
         let key = plain_key("key", key)?;
-        Ok(Self { version, name, key, host_key: None, address: None, git_address: None, restore_key: None, wants: Vec::new() })
+        let reach = Reach::default();
+        Ok(Self { version, name, key, reach, host_key: None, address: None, git_address: None, restore_key: None, wants: Vec::new() })
     }
 
     /// The line.
@@ -154,6 +161,9 @@ impl ClientLine {
         line.restore_key = line.restore_key.map(|key| plain_key("restore_key", &key)).transpose()?;
         if line.host_key.is_none() && (line.address.is_some() || line.git_address.is_some()) {
             return Err(wrong(CLIENT, "it has an address and no host_key"));
+        }
+        if line.reach == Reach::Dial && line.host_key.is_some() {
+            return Err(wrong(CLIENT, "it says that the machine dials, and has a host key to log in by"));
         }
         if line.restore_key.as_ref() == Some(&line.key) {
             return Err(wrong(CLIENT, "key and restore_key are the same, and each key does one thing"));
@@ -210,6 +220,9 @@ impl NodeLine {
         line.client.key = plain_key("client.key", &line.client.key)?;
         line.client.host_key = line.client.host_key.map(|key| plain_key("client.host_key", &key)).transpose()?;
         line.client.restore_key = line.client.restore_key.map(|key| plain_key("client.restore_key", &key)).transpose()?;
+        if line.client.reach == Reach::Dial && (line.client.host_key.is_some() || line.client.address.is_some()) {
+            return Err(wrong(NODE, "it says that the client dials, and has an address or a host key to log in by"));
+        }
         if line.nonce.len() != 32 || !line.nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(wrong(NODE, "nonce must be 32 hex digits"));
         }

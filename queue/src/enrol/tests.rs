@@ -18,8 +18,34 @@ fn client() -> ClientLine {
 fn node() -> NodeLine {
     let keys = NodeKeys { host: key(2), receipts: key(3), pull: key(4) };
     let client = client();
-    let pinned = Pinned { name: client.name, key: client.key, host_key: client.host_key, address: client.address, restore_key: None };
+    let pinned = Pinned {
+        name: client.name,
+        key: client.key,
+        reach: Reach::Ssh,
+        host_key: client.host_key,
+        address: client.address,
+        restore_key: None,
+    };
     NodeLine::new(Name::new("node1").unwrap(), "gate@backup.example.org".parse().unwrap(), &keys, pinned, [7; 16]).unwrap()
+}
+
+/// An answer to a client that dials.
+fn dialling() -> NodeLine {
+    NodeLine { client: Pinned { reach: Reach::Dial, host_key: None, address: None, ..node().client }, ..node() }
+}
+
+#[test]
+fn how_a_client_is_reached_is_in_both_lines() {
+    assert!(!text_of(&client().to_line().unwrap()).contains("reach"), "as before there were others");
+    let dials = ClientLine { reach: Reach::Dial, host_key: None, address: None, ..client() };
+    assert_eq!(ClientLine::parse(&dials.to_line().unwrap()).unwrap(), dials);
+    let (line, code) = dialling().to_line().unwrap();
+    assert_eq!(NodeLine::parse(&line).unwrap(), (dialling(), code.clone()));
+    // The same answer but for how the client is reached is another code.
+    let logs_in = NodeLine { client: Pinned { reach: Reach::Ssh, ..dialling().client }, ..dialling() };
+    assert_eq!(code.compare(&logs_in.to_line().unwrap().1.to_string()), code::Said::Other);
+    let both = NodeLine { client: Pinned { reach: Reach::Dial, ..node().client }, ..node() };
+    assert!(NodeLine::parse(&both.to_line().unwrap().0).unwrap_err().render().contains("the client dials"));
 }
 
 /// A line around any text, with a checksum that fits.
@@ -53,6 +79,7 @@ fn what_is_written_is_read_also_as_mails_break_it() {
         NodeLine { address: "gate@elsewhere.example.org".parse().unwrap(), ..node() },
         NodeLine { client: Pinned { key: key(9), ..node().client }, ..node() },
         NodeLine { client: Pinned { host_key: Some(key(9)), ..node().client }, ..node() },
+        dialling(),
     ];
     for other in others {
         assert_eq!(code.compare(&other.to_line().unwrap().1.to_string()), code::Said::Other, "{other:?}");
@@ -104,6 +131,8 @@ fn hostile_lines_of_clients() {
             good.lines().filter(|line| !line.starts_with("host_key")).collect::<Vec<_>>().join("\n"),
             "no host_key",
         ),
+        ("one that dials and has a host key", format!("reach = \"dial\"\n{good}"), "the machine dials"),
+        ("a way that there is not", format!("reach = \"fax\"\n{good}"), "fax"),
         ("a restore key that is the login key", format!("restore_key = \"{ED}\"\n{good}"), "each key does one thing"),
         ("a pattern that is none", with("files:/var/www", "files:/var/../etc"), "pattern"),
         ("a pattern that steers a terminal", with("files:/var/www", "files:/\\u001b[2J"), "pattern"),

@@ -5,14 +5,16 @@
 mod add;
 
 use super::AdminKey;
-use crate::access::edit;
+use crate::access::{edit, scan};
 use crate::node::Node;
 use crate::output;
 use crate::poll::client::read_spent;
 use crate::poll::spent::{Count, Used};
+use base::config::{Reach, SshAddress};
 use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span, clock};
 use clap::Subcommand;
 use queue::access::{AccessList, ClientChange, ClientGrant, Limits, limits};
+use queue::enrol::here;
 use serde::Serialize;
 use std::path::Path;
 use std::str::FromStr;
@@ -34,7 +36,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Say what is kept of a machine, how often a snapshot is expected, and what it may use.
+    /// Say what is kept of a machine, how often a snapshot is expected, what it may use, and how it is reached.
     Set(Box<Set>),
     /// Take a machine out of the list; what it stored is kept.
     Remove {
@@ -60,7 +62,7 @@ struct Set {
     /// The machine.
     name: Name,
     /// What is kept of each dataset: "daily=7,weekly=4" or "1W:1D,4W:1W"; "default" as [defaults] says.
-    #[arg(long, value_name = "RULES", value_parser = or_default::<Keep>, required_unless_present_any = ["expect", "quota", "limit"])]
+    #[arg(long, value_name = "RULES", value_parser = or_default::<Keep>, required_unless_present_any = ["expect", "quota", "limit", "dial", "no_dial"])]
     keep: Option<OrDefault<Keep>>,
     /// How often a snapshot is expected, as in 1d; "default" as [defaults] says.
     #[arg(long, value_name = "TIME", value_parser = or_default::<Span>)]
@@ -72,8 +74,43 @@ struct Set {
     /// "default" as [defaults] says. May be given several times.
     #[arg(long, value_name = "LIMIT=VALUE")]
     limit: Vec<limits::Change>,
+    /// The machine dials in from now on: its address and its host key go from the list (docs/dial.md).
+    #[arg(long)]
+    dial: bool,
+    /// The node logs in to the machine from now on, at --address; also where it did and the address or the host key is another one.
+    #[arg(long, requires = "address", conflicts_with = "dial")]
+    no_dial: bool,
+    /// The account on the machine from which the node fetches, USER@HOST or USER@HOST:PORT.
+    #[arg(long, value_name = "ADDRESS", requires = "no_dial")]
+    address: Option<SshAddress>,
+    /// The account from which git repositories are fetched, where it is another one.
+    #[arg(long, value_name = "ADDRESS", requires = "no_dial")]
+    git_address: Option<SshAddress>,
+    /// The machine's host key: the text "ssh-ed25519 AAAA…", or a file that holds it.
+    #[arg(long, value_name = "KEY", requires = "no_dial", conflicts_with = "scan")]
+    host_key: Option<String>,
+    /// Ask the machine itself for its host key, and ask you whether it is the right one.
+    #[arg(long, requires = "no_dial")]
+    scan: bool,
     #[command(flatten)]
     admin: AdminKey,
+}
+
+impl Set {
+    /// Where the node is to log in, and the host key there.
+    fn place(&self) -> Result<Option<(SshAddress, String)>> {
+        let Some(address) = &self.address else { return Ok(None) };
+        let host_key = match &self.host_key {
+            Some(given) => here::host_key(Some(given))?,
+            None if self.scan => Some(scan::confirmed(address)?),
+            None => None,
+        };
+        let missing = || {
+            Error::usage(format!("--host-key or --scan is missing for {}", self.name))
+                .hint("The node talks to nobody whose host key it does not know.")
+        };
+        Ok(Some((address.clone(), host_key.ok_or_else(missing)?)))
+    }
 }
 
 /// A setting, or that it is taken out.
@@ -123,19 +160,31 @@ fn set(node: &Node, set: &Set) -> Result<()> {
         say("quota", quota.map(String::from));
     }
     words.extend(set.limit.iter().map(ToString::to_string));
-    let message = format!("Change what is kept of {0} or what it may use\n\n{1}\n", set.name, words.join("\n"));
+    let place = set.place()?;
+    words.extend(set.dial.then(|| "it dials in".to_owned()));
+    words.extend(place.as_ref().map(|(address, _)| format!("this node logs in to {address}")));
+    let message = format!("Change what holds for {0}\n\n{1}\n", set.name, words.join("\n"));
     let change = ClientChange {
         keep: set.keep.clone().map(|keep| keep.0),
         expect: set.expect.map(|expect| expect.0),
         quota: set.quota.map(|quota| quota.0),
         limits: set.limit.clone(),
     };
-    edit::change(node, &set.admin.signer()?, &message, |list| list.set_client(&set.name, change))
+    edit::change(node, &set.admin.signer()?, &message, |list| {
+        if set.dial {
+            list.let_dial(&set.name)?;
+        }
+        if let Some((address, host_key)) = place {
+            list.let_log_in(&set.name, address, set.git_address.clone(), &host_key)?;
+        }
+        list.set_client(&set.name, change)
+    })
 }
 
 #[derive(Serialize)]
 struct Row {
     name: String,
+    reach: Reach,
     address: Option<String>,
     git_address: Option<String>,
     host_key: Option<String>,
@@ -197,6 +246,7 @@ fn row(node: &Node, list: &AccessList, name: &Name, grant: &ClientGrant) -> Row 
     words.extend(Some(others.trim_matches(['{', '}', ' ']).to_owned()).filter(|others| !others.is_empty()));
     Row {
         name: name.to_string(),
+        reach: grant.reach,
         address: grant.address.as_ref().map(ToString::to_string),
         git_address: grant.git_address.as_ref().map(ToString::to_string),
         host_key: grant.host_key.clone(),
@@ -224,7 +274,7 @@ fn list(node: &Node, json: bool) -> Result<()> {
         .map(|row| {
             vec![
                 row.name,
-                row.address.unwrap_or_else(|| "-".into()),
+                row.address.unwrap_or_else(|| if row.reach == Reach::Dial { "dials in".into() } else { "-".into() }),
                 row.quota.map_or_else(|| "none".into(), |quota| ByteSize(quota).to_string()),
                 if row.words.is_empty() { "none".into() } else { row.words },
                 row.keep.unwrap_or_else(|| "all".into()),

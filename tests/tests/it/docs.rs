@@ -42,14 +42,39 @@ fn the_page_on_dialling_runs() {
         "admin/access.toml",
         &format!("{}\n[restorer.carol]\nkeys = [\"carol.pub\"]\nread = [\"web1:*\"]\n", blocks(&text, "toml").concat()),
     );
-    safe.edit("client.toml", "restore = {", "reach = \"dial\"\nrestore = {");
     safe.loopback("start").exits(0);
+    let (config, laptop) = (safe.read("node.toml"), safe.text("home/laptop"));
+    let own =
+        format!("{config}address = \"{}:{}\"\nhost_key = \"{}\"\n", safe.login(), safe.port(), safe.read("sshd/host_ed25519.pub").trim());
+    safe.write("node.toml", &own);
+    safe.sh("cp identity.txt home/; cp admin/id_ed25519 home/alice");
     // The node's cron comes within the minute; here it comes when the line waits.
     let there =
-        "until git -C node/gate/queues/web1.git rev-parse -q --verify requests && nightsafe status | grep 'dialled in'; do sleep 0.1; done
+        "until git -C node/gate/queues/laptop.git rev-parse -q --verify requests && nightsafe status | grep 'dialled in'; do sleep 0.1; done
 nightsafe-server poll";
     let script = blocks(&text, "sh").concat().replace("nightsafe-server poll", there);
-    crate::harness::run(safe.command("bash").args(["-euxc", &script])).exits(0).says(&["stored", "dials when something waits"]);
+    let script = script.replace("init --name laptop", &format!("init --name laptop --state {laptop}/state"));
+    // Nobody's keys but those of this test.
+    let mut shell = safe.command("bash");
+    shell.env("NIGHTSAFE_CONFIG", format!("{laptop}/client.toml")).env("NIGHTSAFE_AUTHORIZED_KEYS", format!("{laptop}/keys"));
+    let run = crate::harness::run(shell.args(["-euxc", &script])).exits(0);
+    run.says(&["its key is let in nowhere", "node1 takes lines that this machine dials", "stored", "dials when something waits"]);
+    assert!(!safe.at("home/laptop/keys").exists(), "nothing is let in on a machine that dials");
+    let list = safe.node(&["client", "list", "--json"]).json();
+    let dials: Vec<_> = list.as_array().unwrap().iter().map(|client| (client["name"].as_str(), client["reach"].as_str())).collect();
+    assert_eq!(dials, ["laptop", "tablet", "web1"].map(|name| (Some(name), Some("dial"))));
+    // The same line again is answered again; one of a machine that is reached otherwise is not.
+    let line = std::fs::read_to_string(safe.at("home/laptop.txt")).unwrap();
+    let line = line.lines().find(|line| line.starts_with("nightsafe-client.")).unwrap().to_owned();
+    safe.node(&["client", "add", &line, "--admin-key", "home/alice"]).says(&["just so", "nightsafe-node."]).exits(0);
+    let back = ["client", "set", "laptop", "--no-dial", "--admin-key", "home/alice", "--address", "a@b"];
+    safe.node(&back).says(&["--host-key or --scan is missing"]).exits(2);
+    safe.node(&[&back[..], &["--host-key", "sshd/host_ed25519.pub"]].concat()).exits(0);
+    safe.node(&["client", "add", &line, "--admin-key", "home/alice"])
+        .says(&["laptop does not dial in", "client set laptop --dial"])
+        .exits(2);
+    let check = ["--config", "home/laptop/client.toml", "config", "check"];
+    safe.client(&check).says(&["takes no line of it", "nightsafe-server client set laptop --dial"]).exits(75);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Believes the answer when it was made for just this machine's keys, and when a person has the code for it by another way.
 
 use crate::{Globals, enrol, output};
-use base::config::{ClientConfig, SshAddress};
+use base::config::{ClientConfig, Reach, SshAddress};
 use base::{At, Error, Exit, Name, Result, atomic, untrusted};
 use queue::access::authorized_line;
 use queue::enrol::code::{Code, Said};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const KEYS_LIMIT: usize = 4 << 20;
 
 /// Take in a node by the line that nightsafe-server client add printed: its address and keys are written into the
-/// configuration, and its key is let in here for the gate alone.
+/// configuration, and its key is let in here for the gate alone. Where this machine dials (nightsafe init --dial) nothing is let in.
 ///
 /// Asks for the code that the node's administrator tells you by another way than the line, as by telephone.
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,8 @@ impl Add {
                 .hint("Run nightsafe init; what is there stays as it is.")
         })?;
         fits(&config, name, &own, &answer)?;
+        // It is what the node talks to, whichever way it comes.
+        enrol::gate_program()?;
         self.confirm(&answer, &code)?;
         let added = write_node(&globals.config, &config, &answer)?;
         let words = if added { "is a node of this machine now" } else { "is in the configuration already, just so" };
@@ -101,6 +103,10 @@ impl Add {
 
     /// Lets the node's key in for the gate alone, or says what is to be written where.
     fn let_in(&self, globals: &Globals, answer: &NodeLine) -> Result<()> {
+        if answer.client.reach == Reach::Dial {
+            output::line(format_args!("This machine dials {}: its key is let in nowhere.", answer.name));
+            return Ok(());
+        }
         let line = own_line(&globals.config, &answer.name, &answer.pull_key)?;
         let account = answer.client.address.as_ref().map(|address| address.user.clone()).unwrap_or_else(enrol::account);
         let place = match &self.authorized_keys {
@@ -161,6 +167,9 @@ fn fits(config: &ClientConfig, name: &Name, own: &ClientLine, answer: &NodeLine)
     if answer.client.restore_key.is_some() && answer.client.restore_key != own.restore_key {
         return refused(format!("{} would let another key restore than this machine has", answer.name));
     }
+    if own.reach == Reach::Dial && answer.client.reach == Reach::Ssh {
+        return refused(format!("{} does not know that {name} dials, so it would never fetch anything", answer.name));
+    }
     if answer.receipts_key == answer.client.key {
         return refused("its key for receipts is this machine's own".to_owned());
     }
@@ -176,6 +185,18 @@ fn write_node(path: &Path, config: &ClientConfig, answer: &NodeLine) -> Result<b
             () if known.ssh != answer.address => "ssh",
             () if !same(&known.host_key, &answer.host_key) => "host_key",
             () if !same(&known.receipts_key, &answer.receipts_key) => "receipts_key",
+            () if known.reach != answer.client.reach => {
+                let (has, change) = match known.reach {
+                    Reach::Ssh => ("no reach = \"dial\"", "Write that into it"),
+                    Reach::Dial => ("reach = \"dial\"", "Take that out of it"),
+                };
+                return Err(Error::refused(format!(
+                    "the [[node]] {} in {} has {has}, and the answer says otherwise; nothing was changed",
+                    answer.name,
+                    path.display()
+                ))
+                .hint(format!("{change}, then this again.")));
+            }
             () => return Ok(false),
         };
         return Err(Error::refused(format!("{} has a node {} with another {other}; nothing was changed", path.display(), answer.name))
@@ -214,6 +235,9 @@ fn table(config: &ClientConfig, answer: &NodeLine) -> String {
     field("host_key", &answer.host_key);
     field("receipts_key", &answer.receipts_key);
     field("pull_key", &answer.pull_key);
+    if answer.client.reach == Reach::Dial {
+        field("reach", "dial");
+    }
     if answer.client.restore_key.is_some() {
         let ssh = answer
             .read_address

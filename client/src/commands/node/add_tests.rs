@@ -12,6 +12,7 @@ fn answer() -> NodeLine {
     let client = Pinned {
         name: Name::new("web1").unwrap(),
         key: OWN.into(),
+        reach: Reach::Ssh,
         host_key: Some(key('H')),
         address: Some("root@web1".parse().unwrap()),
         restore_key: None,
@@ -41,6 +42,15 @@ fn the_node_is_written_behind_what_is_there() {
         other.host_key = key('X');
         assert!(write_node(&path, &load(), &other).unwrap_err().render().contains("another host_key"));
     }
+    // One that dials says so in its [[node]], and does not change it behind somebody's back.
+    let mut dials = answer();
+    dials.client = Pinned { reach: Reach::Dial, host_key: None, address: None, ..dials.client };
+    assert!(write_node(&path, &load(), &dials).unwrap_err().render().contains("no reach = \"dial\""));
+    std::fs::write(&path, "version = 1\nname = \"web1\"\n").unwrap();
+    assert!(write_node(&path, &load(), &dials).unwrap());
+    assert_eq!(load().nodes[0].reach, Reach::Dial);
+    assert!(!write_node(&path, &load(), &dials).unwrap(), "twice");
+    assert!(write_node(&path, &load(), &answer()).unwrap_err().render().contains("Take that out of it"));
     // Where nothing can be written behind it, nothing is written at all.
     let inline = "version = 1\nname = \"web1\"\nnode = []\n";
     std::fs::write(&path, inline).unwrap();
@@ -96,4 +106,10 @@ fn an_answer_to_another_machine_is_refused() {
         let error = fits(&config, name, &line, &bad).unwrap_err();
         assert!(error.kind() == base::Kind::Refused && error.render().contains(words), "{}", error.render());
     }
+    // One that dials, with a node that does not know it.
+    (line.reach, line.host_key) = (Reach::Dial, None);
+    let known = with(Pinned { reach: Reach::Dial, host_key: None, address: None, ..good.client.clone() });
+    fits(&config, name, &line, &known).unwrap();
+    let unknown = with(Pinned { host_key: None, address: None, ..good.client.clone() });
+    assert!(fits(&config, name, &line, &unknown).unwrap_err().render().contains("does not know that web1 dials"));
 }

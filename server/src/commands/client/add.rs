@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub struct Add {
     /// The line that nightsafe init printed on the machine; or - to find it in the standard input; or what the machine is to
-    /// be called, with --key, --address and --host-key or --scan.
+    /// be called, with --key, --address and --host-key or --scan, or --key and --dial.
     #[arg(value_name = "LINE|NAME")]
     who: String,
     /// The machine's public ssh key, which signs its requests.
@@ -28,6 +28,9 @@ pub struct Add {
     /// The account from which git repositories are fetched, where it is another one.
     #[arg(long, value_name = "ADDRESS")]
     git_address: Option<SshAddress>,
+    /// The machine dials in, so it has no address (docs/dial.md). With a line: whatever that says.
+    #[arg(long, conflicts_with_all = ["address", "git_address", "host_key", "scan"])]
+    dial: bool,
     /// The machine's host key: the text "ssh-ed25519 AAAA…", or a file that holds it.
     #[arg(long, value_name = "KEY", conflicts_with = "scan")]
     host_key: Option<String>,
@@ -105,6 +108,7 @@ impl Add {
             allow,
             address: self.address.clone(),
             git_address: self.git_address.clone(),
+            dial: self.dial,
             quota: self.quota,
             change: self.change(),
             let_restore: self.let_restore,
@@ -120,7 +124,7 @@ impl Add {
     fn by_hand(&self, node: &Node, name: &Name) -> Result<()> {
         let missing = |option: &str| {
             Error::usage(format!("{option} is missing for {name}"))
-                .hint("Give --key, --address and --host-key or --scan; or the line that nightsafe init printed on the machine, which has all of it.")
+                .hint("Give --key, and --address and --host-key or --scan, or --dial; or the line that nightsafe init printed on the machine, which has all of it.")
         };
         for (option, given) in [("--allow-asked", self.allow_asked), ("--let-restore", self.let_restore), ("--json", self.json)] {
             if given {
@@ -128,19 +132,21 @@ impl Add {
             }
         }
         let key = public_key(self.key.as_deref().ok_or_else(|| missing("--key"))?)?;
-        let address = self.address.as_ref().ok_or_else(|| missing("--address"))?;
-        let host_key = match &self.host_key {
-            Some(given) => here::host_key(Some(given))?,
-            None if self.scan => Some(scan::confirmed(address)?),
-            None => return Err(missing("--host-key or --scan")),
+        let host_key = match (&self.address, &self.host_key) {
+            _ if self.dial => None,
+            (None, _) => return Err(missing("--address or --dial")),
+            (Some(_), Some(given)) => here::host_key(Some(given))?,
+            (Some(address), None) if self.scan => Some(scan::confirmed(address)?),
+            (Some(_), None) => return Err(missing("--host-key or --scan")),
         };
         let signer = self.admin.signer()?;
         let allowed: Vec<&str> = self.allow.iter().map(DatasetPattern::as_str).collect();
         let taken = if allowed.is_empty() { "nothing yet".to_owned() } else { allowed.join(", ") };
-        let message = format!("Take in {name}\n\nfrom {address}: {taken}\n");
+        let from = self.address.as_ref().map_or_else(|| "dialling in".to_owned(), |address| format!("from {address}"));
+        let message = format!("Take in {name}\n\n{from}: {taken}\n");
         let new = NewClient {
             key,
-            address: Some(address.clone()),
+            address: self.address.clone(),
             git_address: self.git_address.clone(),
             host_key,
             allow: self.allow.clone(),
@@ -148,6 +154,9 @@ impl Add {
         };
         edit::change(node, &signer, &message, |list| {
             list.add_client(name, new)?;
+            if self.dial {
+                list.let_dial(name)?;
+            }
             list.set_client(name, self.change())
         })?;
         self.warn_of_nothing(name, self.allow.is_empty());
