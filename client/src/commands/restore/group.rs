@@ -30,10 +30,11 @@ impl Listed<'_> {
     }
 }
 
-/// Brings a restore point back below `target`. Exit 3 when it lacks a member.
+/// Brings a restore point back below `target`. Exit 3 when it lacks a member; a member that does not come back keeps none of the
+/// others back.
 ///
 /// # Errors
-/// When there is none, or a member does not verify.
+/// When there is none, or the client has signed something else of it.
 pub fn run(command: &Restore, recall: &Recall, name: &str, target: &Path) -> Result<Exit> {
     let at = command.at.as_deref().map(|at| At::parse(at, &TimeZone::system())).transpose()?.unwrap_or(At::Newest);
     let offered = recall.source.list()?;
@@ -45,7 +46,14 @@ pub fn run(command: &Restore, recall: &Recall, name: &str, target: &Path) -> Res
     let mut exit = Exit::Done;
     let mut all: Option<Group> = None;
     for member in &chosen.members {
-        let proven = recall.prove(&offered, &Wanted::Snapshot(member.snapshot.clone()))?;
+        base::stop::check()?;
+        let proven = match recall.prove(&offered, &Wanted::Snapshot(member.snapshot.clone())) {
+            Ok(proven) => proven,
+            Err(error) => {
+                exit = worse(exit, fails(&member.dataset, error));
+                continue;
+            }
+        };
         let signed = proven.claim.group.clone();
         let first = all.get_or_insert_with(|| chosen.group.clone());
         if signed.as_ref() != Some(first) || proven.claim.client != client {
@@ -61,14 +69,26 @@ pub fn run(command: &Restore, recall: &Recall, name: &str, target: &Path) -> Res
             base::atomic::make_folder(parent, 0o700)?;
         }
         output::line(format_args!("{} comes back to {}.", proven.claim.dataset, below.display()));
-        exit = worse(exit, command.bring(recall, proven, Destination::Folder(&below))?);
+        let came = command.bring(recall, proven, Destination::Folder(&below));
+        exit = worse(exit, came.unwrap_or_else(|error| fails(&member.dataset, error)));
     }
+    base::stop::check()?;
     for dataset in chosen.group.members.iter().filter(|dataset| !chosen.members.iter().any(|member| member.dataset == **dataset)) {
         let why = if chosen.group.lacks.contains(dataset) { "could not be prepared on the client" } else { "is not there" };
         output::note(format_args!("nightsafe: {dataset} {why}, and does not come back"));
         exit = worse(exit, Exit::Incomplete);
     }
     Ok(exit)
+}
+
+/// Tells that a member does not come back.
+fn fails(dataset: &Dataset, error: Error) -> Exit {
+    let kind = error.kind();
+    // Whoever asked us to stop is told that alone, and the rest is not begun.
+    if base::stop::asked().is_none() {
+        output::complain(&error.context(format!("{dataset} does not come back")));
+    }
+    kind.into()
 }
 
 /// Where below the target a member comes back to: a folder for its module, and its path in it.
@@ -102,7 +122,8 @@ fn unknown(name: &str, offered: &[Offered]) -> Error {
     Error::failed(format!("there is no restore point of a group {name}")).hint(names::hint(name, known))
 }
 
-/// Chooses the restore point: the newest whole one that `at` leaves, else the newest; or the one that is named.
+/// Chooses the restore point: the newest whole one that `at` leaves, or the one that is named. Its members stand in the order in which
+/// they come back: one within another after it, because it is there already what the outer one finds in its target otherwise.
 fn choose<'a>(offered: &'a [Offered], client: &Name, name: &str, at: &At) -> Result<Listed<'a>> {
     let mut points: BTreeMap<&RequestId, Listed<'a>> = BTreeMap::new();
     for one in offered.iter().filter(|one| one.client == *client) {
@@ -122,11 +143,17 @@ fn choose<'a>(offered: &'a [Offered], client: &Name, name: &str, at: &At) -> Res
         At::Snapshot(id) => point.group.id == *id || point.members.iter().any(|member| member.snapshot == *id),
     };
     let fitting: Vec<&Listed<'a>> = points.values().filter(fits).collect();
-    let newest = fitting.iter().max_by_key(|point| (point.is_whole(), point.order())).copied();
-    let Some(chosen) = newest else {
-        let ids: Vec<&str> = points.keys().map(|id| id.as_str()).collect();
-        return Err(Error::failed(format!("there is no such restore point of the group {name}"))
-            .hint(format!("These are there: {}.", ids.join(", "))));
+    let is_named = matches!(at, At::Snapshot(_));
+    let Some(chosen) = fitting.iter().filter(|point| is_named || point.is_whole()).max_by_key(|point| point.order()).copied() else {
+        let listed =
+            |points: &mut dyn Iterator<Item = &Listed<'a>>| points.map(|point| point.group.id.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(if fitting.is_empty() {
+            Error::failed(format!("there is no such restore point of the group {name}"))
+                .hint(format!("These are there: {}.", listed(&mut points.values())))
+        } else {
+            Error::failed(format!("no such restore point of the group {name} has all its members"))
+                .hint(format!("--at restores what there is of one: {}.", listed(&mut fitting.into_iter())))
+        });
     };
     if let Some(later) = fitting.iter().filter(|point| point.order() > chosen.order()).max_by_key(|point| point.order()) {
         output::note(format_args!(
@@ -135,7 +162,9 @@ fn choose<'a>(offered: &'a [Offered], client: &Name, name: &str, at: &At) -> Res
             later.group.id
         ));
     }
-    Ok(chosen.clone())
+    let mut chosen = chosen.clone();
+    chosen.members.sort_by_cached_key(|member| place(&member.dataset));
+    Ok(chosen)
 }
 
 #[cfg(test)]
@@ -169,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_another_comes_back_first() {
+        let all = point("20261120T030100Z-00000001", 1, &["files:/srv/db/data", "postgres:shop", "files:/srv", "files:/srv/db"]);
+        let chosen =
+            choose(&all, &Name::new("web1").unwrap(), "shop", &At::Snapshot("20261120T030100Z-00000001".parse().unwrap())).unwrap();
+        let order: Vec<String> = chosen.members.iter().map(|member| member.dataset.to_string()).collect();
+        assert_eq!(order, ["files:/srv", "files:/srv/db", "files:/srv/db/data", "postgres:shop"]);
+    }
+
+    #[test]
     fn which_restore_point() {
         let ids = ["20261120T030100Z-00000001", "20261120T030200Z-00000002", "20261120T030300Z-00000003"];
         let both = ["files:/a", "postgres:shop"];
@@ -180,6 +218,13 @@ mod tests {
         assert_eq!(at(At::Snapshot(ids[2].parse().unwrap())).unwrap(), (ids[2].to_owned(), 1));
         assert_eq!(at(At::Snapshot(all[0].snapshot.clone())).unwrap().0, ids[0]);
         assert!(at(At::Time("2026-11-18T10:01:30Z".parse().unwrap())).unwrap_err().render().contains(ids[0]));
+        // One that lacks a member is never chosen but by its name.
+        let lacking = point(ids[2], 3, &both[..1]);
+        let chosen = |at: At| choose(&lacking, &web1, "shop", &at).map(|point| point.members.len());
+        let why = chosen(At::Newest).unwrap_err().render();
+        assert!(why.contains("has all its members") && why.contains(ids[2]), "{why}");
+        assert!(chosen(At::Time("2026-11-19T12:00:00Z".parse().unwrap())).is_err());
+        assert_eq!(chosen(At::Snapshot(ids[2].parse().unwrap())).unwrap(), 1);
         assert!(choose(&all, &web1, "shp", &At::Newest).unwrap_err().render().contains("shop"));
         assert_eq!(whose("shop", None, &all).unwrap().0, web1);
         assert_eq!(whose("web2:shop", None, &all).unwrap().0.as_str(), "web2");
