@@ -206,18 +206,23 @@ fn all(config: &ClientConfig) -> Result<Vec<(Dataset, Vec<Name>)>> {
 }
 
 /// Waits until every one of these requests has ended, and says how.
-fn wait_for(config: &ClientConfig, pool: &ClientPool, mut waiting: Vec<(RequestId, String)>, timeout: Option<Duration>) -> Result<Exit> {
+fn wait_for(config: &ClientConfig, pool: &ClientPool, waiting: Vec<(RequestId, String)>, timeout: Option<Duration>) -> Result<Exit> {
     let deadline = timeout.map(|time| Instant::now() + time);
     let progress = Progress::new();
     let mut worst = Exit::Done;
+    // With each, what was last said of it.
+    let mut waiting: Vec<(RequestId, String, &str)> = waiting.into_iter().map(|(id, subject)| (id, subject, "")).collect();
     loop {
         let mut still = Vec::new();
-        for (id, subject) in waiting {
+        for (id, subject, said) in waiting {
             match OutcomeFile::read(config, &id)? {
                 Some(outcome) => worst = worse(worst, tell(config, &outcome, &subject)),
                 None => {
-                    progress.say(&format!("{subject}: {}", stage(pool, &id)?));
-                    still.push((id, subject));
+                    let stage = stage(pool, &id)?;
+                    if stage != said {
+                        progress.say(&format!("{subject}: {stage}"));
+                    }
+                    still.push((id, subject, stage));
                 }
             }
         }
@@ -227,8 +232,8 @@ fn wait_for(config: &ClientConfig, pool: &ClientPool, mut waiting: Vec<(RequestI
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             drop(progress);
-            for (id, subject) in &waiting {
-                output::note(format_args!("{id}  {subject}: no answer yet ({}); it will be tried again", stage(pool, id)?));
+            for (id, subject, stage) in &waiting {
+                output::note(format_args!("{id}  {subject}: no answer yet ({stage}); it will be tried again"));
             }
             return Ok(worse(worst, Exit::NotNow));
         }
