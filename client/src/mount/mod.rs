@@ -14,8 +14,6 @@ pub use snapshots::Snapshots;
 use crate::output;
 use base::{At, Error, Exit, Result};
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -39,7 +37,7 @@ pub fn run(snapshots: Snapshots, folder: &Path, everybody: bool) -> Result<Exit>
     let mirrors = offered.len() as u64 - shown;
     drop(offered);
     let (end, ended) = channel();
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Error::failed("could not wait for signals").because(e))?;
+    let mut signals = crate::interrupt::signals()?;
     let stop = signals.handle();
 
     let waiting = std::thread::spawn(move || {

@@ -6,7 +6,7 @@ use super::bell::Bell;
 use super::rounds::{Event, Rounds, SWEEP};
 use super::run::NodeRun;
 use super::{LANES, lanes, prepare_state};
-use crate::{alerts, around, output, schedule, state};
+use crate::{alerts, around, interrupt, output, schedule, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{Error, Exit, FileLock, Result, clock};
@@ -53,8 +53,7 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
         return Err(Error::failed("another nightsafe watch is at work on this state folder"));
     };
     let pool = ClientPool::open(&config.pool_path())?;
-    let mut signals = signal_hook::iterator::Signals::new(crate::interrupt::ENDING)
-        .map_err(|e| Error::failed("could not wait for signals").because(e))?;
+    let mut signals = interrupt::signals()?;
     let workers: Vec<Worker> = config.nodes.iter().map(|node| spawn(&config, node)).collect();
     let bells: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
     // Kept alive: it stops when it is dropped.

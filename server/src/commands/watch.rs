@@ -9,7 +9,6 @@ use crate::poll::{Poller, SWEEP, timetable};
 use base::{Error, Exit, Name, Result, clock};
 use jiff::Timestamp;
 use notify::{RecursiveMode, Watcher};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -217,8 +216,7 @@ fn watch_marks(node: &Node, send: Sender<Event>) -> Option<notify::RecommendedWa
 }
 
 fn stop_at_signals(send: Sender<Event>) -> Result<()> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| Error::failed("could not listen for signals").because(error))?;
+    let mut signals = Signals::new(base::stop::heard()).map_err(|error| Error::failed("could not listen for signals").because(error))?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if send.send(Event::Stop).is_err() {

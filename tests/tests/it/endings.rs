@@ -182,8 +182,18 @@ fn daemons_end_when_they_are_asked_to() {
     for program in ["nightsafe", "nightsafe-server"] {
         for signal in ["-INT", "-TERM", "-HUP"] {
             let said = safe.at(&format!("said-{program}{signal}"));
-            let mut daemon = Killed::start(safe.command(program).args(["-v", "watch"]).stderr(std::fs::File::create(&said).unwrap()));
+            let ignored = if signal == "-HUP" { "INT" } else { "HUP" };
+            let mut daemon = Killed::start(
+                safe.command("env")
+                    .args(["--default-signal=INT,TERM,HUP", &format!("--ignore-signal={ignored}"), program, "-v", "watch"])
+                    .stderr(std::fs::File::create(&said).unwrap()),
+            );
             until("the daemon is at work", || std::fs::read_to_string(&said).is_ok_and(|text| text.contains("watching")));
+            // What it was started to ignore, as by nohup, it ignores still.
+            let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.child().id())).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+            let bit = if ignored == "INT" { 1 << 1 } else { 1 };
+            assert_ne!(u64::from_str_radix(mask, 16).unwrap() & bit, 0, "{program} {ignored}: {status}");
             assert!(Command::new("kill").args([signal, &daemon.child().id().to_string()]).status().unwrap().success());
             let status = daemon.wait();
             assert_eq!(status.code(), Some(0), "{program} {signal}: {}", std::fs::read_to_string(&said).unwrap());

@@ -24,8 +24,8 @@ impl<'a> Mounted<'a> {
         std::fs::create_dir_all(&dir).expect("a folder");
         let log = std::fs::File::create(safe.at("mount.log")).expect("a file");
         let child = safe
-            .command("nightsafe")
-            .arg("mount")
+            .command("env")
+            .args(["--default-signal=INT,TERM,HUP", "nightsafe", "mount"])
             .arg(&dir)
             .args(args)
             .stdout(log.try_clone().expect("a file"))
