@@ -181,7 +181,8 @@ pub fn run_reading<T: Send + 'static>(
         let _ = said.send(());
     });
     let deadline = Instant::now() + time;
-    let status = wait(&mut running, &name, time)?;
+    // What is started when this process is to stop already puts things in order.
+    let status = wait(&mut running, &name, time, stop::asked().is_some())?;
     let left = || deadline.saturating_duration_since(Instant::now());
     let late = |_| Error::not_now(format!("{name} ended, and what it started still holds its output open after {} s", time.as_secs()));
     let stdout = output.recv_timeout(left()).map_err(late)?.at("read the output of", &name)?;
@@ -193,11 +194,12 @@ pub fn run_reading<T: Send + 'static>(
 
 /// Runs to the end, at most `time` long, and gives the first `limit` bytes of what it said on stdout and stderr, in the order in
 /// which it said them. The rest is read and thrown away. It works on nothing of a stranger's: its memory is not bounded, and what
-/// it leaves running may keep its output.
+/// it leaves running may keep its output. `goes_on` says what becomes of it where this process is to stop, whether it was asked to
+/// before or meanwhile: what puts things in order goes on, and anything else is ended.
 ///
 /// # Errors
-/// When the program cannot be started, or takes longer; then it is ended with all that it started.
-pub fn run_heard(mut command: Command, limit: usize, time: Duration) -> Result<(ExitStatus, Vec<u8>)> {
+/// When the program cannot be started, takes longer, or this process is to stop; then it is ended with all that it started.
+pub fn run_heard(mut command: Command, limit: usize, time: Duration, goes_on: bool) -> Result<(ExitStatus, Vec<u8>)> {
     let name = command.get_program().to_string_lossy().into_owned();
     let (reader, writer) = io::pipe().at("make a pipe for", &name)?;
     let child = command.stdout(writer.try_clone().at("make a pipe for", &name)?).stderr(writer).spawn().at("start", &name)?;
@@ -211,18 +213,16 @@ pub fn run_heard(mut command: Command, limit: usize, time: Duration) -> Result<(
         keep_words(reader, &kept, limit);
         let _ = said.send(());
     });
-    let status = wait(&mut running, &name, time)?;
+    let status = wait(&mut running, &name, time, goes_on)?;
     let _ = silent.recv_timeout(LINGER);
     let words = words.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok((status, words))
 }
 
-/// Waits for the end, and makes it when the time is over.
-fn wait(running: &mut Running, name: &str, time: Duration) -> Result<ExitStatus> {
+/// Waits for the end, and makes it when the time is over, or when this process is to stop and the program does not go on.
+fn wait(running: &mut Running, name: &str, time: Duration, goes_on: bool) -> Result<ExitStatus> {
     let deadline = Instant::now() + time;
     let mut pause = Duration::from_millis(1);
-    // What is started after that puts things in order.
-    let is_last_work = stop::asked().is_some();
     loop {
         if let Some(status) = running.0.try_wait().at("wait for", name)? {
             return Ok(status);
@@ -232,7 +232,7 @@ fn wait(running: &mut Running, name: &str, time: Duration) -> Result<ExitStatus>
             end_family(Pid::from_child(&running.0));
             return Err(Error::not_now(format!("{name} took longer than {} s and was ended", time.as_secs())));
         }
-        if !is_last_work && let Err(stopped) = stop::check() {
+        if !goes_on && let Err(stopped) = stop::check() {
             end_family(Pid::from_child(&running.0));
             return Err(stopped);
         }

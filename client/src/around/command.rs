@@ -57,11 +57,12 @@ impl After {
     /// When it cannot be started, fails, or takes too long.
     pub fn run(&self, node: &Name, course: Course) -> Result<()> {
         let about = About { subject: &self.subject, request: &self.request, node, stage: "after", course: Some(course) };
-        run(&self.words, Duration::from_secs(self.seconds), &about)
+        // What makes it good again is waited for, also where this process is to stop.
+        run(&self.words, Duration::from_secs(self.seconds), true, &about)
     }
 }
 
-/// Runs what comes before, if anything does.
+/// Runs what comes before, if anything does. It is ended where this process is to stop.
 ///
 /// # Errors
 /// As [`After::run`].
@@ -69,7 +70,7 @@ pub fn before(subject: &Dataset, request: &RequestId, node: &Name, commands: &Co
     if commands.before.is_empty() {
         return Ok(());
     }
-    run(&commands.before, commands.time_limit, &About { subject, request, node, stage: "before", course: None })
+    run(&commands.before, commands.time_limit, false, &About { subject, request, node, stage: "before", course: None })
 }
 
 /// What a command is told by its environment.
@@ -81,7 +82,7 @@ struct About<'a> {
     course: Option<Course>,
 }
 
-fn run(words: &[String], time: Duration, about: &About<'_>) -> Result<()> {
+fn run(words: &[String], time: Duration, goes_on: bool, about: &About<'_>) -> Result<()> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     let mut command = process::command(program);
     command
@@ -94,10 +95,8 @@ fn run(words: &[String], time: Duration, about: &About<'_>) -> Result<()> {
         command.env("NIGHTSAFE_OUTCOME", course.word());
     }
     let (stage, subject) = (about.stage, about.subject);
-    // What was ended because this process is to stop has not failed.
-    let kind = |error: Error| if base::stop::asked().is_some() { error } else { error.with_kind(Kind::Failed) };
-    let context = |error: Error| kind(error).context(format!("the command {stage} {subject} failed"));
-    let (status, said) = process::run_heard(command, WORDS, time).map_err(context)?;
+    let context = |error: Error| error.with_kind(Kind::Failed).context(format!("the command {stage} {subject} failed"));
+    let (status, said) = process::run_heard(command, WORDS, time, goes_on).map_err(context)?;
     let said = text::excerpt(&said, 2000);
     tracing::info!("{}: {stage} {subject} ({}): {program} ended with {status}; it said: {said}", about.node, about.request);
     if status.success() {

@@ -46,16 +46,26 @@ impl Journal {
         Self { path, file: File { version: base::config::VERSION, node: node.clone(), open: Vec::new() } }
     }
 
-    /// Those that processes which sent to a node that is `wanted` have left. What cannot be read is told to `complain` and stays.
+    /// Those that processes which sent to a node that is `wanted` have left, without the requests that are `live`: those are being
+    /// backed up. What cannot be read is told to `complain` and stays.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn left_behind(config: &ClientConfig, wanted: &dyn Fn(&Name) -> bool, complain: &dyn Fn(&Error)) -> Result<Vec<Self>> {
+    pub fn left_behind(
+        config: &ClientConfig,
+        wanted: &dyn Fn(&Name) -> bool,
+        live: &dyn Fn(&RequestId) -> bool,
+        complain: &dyn Fn(&Error),
+    ) -> Result<Vec<Self>> {
         let folder = state::around_folder(config);
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&folder).at("list", &folder)? {
             let path = entry.at("list", &folder)?.path();
-            let Some(_) = path.file_name().and_then(|name| name.to_str()?.parse::<RequestId>().ok()) else { continue };
+            let id = path.file_name().and_then(|name| name.to_str()?.parse::<RequestId>().ok());
+            // Looked at before the file: whatever that says is then all that there will be.
+            if id.is_none_or(|id| live(&id)) {
+                continue;
+            }
             let read = || base::config::parse::<File>(&path.display().to_string(), &base::untrusted::read(&path, LIMIT)?.bytes);
             match read() {
                 Ok(file) if wanted(&file.node) => found.push(Self { path, file }),
@@ -121,7 +131,8 @@ mod tests {
             base::config::parse("c", format!("version = 1\nstate = \"{}\"", dir.path().display()).as_bytes()).unwrap();
         std::fs::create_dir(dir.path().join("around")).unwrap();
         let (node, id) = (Name::new("n1").unwrap(), RequestId::generate().unwrap());
-        let left = |node: &Name| Journal::left_behind(&config, &|one| one == node, &|error| panic!("{}", error.render())).unwrap();
+        let left =
+            |node: &Name| Journal::left_behind(&config, &|one| one == node, &|_| false, &|error| panic!("{}", error.render())).unwrap();
         let mut journal = Journal::new(&config, &node, &id);
         assert!(left(&node).is_empty());
         let after = Open::After(After {
@@ -143,6 +154,7 @@ mod tests {
         journal.add(Open::Thaw(place.clone())).unwrap();
         assert_eq!(left(&node)[0].open(), [Open::Thaw(place), after.clone()]);
         assert!(left(&Name::new("n2").unwrap()).is_empty());
+        assert!(Journal::left_behind(&config, &|_| true, &|one| *one == id, &|_| ()).unwrap().is_empty(), "it is being backed up");
         let mut found = left(&node).remove(0);
         for open in found.open() {
             found.done(&open).unwrap();
@@ -150,7 +162,7 @@ mod tests {
         assert!(left(&node).is_empty() && std::fs::read_dir(dir.path().join("around")).unwrap().next().is_none());
         std::fs::write(dir.path().join("around").join(id.as_str()), "x").unwrap();
         let told = std::cell::Cell::new(0);
-        assert!(Journal::left_behind(&config, &|one| *one == node, &|_| told.set(told.get() + 1)).unwrap().is_empty());
+        assert!(Journal::left_behind(&config, &|one| *one == node, &|_| false, &|_| told.set(told.get() + 1)).unwrap().is_empty());
         assert_eq!(told.get(), 1);
     }
 }

@@ -105,8 +105,9 @@ pub fn carry_out(all: &[Traits], steps: &[Step], hands: &mut dyn Hands) -> Repor
             }
             Step::Read(i) if !stopped(&report, i) => (i, hands.read(i)),
             Step::After(i) if begun[i] => {
-                let of_one = |i: usize| report.failed[i].is_some();
-                let well = if group && i == 0 { !(0..all.len()).any(of_one) } else { !of_one(i) };
+                // Where one cannot be read now the others are not read any more, though nothing of theirs has failed.
+                let of_others = group && i == 0 && report.failed.iter().any(Option::is_some);
+                let well = !stopped(&report, i) && !of_others;
                 report.untidy.extend(hands.after(i, well).err());
                 continue;
             }
@@ -155,6 +156,7 @@ mod tests {
     struct World {
         log: Vec<(char, usize)>,
         notes: Vec<(char, usize)>,
+        well: Vec<usize>,
         fails: BTreeMap<(char, usize), Kind>,
         lives: usize,
     }
@@ -201,7 +203,8 @@ mod tests {
         fn read(&mut self, which: usize) -> Result<()> {
             self.act('r', which)
         }
-        fn after(&mut self, which: usize, _well: bool) -> Result<()> {
+        fn after(&mut self, which: usize, well: bool) -> Result<()> {
+            self.well.extend(well.then_some(which));
             let done = self.act('a', which);
             self.forget('a', which);
             done
@@ -238,6 +241,14 @@ mod tests {
             let log: Vec<(char, usize)> = world.log.iter().copied().chain(notes.into_iter().rev()).collect();
             let times = |what, which| log.iter().filter(|one| **one == (what, which)).count();
             let place = |what, which| log.iter().position(|one| *one == (what, which));
+            // What was told to be well was read, or its snapshot was made; of a group, all of it.
+            for told in world.well.iter().filter(|_| !died) {
+                let of_it: Vec<usize> = if all[*told].reads { vec![*told] } else { (1..all.len()).collect() };
+                for one in of_it {
+                    let last = if all[one].freezes { 'f' } else { 'r' };
+                    prop_assert!(times(last, one) == 1 && !world.fails.contains_key(&(last, one)), "{told} in {log:?}");
+                }
+            }
             for which in 0..all.len() {
                 for (begin, end) in [('b', 'a'), ('f', 't')] {
                     let (begun, ended) = (times(begin, which), times(end, which));

@@ -1,4 +1,4 @@
-//! Read-only snapshots of btrfs subvolumes, beside what they are of: `.nightsafe-NODE-ID` in the subvolume's own folder.
+//! Read-only snapshots of btrfs subvolumes, beside what they are of: `.nightsafe-CLIENT_NODE-ID` in the subvolume's own folder.
 
 use super::{Place, run, text};
 use base::config::SnapshotWith;

@@ -1,4 +1,4 @@
-//! Snapshots of logical volumes, `GROUP/nightsafe-NODE-ID`, mounted read-only in a folder of the state folder.
+//! Snapshots of logical volumes, `GROUP/nightsafe-CLIENT_NODE-ID`, mounted read-only in a folder of the state folder.
 
 use super::{Place, mounts, run, text};
 use base::config::SnapshotWith;

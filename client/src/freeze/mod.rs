@@ -8,7 +8,7 @@ mod mounts;
 mod zfs;
 
 use base::config::SnapshotWith;
-use base::{At, ByteSize, Error, Name, RequestId, Result, process};
+use base::{At, Blake3, ByteSize, Error, Name, RequestId, Result, process};
 use modules::Frozen;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// What all our snapshots are called at the beginning.
 const PREFIX: &str = "nightsafe-";
+
+/// The longest that a client and a node may be together: LVM takes names of 127 bytes.
+const WHOSE: usize = 88;
 
 /// How long each program may take: LVM and ZFS wait for what is on its way to the disk.
 const TIME: Duration = Duration::from_secs(300);
@@ -60,9 +63,32 @@ impl Place {
     }
 }
 
-/// What the snapshot for a request is called.
-pub fn name(node: &Name, request: &RequestId) -> String {
-    format!("{PREFIX}{node}-{request}")
+/// What the snapshots are called that one client makes for one node, `nightsafe-CLIENT_NODE-ID`. Several clients may live on one
+/// machine and share its file systems.
+#[derive(Debug)]
+pub struct Names {
+    beginning: String,
+}
+
+impl Names {
+    /// Those of this client and this node, whose names have no underscore.
+    pub fn new(client: &Name, node: &Name) -> Self {
+        let mut whose = format!("{client}_{node}");
+        if whose.len() > WHOSE {
+            whose = Blake3::of(whose.as_bytes()).hex()[..32].to_owned();
+        }
+        Self { beginning: format!("{PREFIX}{whose}-") }
+    }
+
+    /// That of the snapshot for a request.
+    pub fn of(&self, request: &RequestId) -> String {
+        format!("{}{request}", self.beginning)
+    }
+
+    /// Whether this is one of them: the rest is a request's id, and nothing else.
+    fn has(&self, name: &str) -> bool {
+        name.strip_prefix(&self.beginning).is_some_and(|id| id.parse::<RequestId>().is_ok())
+    }
 }
 
 /// Finds out where a snapshot that has `path` in it is to be made. Makes nothing. One that must be mounted will be below `mounts`.
@@ -109,35 +135,26 @@ pub fn remove(place: &Place) -> Result<()> {
     })
 }
 
-/// Removes snapshots of the same for the same node that nobody remembers, because the state folder was lost with them there;
-/// `known` are remembered.
-///
-/// # Errors
-/// When they cannot be listed or removed.
-pub fn remove_leftovers(beside: &Place, node: &Name, known: &[&Place]) -> Result<()> {
+/// Removes snapshots of the same that are called by `names` and that nobody remembers, because the state folder was lost with them
+/// there; `known` are remembered. Gives what went wrong: that keeps nobody from making a new one.
+pub fn remove_leftovers(beside: &Place, names: &Names, known: &[Place]) -> Vec<Error> {
     let all = match beside.with {
-        SnapshotWith::Btrfs => btrfs::names(beside)?,
-        SnapshotWith::Zfs => zfs::names(beside)?,
-        SnapshotWith::Lvm => lvm::names(beside)?,
+        SnapshotWith::Btrfs => btrfs::names(beside),
+        SnapshotWith::Zfs => zfs::names(beside),
+        SnapshotWith::Lvm => lvm::names(beside),
     };
-    for name in all.into_iter().filter(|name| is_of(name, node)) {
-        if !known.iter().any(|one| one.name == name) {
-            remove(&renamed(beside, &name))?;
-        }
-    }
-    Ok(())
+    let all = match all {
+        Ok(all) => all,
+        Err(error) => return vec![error.context(format!("could not look for old snapshots of {}", beside.of))],
+    };
+    let forgotten = all.into_iter().filter(|name| names.has(name) && !known.iter().any(|one| one.name == *name));
+    forgotten.filter_map(|name| remove(&renamed(beside, &name)).err()).collect()
 }
 
 /// The snapshot of another name beside this one.
 fn renamed(place: &Place, name: &str) -> Place {
     let root = place.root.to_str().map_or_else(|| place.root.clone(), |root| root.replace(&place.name, name).into());
     Place { name: name.to_owned(), root, ..place.clone() }
-}
-
-/// Whether a snapshot of this name was made for a backup to `node`: the rest is a request's id, and nothing else.
-fn is_of(name: &str, node: &Name) -> bool {
-    let rest = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(node.as_str())?.strip_prefix('-'));
-    rest.is_some_and(|id| id.parse::<RequestId>().is_ok())
 }
 
 /// Runs a program of the file system's.
@@ -165,17 +182,25 @@ mod tests {
 
     #[test]
     fn only_our_own_are_removed() {
-        let node = Name::new("n1").unwrap();
-        let id = "20261120T031500Z-3f9a1c7e".parse().unwrap();
-        assert!(is_of(&name(&node, &id), &node));
+        let name = |text: &str| Name::new(text).unwrap();
+        let ours = Names::new(&name("web1"), &name("n1"));
+        let id: RequestId = "20261120T031500Z-3f9a1c7e".parse().unwrap();
+        assert_eq!(ours.of(&id), "nightsafe-web1_n1-20261120T031500Z-3f9a1c7e");
+        assert!(ours.has(&ours.of(&id)));
         for other in [
-            "nightsafe-n1-",
-            "nightsafe-n1-mine",
-            "nightsafe-n11-20261120T031500Z-3f9a1c7e",
-            "n1-20261120T031500Z-3f9a1c7e",
-            "nightsafe-n1",
+            "nightsafe-web1_n1-",
+            "nightsafe-web1_n1-mine",
+            "nightsafe-web1_n11-20261120T031500Z-3f9a1c7e",
+            "nightsafe-web2_n1-20261120T031500Z-3f9a1c7e",
+            "nightsafe-n1-20261120T031500Z-3f9a1c7e",
+            "web1_n1-20261120T031500Z-3f9a1c7e",
+            "nightsafe-web1_n1",
         ] {
-            assert!(!is_of(other, &node), "{other}");
+            assert!(!ours.has(other), "{other}");
         }
+        // Names in which the one ends and the other begins elsewhere, and such as a file system would not take.
+        assert!(!Names::new(&name("a"), &name("b-c")).has(&Names::new(&name("a-b"), &name("c")).of(&id)));
+        let long = |last: &str| Names::new(&name(&"c".repeat(63)), &name(&format!("{}{last}", "n".repeat(62)))).of(&id);
+        assert!(long("1").len() <= 127 && long("1") != long("2"));
     }
 }

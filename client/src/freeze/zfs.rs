@@ -1,4 +1,4 @@
-//! Snapshots of ZFS datasets, `DATASET@nightsafe-NODE-ID`, read below `.zfs/snapshot` of where the dataset is mounted.
+//! Snapshots of ZFS datasets, `DATASET@nightsafe-CLIENT_NODE-ID`, read below `.zfs/snapshot` of where the dataset is mounted.
 
 use super::{Place, run};
 use base::config::SnapshotWith;

@@ -6,7 +6,7 @@ use super::bell::Bell;
 use super::rounds::{Event, Rounds, SWEEP};
 use super::run::NodeRun;
 use super::{LANES, lanes, prepare_state};
-use crate::{alerts, around, interrupt, output, schedule, state};
+use crate::{alerts, interrupt, output, schedule, state};
 use base::config::ClientConfig;
 use base::config::client::ClientNode;
 use base::{Error, Exit, FileLock, Result, clock};
@@ -74,19 +74,21 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
     let (scheduled_config, scheduled_pool) = (Arc::clone(&config), pool.clone());
     std::thread::spawn(move || ask_for_what_is_due(&scheduled_config, &scheduled_pool));
     tracing::info!("watching {}", pool.inbox().display());
-    signals.forever().next();
+    let signal = signals.forever().next();
     tracing::info!("stopping");
+    // First the lanes, so that whatever is ended then is known to have ended because of this.
     for worker in &workers {
         worker.bell.stop();
         let _ = worker.events.send(Event::Stop);
     }
+    signal.into_iter().for_each(base::stop::ask);
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(10));
     }
     // What is still being read is cut off. What was stopped for it must not wait for the next start.
     for run in workers.iter().filter_map(|worker| super::bell::lock(&worker.serving).upgrade()) {
-        around::finish_left_behind(&config, &run.node.name, &output::complain)?;
+        run.around.take_over(&output::complain);
     }
     Ok(Exit::Done)
 }

@@ -7,7 +7,7 @@ use super::lanes::{Making, Refusal};
 use super::outbox::Draft;
 use super::point::Point;
 use super::run::NodeRun;
-use crate::around::{self, Subject};
+use crate::around::Subject;
 use crate::outcome::{Ending, OutcomeFile};
 use base::config::GroupEntry;
 use base::{Dataset, Error, Kind, Result};
@@ -52,7 +52,7 @@ pub fn work(run: &NodeRun, claimed: &Claimed, entry: &GroupEntry, committed: &(d
         .chain(places.iter().map(|i| Subject::of(&run.config, &point.members[*i].dataset, &point.members[*i].request)))
         .collect();
     let mut prepared: Vec<Option<modules::PreparedRequest>> = members.iter().map(|_| None).collect();
-    let report = around::work(&run.config, &run.node, &subjects, &|| run.has_left(), &mut |which, frozen| {
+    let report = run.around.work(&subjects, &|| run.has_left(), &mut |which, frozen| {
         let place = places[which - 1];
         if let Ok(making) = &makings[place] {
             prepared[place] = Some(making.prepare(frozen)?);

@@ -7,7 +7,7 @@ use super::outbox::Draft;
 use super::parts::Outgoing;
 use super::receipts::heal;
 use super::run::NodeRun;
-use crate::around::{self, Subject};
+use crate::around::Subject;
 use crate::history::PreparedOne;
 use crate::ledger::{KEPT, Ledger};
 use crate::outcome::{Ending, OutcomeFile};
@@ -58,7 +58,7 @@ fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Resul
     let mut prepared = None;
     let made = making.settle_earlier().and_then(|()| {
         let subject = Subject::of(&run.config, dataset, &file.id);
-        let mut report = around::work(&run.config, &run.node, &[subject], &|| run.has_left(), &mut |_, frozen| {
+        let mut report = run.around.work(&[subject], &|| run.has_left(), &mut |_, frozen| {
             prepared = Some(making.prepare(frozen)?);
             Ok(())
         })?;

@@ -7,12 +7,13 @@ use super::dialer::Dialer;
 use super::groups;
 use super::outbox::Outbox;
 use super::spool::Spool;
+use crate::around::Around;
 use crate::contact::Contact;
 use crate::history::{History, PreparedOne};
 use crate::ledger::Ledger;
 use crate::outcome::{Ending, OutcomeFile};
 use crate::pings::{self, Pings};
-use crate::{around, output, state};
+use crate::{output, state};
 use base::config::client::ClientNode;
 use base::config::{ClientConfig, Reach};
 use base::{At, Dataset, Error, Exit, FileLock, Kind, Name, Reason, RequestId, Result, atomic, backoff, clock};
@@ -53,6 +54,8 @@ pub struct NodeRun {
     pub dialer: Option<Dialer>,
     /// What waits for the node.
     pub spool: Spool,
+    /// What is done around backups.
+    pub around: Around,
     /// Held while what is known of groups is changed: lanes and receipts both do so.
     pub points: Mutex<()>,
     /// Whether this process goes on when everything is done.
@@ -80,7 +83,8 @@ impl NodeRun {
         let Some(held) = FileLock::try_now(&state::lock_path(config, &node.name))? else { return Ok(None) };
         sweep_unfinished(&config.export_path(&node.name))?;
         modules::sweep_staging(config)?;
-        around::finish_left_behind(config, &node.name, &output::complain)?;
+        let around = Around::new(config, &node.name);
+        around.finish_left_behind(&output::complain)?;
         let client = config.client_name()?.clone();
         let signer = Signer::from_file(&config.key_path()).map_err(|e| e.hint("nightsafe init makes the key."))?;
         // ssh would only say that it knows no key of that host.
@@ -106,6 +110,7 @@ impl NodeRun {
             dialer,
             spool: Spool::new(config.export_path(&node.name)),
             pings: Pings::of(config),
+            around,
             points: Mutex::default(),
             goes_on,
             config: Arc::clone(config),
@@ -201,6 +206,10 @@ impl NodeRun {
     /// # Errors
     /// With the path.
     pub fn unreached(&self, error: &Error) -> Result<()> {
+        if base::stop::asked().is_some() {
+            // Our own end is no word of the node's.
+            return Ok(());
+        }
         let mut long = false;
         self.note(|contact| {
             contact.failed(clock::now(), &error.one_line(), backoff::jitter());

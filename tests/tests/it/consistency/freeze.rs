@@ -52,16 +52,30 @@ fn btrfs() {
     safe.client(&["config", "check"]).says(&["is read from a snapshot of", "mnt/data, made by btrfs"]);
     safe.back_up("files", &shop);
     let said = safe.read("log");
-    assert!(said.starts_with("before\nafter\n.nightsafe-node1-"), "{said}");
+    assert!(said.starts_with("before\nafter\n.nightsafe-web1_node1-"), "{said}");
     assert_eq!(safe.sh("ls -A mnt/data"), "shop\n", "the snapshot is gone");
     let back = safe.text("back/a");
     safe.client(&["restore", &format!("files:{shop}"), "--target", &back]).exits(0);
     assert_eq!(safe.read("back/a/state"), "one\n");
     assert!(!safe.at("back/a/new").exists() && !safe.at("back/a/a.tmp").exists() && safe.at("back/a/deep/er/file").exists());
-    // What a lost state folder has left behind is found by its name; what is not ours stays.
-    safe.sh("cd mnt/data; for name in .nightsafe-node1-20250101T000000Z-00000001 .nightsafe-node1-mine .nightsafe-node2-20250101T000000Z-00000001; do btrfs -q subvolume snapshot -r . $name; done");
+    // What a lost state folder has left behind is found by its name; what is not ours stays: other nodes', other clients' on this machine.
+    let others = [
+        ".nightsafe-web1_node1-mine",
+        ".nightsafe-web1_node2-20250101T000000Z-00000001",
+        ".nightsafe-web2_node1-20250101T000000Z-00000001",
+    ];
+    let old = ".nightsafe-web1_node1-20250101T000000Z-00000001";
+    safe.sh(&format!("cd mnt/data; for name in {old} {}; do btrfs -q subvolume snapshot -r . $name; done", others.join(" ")));
     safe.back_up("files", &shop);
-    assert_eq!(safe.sh("ls -A mnt/data"), ".nightsafe-node1-mine\n.nightsafe-node2-20250101T000000Z-00000001\nshop\n");
+    assert_eq!(safe.sh("ls -A mnt/data"), format!("{}\nshop\n", others.join("\n")));
+    // One that cannot be removed is told of, and keeps nothing from being backed up.
+    safe.sh(&format!("cd mnt/data; btrfs -q subvolume create {old}; btrfs -q subvolume create {old}/within"));
+    safe.client(&["submit", "files", &shop]).exits(0);
+    safe.client(&["send"]).exits(1).says(&["could not remove the snapshot", &old[1..]]);
+    safe.node(&["poll"]).silent();
+    safe.client(&["send"]).silent();
+    assert_eq!(super::snapshots(&safe, &format!("files:{shop}")), 3);
+    safe.sh(&format!("cd mnt/data; btrfs -q subvolume delete {old}/within {old}"));
     safe.client(&["verify"]).exits(0);
     // Where there is no btrfs, the request says so, and nothing is read.
     let other = safe.text("source");
@@ -97,11 +111,11 @@ fn a_snapshot_does_not_outlive_its_sender_for_long() {
     );
     safe.client(&["submit", "files", &shop]).exits(0);
     let mut sender = Killed::start(safe.command("nightsafe").arg("send"));
-    crate::harness::until("the snapshot is there", || safe.sh("ls -A mnt/data").contains(".nightsafe-node1-"));
+    crate::harness::until("the snapshot is there", || safe.sh("ls -A mnt/data").contains(".nightsafe-web1_node1-"));
     sender.child().kill().unwrap();
     sender.wait();
     safe.sh("touch open; timeout 5 sh -c 'echo x >gate' || true");
-    assert!(safe.sh("ls -A mnt/data").contains(".nightsafe-node1-"));
+    assert!(safe.sh("ls -A mnt/data").contains(".nightsafe-web1_node1-"));
     safe.round();
     assert_eq!(safe.sh("ls -A mnt/data"), "shop\n");
     assert_eq!(super::snapshots(&safe, &format!("files:{shop}")), 1);
