@@ -9,7 +9,7 @@ use base::config::ClientConfig;
 use base::{Reason, Result, clock};
 use jiff::{SignedDuration, Timestamp};
 use mail::{Trouble, Wrong};
-use queue::pool::ClientPool;
+use queue::pool::{ClientPool, PoolFile};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tells what has changed. Trouble with it is told, and stops nothing.
@@ -29,15 +29,16 @@ pub fn tell(config: &ClientConfig) {
 /// configuration any more, a clock that was set back say nothing.
 fn wrong(config: &ClientConfig, after: SignedDuration, told: &BTreeMap<String, Trouble>) -> Result<Wrong> {
     let unfinished = ClientPool::open(&config.pool_path())?.unfinished()?;
+    let asked: Vec<PoolFile> = unfinished.into_iter().map(|(_, file, _)| file).collect();
     let (mut wrong, mut well) = (Wrong::default(), BTreeSet::new());
     for node in &config.nodes {
         let name = &node.name;
-        let healing: BTreeSet<String> = unfinished
+        let healing: BTreeSet<String> = asked
             .iter()
-            .filter(|(_, file, _)| file.node == *name && file.reason == Reason::Heal)
-            .filter_map(|(_, file, _)| Some(file.dataset().ok()?.to_string()))
+            .filter(|file| file.node == *name && file.reason == Reason::Heal)
+            .filter_map(|file| Some(file.dataset().ok()?.to_string()))
             .collect();
-        for (dataset, past) in History::load(config, name).datasets {
+        for (dataset, past) in History::wanted(config, name, &asked).datasets {
             let thing = format!("{dataset} to {name}");
             if healing.contains(&dataset.to_string()) {
                 // Its packs are on their way once more; how that ends is not known yet.

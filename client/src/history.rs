@@ -7,8 +7,9 @@ use crate::state;
 use base::config::ClientConfig;
 use base::{Dataset, Error, Name, RequestId, Result, atomic};
 use jiff::Timestamp;
+use queue::pool::PoolFile;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest such file that is read: some 100,000 datasets.
 const LIMIT: usize = 64 << 20;
@@ -145,6 +146,18 @@ impl History {
             tracing::warn!("{} is damaged and begun anew: {error}", path.display());
             Self::default()
         })
+    }
+
+    /// As [`History::load`], without what nobody wants any more; `asked` is what is not finished.
+    pub fn wanted(config: &ClientConfig, node: &Name, asked: &[PoolFile]) -> Self {
+        Self::load(config, node).without_unwanted(config, node, asked)
+    }
+
+    /// Without what the configuration does not allow any more, unless it is asked for: how that last ended does not matter.
+    pub fn without_unwanted(mut self, config: &ClientConfig, node: &Name, asked: &[PoolFile]) -> Self {
+        let asked: BTreeSet<Dataset> = asked.iter().filter(|file| file.node == *node).filter_map(|file| file.dataset().ok()).collect();
+        self.datasets.retain(|dataset, _| config.allows(dataset) || asked.contains(dataset));
+        self
     }
 
     /// Takes in how a request ended, and writes that down.

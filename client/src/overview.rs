@@ -8,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::schedule;
 use crate::send::is_dialled;
 use base::config::client::ClientNode;
-use base::config::{ClientConfig, Reach};
+use base::config::{ClientConfig, GroupEntry, Reach};
 use base::{Dataset, Name, RequestId, Result, Span, clock};
 use jiff::{SignedDuration, Timestamp};
 use queue::pool::{ClientPool, PoolFile, State};
@@ -29,7 +29,7 @@ pub struct Overview {
     pub version: &'static str,
     /// When this was gathered.
     pub at: Timestamp,
-    /// Each dataset at each of its nodes: configured, waiting, or sent before.
+    /// Each dataset and each group at each of its nodes: configured, waiting, or sent before and still allowed.
     pub datasets: Vec<DatasetView>,
     /// The nodes of the configuration, in its order.
     pub nodes: Vec<NodeView>,
@@ -169,16 +169,18 @@ impl Overview {
     pub fn gather(config: &ClientConfig) -> Result<Self> {
         let at = clock::now();
         let contacts = config.nodes.iter().map(|node| Contact::load(config, &node.name)).collect::<Result<Vec<_>>>()?;
-        let mut datasets = configured(config);
+        let mut datasets = configured(config)?;
+        let (states, asked): (Vec<State>, Vec<PoolFile>) =
+            ClientPool::open(&config.pool_path())?.unfinished()?.into_iter().map(|(state, file, _)| (state, file)).unzip();
         for node in &config.nodes {
-            for (dataset, past) in History::load(config, &node.name).datasets {
+            for (dataset, past) in History::wanted(config, &node.name, &asked).datasets {
                 let view = datasets.entry((dataset.clone(), node.name.clone())).or_insert_with(|| DatasetView::new(&dataset, &node.name));
                 view.due = schedule::next(config, &node.name, &dataset, Some(&past), None);
                 let ledger = past.snapshot.as_deref().map(|id| Ledger::read(config, id)).unwrap_or_default();
                 view.remember(past, &ledger, at);
             }
         }
-        for (state, file, _) in ClientPool::open(&config.pool_path())?.unfinished()? {
+        for (state, file) in states.into_iter().zip(asked) {
             let dataset = file.dataset()?;
             let away = config.nodes.iter().zip(&contacts).any(|(node, contact)| node.name == file.node && contact.failures > 0);
             let view = datasets.entry((dataset.clone(), file.node.clone())).or_insert_with(|| DatasetView::new(&dataset, &file.node));
@@ -213,13 +215,14 @@ fn expected(config: &ClientConfig, dataset: &Dataset) -> Option<Span> {
     schedule::every(config, dataset).map(Span)
 }
 
-/// Every dataset of the configuration at each of its nodes.
-fn configured(config: &ClientConfig) -> BTreeMap<(Dataset, Name), DatasetView> {
-    let of_entry = |dataset: &Dataset| {
+/// Every dataset and every group of the configuration at each of its nodes.
+fn configured(config: &ClientConfig) -> Result<BTreeMap<(Dataset, Name), DatasetView>> {
+    let groups = config.groups.iter().map(GroupEntry::subject).collect::<Result<Vec<_>>>()?;
+    let of_one = |dataset: &Dataset| {
         let views = config.nodes_of(dataset).into_iter().map(|node| DatasetView::new(dataset, &node.name));
         views.map(|view| ((view.dataset.clone(), view.node.clone()), view)).collect::<Vec<_>>()
     };
-    config.datasets.iter().flat_map(|entry| of_entry(&entry.address)).collect()
+    Ok(config.datasets.iter().map(|entry| &entry.address).chain(&groups).flat_map(of_one).collect())
 }
 
 /// Whether something that is expected so often is overdue after so long: late by half of it, and by an hour at least, as the
@@ -348,6 +351,39 @@ mod tests {
         view.remember(past, &Ledger::default(), at(0));
         view.expected_seconds = every.map(|hours| hours * 3600);
         view
+    }
+
+    #[test]
+    fn what_is_listed_and_what_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "version = 1\nname = \"web1\"\nstate = \"{}\"\n[[node]]\nname = \"n1\"\nssh = \"g@h\"\nhost_key = \"k\"\nreceipts_key = \"k\"\n\
+             [[dataset]]\naddress = \"files:/a\"\n[[allow]]\nmodule = \"files\"\nunder = \"/b\"\n\
+             [[group]]\nname = \"shop\"\nmembers = [\"files:/a\"]\nevery = \"1d\"\n",
+            dir.path().display()
+        );
+        let config: ClientConfig = base::config::parse("c", text.as_bytes()).unwrap();
+        crate::state::make_folders(&config).unwrap();
+        let pool = ClientPool::create(&config.pool_path()).unwrap();
+        let name = Name::new("n1").unwrap();
+        let mut history = History::default();
+        for dataset in ["files:/b", "files:/gone"] {
+            let id = RequestId::generate().unwrap();
+            let outcome = crate::outcome::OutcomeFile::new(&id, &dataset.parse().unwrap(), &name, crate::outcome::Ending::Failed);
+            history.add(&config, &outcome).unwrap();
+        }
+        let gathered = || {
+            let overview = Overview::gather(&config).unwrap();
+            overview.datasets.into_iter().map(|view| (view.dataset.to_string(), view.wrong)).collect::<Vec<_>>()
+        };
+        let row = |dataset: &str, wrong: &[Wrong]| (dataset.to_owned(), wrong.to_vec());
+        // A group that was never asked for is as late as a dataset; what was taken out of the configuration is nobody's trouble.
+        let rest = [row("files:/a", &[]), row("files:/b", &[Wrong::Failed]), row("group:shop", &[Wrong::Overdue])];
+        assert_eq!(gathered(), rest);
+        pool.submit(&PoolFile::new(&"files:/gone".parse().unwrap(), &name, &[], Reason::Manual).unwrap()).unwrap();
+        let mut more = rest.to_vec();
+        more.insert(2, row("files:/gone", &[Wrong::Failed]));
+        assert_eq!(gathered(), more);
     }
 
     fn wrong(mut view: DatasetView) -> Vec<Wrong> {

@@ -10,7 +10,7 @@ use super::run::NodeRun;
 use crate::around::Subject;
 use crate::outcome::{Ending, OutcomeFile};
 use base::config::GroupEntry;
-use base::{Dataset, Error, Kind, Result};
+use base::{Dataset, Error, Kind, RequestId, Result};
 use queue::pool::{Claimed, PoolFile, State};
 
 /// Prepares a group and asks for it. True when there is something to be sent.
@@ -141,12 +141,12 @@ fn point(run: &NodeRun, claimed: &Claimed, entry: &GroupEntry) -> Result<Point> 
     Ok(point)
 }
 
-/// Whether a request of the group that `file` stands for was sent; then all were that ever will be.
+/// Whether a request of this group was sent; then all were that ever will be.
 ///
 /// # Errors
 /// When the queue is damaged.
-pub fn is_sent(run: &NodeRun, file: &PoolFile) -> Result<bool> {
-    let Some(point) = Point::load(&run.config, &file.id)? else { return Ok(false) };
+pub fn is_sent(run: &NodeRun, group: &RequestId) -> Result<bool> {
+    let Some(point) = Point::load(&run.config, group)? else { return Ok(false) };
     // One that was not prepared may have ended before the process died.
     let mut sent = point.members.iter().any(|member| member.ending.is_some());
     for member in &point.members {
@@ -161,22 +161,37 @@ pub fn is_sent(run: &NodeRun, file: &PoolFile) -> Result<bool> {
 /// When pool or queue cannot be read.
 pub fn waits_for_its_group(run: &NodeRun, file: &PoolFile) -> Result<bool> {
     let Some(group) = &file.group else { return Ok(false) };
-    match run.pool.find(group)? {
-        Some((State::Process, group, _)) => Ok(!is_sent(run, &group)?),
+    match run.pool.find_claimed(group) {
+        Some((State::Process, group)) => Ok(!is_sent(run, &group.id)?),
         _ => Ok(false),
     }
 }
 
-/// Whether `file` is for a group of which a member is in process for itself; then the group waits.
-pub fn waits_for_members(run: &NodeRun, file: &PoolFile) -> bool {
+/// Ends the request `file` for a member whose group is not prepared any more.
+///
+/// # Errors
+/// With the path.
+pub fn without(run: &NodeRun, file: &PoolFile, group: &RequestId) -> Result<()> {
+    if is_sent(run, group)? {
+        // A process died between the group's commit and this one's end.
+        let error = Error::failed("it belongs to a group that went without it");
+        return Refusal { ending: Ending::Failed, error }.end(run, file);
+    }
+    // The group was taken back, or is not in the configuration any more: nothing of it is to be told.
+    let held = lock(&run.points);
+    if let Some(point) = Point::load(&run.config, group)? {
+        point.remove(&run.config)?;
+    }
+    drop(held);
+    run.end_here(&OutcomeFile::new(&file.id, &file.dataset()?, &run.node.name, Ending::Cancelled))
+}
+
+/// Whether `file` is for a group of which a member is in process for itself; then the group waits. `in_process` says what is.
+pub fn waits_for_members<'a>(run: &NodeRun, file: &PoolFile, in_process: impl FnOnce() -> &'a [PoolFile]) -> bool {
     let subject = file.dataset().ok();
     let Some(group) = subject.as_ref().and_then(|subject| run.config.group_of(subject)) else { return false };
-    let busy = |(state, other, _): &(State, PoolFile, String)| {
-        let member = other.dataset().is_ok_and(|dataset| group.members.contains(&dataset));
-        *state == State::Process && other.node == run.node.name && member
-    };
-    // What cannot be read stands in nobody's way here: whoever takes it looks again.
-    run.pool.unfinished().is_ok_and(|all| all.iter().any(busy))
+    let member = |other: &PoolFile| other.dataset().is_ok_and(|dataset| group.members.contains(&dataset));
+    in_process().iter().any(|other| other.node == run.node.name && member(other))
 }
 
 /// A member's request has ended: noted for its group.
@@ -202,7 +217,7 @@ pub fn settle(run: &NodeRun) -> Result<()> {
         let subject = Dataset::new(base::config::GROUP, &point.name)?;
         let Some(outcome) = point.outcome(&subject) else {
             // Cancelled, or the pool was lost.
-            if run.pool.find(&point.id)?.is_none() {
+            if run.pool.find_claimed(&point.id).is_none() {
                 point.remove(&run.config)?;
             }
             continue;

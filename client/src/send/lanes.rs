@@ -43,10 +43,8 @@ pub fn work(run: &NodeRun, lane: Lane, committed: &(dyn Fn() + Sync)) -> Result<
 /// Prepares and commits one request, and parts of it on the way. True when there is something to be sent.
 fn one(run: &NodeRun, claimed: &Claimed, committed: &(dyn Fn() + Sync)) -> Result<bool> {
     let file = &claimed.file;
-    if file.group.is_some() {
-        // A process died between the group's commit and this one's end, or the group was taken back.
-        let error = Error::failed("it belongs to a group that went without it");
-        return Refusal { ending: Ending::Failed, error }.end(run, file).map(|()| false);
+    if let Some(group) = &file.group {
+        return groups::without(run, file, group).map(|()| false);
     }
     let making = match Making::new(run, claimed, committed)? {
         Ok(making) => making,

@@ -91,7 +91,7 @@ fn settle_to(run: &NodeRun, receipts: &Repository, new: &str) -> Result<usize> {
         let trusted = signed_by.as_ref().is_ok_and(|by| by.key_data() == key.key_data());
         for (id, entry) in entries(&commit, "RC") {
             if !trusted {
-                if is_in_process(run, &id)? {
+                if is_in_process(run, &id) {
                     held.get_or_insert_with(|| stranger(run, signed_by.as_ref().ok()));
                 }
                 continue;
@@ -153,8 +153,8 @@ fn entries(commit: &CommitFiles, kind: &str) -> Vec<(RequestId, String)> {
     commit.entries.iter().filter_map(|entry| Some((id(&entry.name)?, entry.oid.clone()))).collect()
 }
 
-fn is_in_process(run: &NodeRun, id: &RequestId) -> Result<bool> {
-    Ok(matches!(run.pool.find(&id.whole())?, Some((State::Process, file, _)) if file.node == run.node.name))
+fn is_in_process(run: &NodeRun, id: &RequestId) -> bool {
+    matches!(run.pool.find_claimed(&id.whole()), Some((State::Process, file)) if file.node == run.node.name)
 }
 
 /// Settles one receipt that the pinned key has signed. True when a request has ended by it.
@@ -178,9 +178,9 @@ fn settle(run: &NodeRun, id: &RequestId, bytes: &[u8]) -> Result<bool> {
     if id.part().is_some() {
         return settle_part(run, id, &receipt).map(|()| false);
     }
-    let waiting = match run.pool.find(id)? {
-        Some((State::Finished, ..)) => return Ok(false),
-        Some((_, file, _)) => Some(file),
+    let waiting = match run.pool.find_claimed(id) {
+        Some((State::Finished, _)) => return Ok(false),
+        Some((_, file)) => Some(file),
         // The pool was lost; what the receipt frees is freed all the same.
         None => None,
     };

@@ -1,6 +1,9 @@
 //! What the threads that serve one node share: its queue, its pool, how things stand with it, and what is to be told.
 //!
-//! The one process that holds a [`NodeRun`] holds the node's lock: nobody else sends to that node meanwhile.
+//! The one process that holds a [`NodeRun`] holds the node's lock: nobody else sends to that node meanwhile. What people are told
+//! of it is `told`'s.
+
+mod told;
 
 use super::bell::{Bell, lock};
 use super::dialer::Dialer;
@@ -9,30 +12,23 @@ use super::outbox::Outbox;
 use super::spool::Spool;
 use crate::around::Around;
 use crate::contact::Contact;
-use crate::history::{History, PreparedOne};
-use crate::ledger::Ledger;
-use crate::outcome::{Ending, OutcomeFile};
-use crate::pings::{self, Pings};
+use crate::history::History;
+use crate::outcome::OutcomeFile;
+use crate::pings::Pings;
 use crate::{output, state};
 use base::config::client::ClientNode;
 use base::config::{ClientConfig, Reach};
-use base::{At, Dataset, Error, Exit, FileLock, Kind, Name, Reason, RequestId, Result, atomic, backoff, clock};
+use base::{At, Dataset, Error, FileLock, Kind, Name, RequestId, Result, atomic, backoff, clock};
 use modules::Lane;
 use queue::pool::{Claimed, ClientPool, PoolFile, State};
 use queue::signature::{Signer, parse_public_key};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use told::Report;
 use transport::{Endpoint, Peer};
-
-/// What a run came to, for the exit code.
-#[derive(Debug, Default)]
-struct Report {
-    failed: bool,
-    not_now: bool,
-    incomplete: bool,
-}
 
 /// One node, as one process works for it.
 pub struct NodeRun {
@@ -269,7 +265,7 @@ impl NodeRun {
                 return Ok(true);
             }
             if file.module == base::config::GROUP {
-                return groups::is_sent(self, file);
+                return groups::is_sent(self, &file.id);
             }
             Ok(self.outbox(|outbox| outbox.request_bytes(&file.id))?.is_some() || groups::waits_for_its_group(self, file)?)
         };
@@ -340,7 +336,11 @@ impl NodeRun {
             return Ok(Some(recovered.remove(i)));
         }
         drop(recovered);
-        self.pool.claim_next(&|file| mine(file) && !groups::waits_for_members(self, file), &output::Complaints)
+        // Read once, at the first group: while something is claimed nothing else can be. What cannot be read stands in nobody's way
+        // here; whoever takes it looks again.
+        let read = OnceCell::new();
+        let in_process = || read.get_or_init(|| self.pool.in_process().unwrap_or_default()).as_slice();
+        self.pool.claim_next(&|file| mine(file) && !groups::waits_for_members(self, file, in_process), &output::Complaints)
     }
 
     /// The lane of a module; one that is not known is told so by the lane of archives.
@@ -391,55 +391,17 @@ impl NodeRun {
     pub fn end(&self, outcome: &OutcomeFile) -> Result<()> {
         outcome.write(&self.config)?;
         lock(&self.history).add(&self.config, outcome)?;
-        if let Some((_, file, _)) = self.pool.find(&outcome.id)? {
+        if let Some((_, file)) = self.pool.find_claimed(&outcome.id) {
             groups::note(self, &file, outcome)?;
         }
         self.pool.finish(&outcome.id)?;
-        self.ping_end(outcome);
+        self.pings.end(&self.config, &self.pool, outcome);
         Ok(())
     }
 
     /// A request is being prepared: whoever wants to hear of it does.
     pub fn ping_start(&self, dataset: &Dataset) {
-        pings::urls(&self.config, dataset).for_each(|url| self.pings.say(url, pings::Event::Start));
-    }
-
-    /// Tells how a request has ended. What is sent again by itself has not failed, and no dataset is well that fails at
-    /// another node, nor a client of which any dataset fails.
-    fn ping_end(&self, outcome: &OutcomeFile) {
-        let dataset = &outcome.dataset;
-        let mut urls = pings::urls(&self.config, dataset).peekable();
-        if urls.peek().is_none() {
-            return;
-        }
-        match outcome.outcome {
-            Ending::Cancelled => {}
-            Ending::Failed | Ending::Refused => {
-                let again = |(_, file, _): &(State, PoolFile, String)| {
-                    file.node == self.node.name && file.reason == Reason::Heal && file.dataset().is_ok_and(|other| other == *dataset)
-                };
-                if !self.pool.unfinished().unwrap_or_default().iter().any(again) {
-                    let reason = outcome.reason.as_deref().unwrap_or("no reason was given");
-                    let words = format!("{dataset} to {}: {}: {reason}", self.node.name, outcome.outcome.words());
-                    urls.for_each(|url| self.pings.say(url, pings::Event::Fail(words.clone())));
-                }
-            }
-            Ending::Stored => {
-                let failing: Vec<Dataset> = self
-                    .config
-                    .nodes
-                    .iter()
-                    .flat_map(|node| History::load(&self.config, &node.name).datasets)
-                    .filter_map(|(dataset, past)| past.failing_since.map(|_| dataset))
-                    .collect();
-                for url in urls {
-                    let of_client = self.config.ping.as_ref() == Some(url);
-                    if !failing.iter().any(|failing| of_client || failing == dataset) {
-                        self.pings.say(url, pings::Event::Success);
-                    }
-                }
-            }
-        }
+        self.pings.start(&self.config, dataset);
     }
 
     /// A request has ended here, without the node: what was prepared of it goes.
@@ -451,78 +413,6 @@ impl NodeRun {
         let parts = self.unanswered_parts(&outcome.id)?;
         modules::discard(&self.config, &self.node, &outcome.id, &parts)?;
         self.end(outcome)
-    }
-
-    /// The exit code will say that something failed; it was told before.
-    pub fn mark_failed(&self) {
-        lock(&self.report).failed = true;
-    }
-
-    /// The exit code will say that something is left for later.
-    pub fn mark_not_now(&self) {
-        lock(&self.report).not_now = true;
-    }
-
-    /// Something failed that will not come right by itself.
-    pub fn tell_failed(&self, error: &Error) {
-        self.mark_failed();
-        output::complain(error);
-    }
-
-    /// Something cannot be done now and will be tried again.
-    pub fn tell_not_now(&self, error: &Error) {
-        self.mark_not_now();
-        if output::watched() {
-            output::complain(error);
-        } else {
-            tracing::info!("{}", error.one_line());
-        }
-    }
-
-    /// Something keeps a request from being prepared (`None`: nothing does any more); it will be tried again. Told once.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn hold(&self, dataset: &Dataset, why: Option<&Error>) -> Result<()> {
-        let news = lock(&self.history).hold(&self.config, &self.node.name, dataset, why.map(Error::one_line))?;
-        match why {
-            Some(error) if news => {
-                self.mark_not_now();
-                output::complain(error);
-            }
-            Some(error) => self.tell_not_now(error),
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Notes how much a request is that was prepared.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn prepared(&self, dataset: &Dataset, prepared: PreparedOne) -> Result<()> {
-        lock(&self.history).prepared(&self.config, &self.node.name, dataset, prepared)
-    }
-
-    /// Part of a dataset could not be read.
-    pub fn tell_incomplete(&self, id: &RequestId, dataset: &Dataset, unreadable: u64, ledger: &Ledger) {
-        lock(&self.report).incomplete = true;
-        let entries = output::count(unreadable, "entry", "entries");
-        output::note(format_args!("nightsafe: {dataset}: {entries} could not be read; the rest is in {id}"));
-        for line in ledger.first(unreadable) {
-            output::note(format_args!("  {line}"));
-        }
-    }
-
-    /// The exit code of what was told so far.
-    pub fn exit(&self) -> Exit {
-        let report = lock(&self.report);
-        match (report.failed, report.not_now, report.incomplete) {
-            (true, _, _) => Exit::Failed,
-            (_, true, _) => Exit::NotNow,
-            (_, _, true) => Exit::Incomplete,
-            _ => Exit::Done,
-        }
     }
 }
 

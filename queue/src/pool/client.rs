@@ -316,18 +316,26 @@ impl ClientPool {
     /// # Errors
     /// With the path, when it is here and cannot be read.
     pub fn find(&self, id: &RequestId) -> Result<Option<(State, PoolFile, String)>> {
-        // From the first state to the last, and once more: it may move on while we look.
-        for _ in 0..2 {
-            for (state, folder) in [(State::Complete, &self.inbox), (State::Process, &self.work), (State::Finished, &self.work)] {
-                let path = state.path(folder, id);
-                if path.symlink_metadata().is_ok()
-                    && let Ok((file, by)) = read(&path, id)
-                {
-                    return Ok(Some((state, file, by)));
-                }
-            }
-        }
-        Ok(None)
+        Ok(self.first_of(&[State::Complete, State::Process, State::Finished], id))
+    }
+
+    /// The request `id` and its state, once the sender has claimed it. What anybody writes into the inbox cannot hide it.
+    pub fn find_claimed(&self, id: &RequestId) -> Option<(State, PoolFile)> {
+        self.first_of(&[State::Process, State::Finished], id).map(|(state, file, _)| (state, file))
+    }
+
+    /// From the first state to the last, and once more: it may move on while we look.
+    fn first_of(&self, states: &[State], id: &RequestId) -> Option<(State, PoolFile, String)> {
+        states.iter().chain(states).find_map(|state| {
+            let path = state.path(self.folder(*state), id);
+            path.symlink_metadata().ok()?;
+            read(&path, id).ok().map(|(file, by)| (*state, file, by))
+        })
+    }
+
+    /// Where requests in this state are.
+    fn folder(&self, state: State) -> &Path {
+        if state == State::Complete { &self.inbox } else { &self.work }
     }
 
     /// All requests with their states and who asked for them, those in the inbox first. Who may not look into `work/` sees the inbox alone; what
@@ -350,7 +358,7 @@ impl ClientPool {
     fn in_states(&self, states: &[State]) -> Result<Vec<(State, PoolFile, String)>> {
         let mut all = Vec::new();
         for state in states {
-            let folder = if *state == State::Complete { &self.inbox } else { &self.work };
+            let folder = self.folder(*state);
             let ids = match fs::read_dir(folder) {
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
                 _ => ids(folder, *state)?,
@@ -375,8 +383,11 @@ impl ClientPool {
         FileLock::wait(&self.root.join("lock"))
     }
 
-    /// The requests in process, whoever works on them.
-    fn in_process(&self) -> Result<Vec<PoolFile>> {
+    /// The requests in process, whoever works on them. What is not usable is left out.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn in_process(&self) -> Result<Vec<PoolFile>> {
         let ids = ids(&self.work, State::Process)?;
         Ok(ids.iter().filter_map(|id| read(&State::Process.path(&self.work, id), id).ok()).map(|(file, _)| file).collect())
     }

@@ -56,6 +56,16 @@ fn taken_into_process() {
     drop(taken);
     pool.take(&one, "alice").unwrap();
     assert_eq!(pool.find(&one.id).unwrap().unwrap().1, one);
+    // Somebody in the submit group writes a request of that id.
+    let forged = PoolFile { group: None, ..file("/c") };
+    let forged = PoolFile { id: one.id.clone(), ..forged };
+    fs::write(State::Complete.path(&pool.inbox, &one.id), forged.to_toml(None).unwrap()).unwrap();
+    assert_eq!(pool.find(&one.id).unwrap().unwrap().0, State::Complete);
+    assert_eq!(pool.find_claimed(&one.id), Some((State::Process, one.clone())));
+    assert_eq!(pool.in_process().unwrap().len(), 2);
+    pool.finish(&one.id).unwrap();
+    assert_eq!(pool.find_claimed(&one.id), Some((State::Finished, one)));
+    assert_eq!(pool.find_claimed(&RequestId::generate().unwrap()), None);
 }
 
 #[test]

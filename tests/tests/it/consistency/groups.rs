@@ -1,7 +1,7 @@
 //! Groups: one restore point of several datasets, from submit to restore.
 
 use super::configure;
-use crate::harness::{Loopback, run};
+use crate::harness::{Killed, Loopback, run, until};
 
 /// Two trees and a repository, with a group of them.
 fn shop(safe: &Loopback, more: &str) -> (String, String, String) {
@@ -97,6 +97,11 @@ fn a_group_that_lacks_a_member_says_so_and_keeps_the_rest() {
     let back = safe.text("back/b");
     safe.client(&["restore", "--group", "shop", "--at", &lacking, "--target", &back]).exits(3).says(&["could not be prepared", &two]);
     assert_eq!(safe.read(&format!("back/b/files{one}/x")), "2\n");
+    // A member that cannot come back keeps none of the others back.
+    safe.sh(&format!("mkdir -p 'back/c/files{one}'; echo x >'back/c/files{one}/mine'"));
+    let back = safe.text("back/c");
+    safe.client(&["restore", "--group", "shop", "--target", &back]).exits(4).says(&["does not come back", "other things"]);
+    assert_eq!(safe.read(&format!("back/c/files{two}/y")), "1\n");
     // The next one is whole again, and status is content.
     safe.sh(&format!("mv '{two}-away' '{two}'"));
     safe.client(&["submit", "group", "shop", "--wait", "--timeout", "1s"]).exits(75);
@@ -131,4 +136,41 @@ fn a_group_waits_and_fails_as_one() {
     let forged = "version = 1\nid = \"20261120T031500Z-3f9a1c7e\"\nmodule = \"group\"\npath = \"none\"\nnode = \"node1\"\ntags = []\nreason = \"manual\"\n";
     safe.write("client/pool/inbox/C20261120T031500Z-3f9a1c7e", forged);
     safe.client(&["send"]).exits(1).says(&["no group none"]);
+}
+
+/// Cancelled, or taken out of the configuration, after a sender was ended that had begun with it: its members go without a word.
+#[test]
+fn a_group_that_is_taken_back_takes_its_members_along() {
+    let safe = Loopback::start();
+    let (open, pid) = (safe.text("open"), safe.text("pid"));
+    let plain = safe.read("client.toml");
+    shop(&safe, &format!("before = [\"sh\", \"-c\", \"echo $$ >{pid}; test -e {open} || exec sleep 300\"]"));
+    let begun = || {
+        safe.sh("rm -f open; : >pid");
+        let said = safe.client(&["submit", "group", "shop"]).exits(0).stdout;
+        let mut sender = Killed::start(safe.command("nightsafe").arg("send"));
+        until("its command runs", || safe.read("pid").ends_with('\n'));
+        sender.child().kill().unwrap();
+        sender.wait();
+        safe.sh("kill $(cat pid); touch open");
+        let waiting = safe.names("client/pool/work").into_iter().filter(|name| name.starts_with('P')).count();
+        assert_eq!(waiting, 4, "the group and its members");
+        said.split_whitespace().next().unwrap().to_owned()
+    };
+    let nothing_is_left = || {
+        safe.client(&["send"]).silent();
+        safe.client(&["status"]).exits(0);
+        let work = safe.names("client/pool/work");
+        assert!(work.iter().all(|name| name.starts_with('F')), "{work:?}");
+        for folder in ["client/groups", "client/around", "client/export/node1"] {
+            assert!(safe.names(folder).is_empty(), "{folder}");
+        }
+    };
+    let id = begun();
+    safe.client(&["cancel", &id]).exits(0);
+    nothing_is_left();
+    begun();
+    safe.write("client.toml", &plain);
+    safe.client(&["send"]).exits(1).says(&["no group shop"]);
+    nothing_is_left();
 }
