@@ -9,7 +9,7 @@
 # make big     20 GB of zeros through both ends; shows how much memory that takes
 # make fuzz    runs every target of fuzz/ for SECONDS= each (60), JOBS= at once (2), ONLY= some; installs cargo-fuzz where it is missing
 # make flood   how long a client waits while another one floods the node; REQUESTS=, LOGINS=; after make build
-# The first four install the Debian packages that they need, when one is missing.
+# Each installs the Debian packages that it needs, when one is missing.
 
 CARGO ?= cargo
 PROGRAMS = --package nightsafe --package nightsafe-server --package nightsafe-gate
@@ -52,7 +52,7 @@ deb: cargo-deb
 # Not as fast as it could be, because it only calls other programs; and soon there.
 cargo-deb:
 	@deploy/packages.sh build
-	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet --debug --no-default-features cargo-deb
+	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet --debug --no-default-features --version 3.8.0 cargo-deb
 
 reference:
 	@deploy/packages.sh build
@@ -70,6 +70,7 @@ chaos:
 	@SECONDS_OF_CHAOS="$(SECONDS)" SEED="$(SEED)" nice -n 5 python3 tests/chaos/run.py
 
 fuzz:
+	@deploy/packages.sh build
 	@SECONDS_EACH="$(SECONDS)" fuzz/run.sh
 
 flood: build

@@ -46,10 +46,10 @@ man_of() {
     esac
 }
 
-# The version's changes, in the form that Debian reads. What is newest stands at the top of the list that people read.
+# The version's changes, in the form that Debian reads: the points of the first section, with the lines that go on.
 changelog() {
     printf '%s (%s-1) unstable; urgency=medium\n\n' "$1" "$version"
-    sed -n 's/^- /  * /p' CHANGELOG.md
+    awk '/^## / && section++ { exit } /^- / { point = 1; print "  * " substr($0, 3); next } /^  / && point { print "  " $0; next } { point = 0 }' CHANGELOG.md
     printf '\n -- The Nightsafe authors <nightsafe@localhost>  %s\n' "$(LC_ALL=C date -u -R -d "@$epoch")"
 }
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -88,8 +88,7 @@ put nightsafe usr/share/doc/nightsafe/examples deploy/cron/nightsafe
 install -m 0755 -D hooks/post-update "$stage/programs/nightsafe/post-update"
 
 put nightsafe-server usr/lib/systemd/system "$units"/nightsafe-server-watch.service "$units"/nightsafe-poll.{service,timer} \
-    "$units"/nightsafe-gate-maintain.{service,timer} "$units"/nightsafe-fetch.slice
-[ ! -e server/src/commands/web.rs ] || put nightsafe-server usr/lib/systemd/system "$units"/nightsafe-web.service
+    "$units"/nightsafe-gate-maintain.{service,timer} "$units"/nightsafe-web.service "$units"/nightsafe-fetch.slice
 put nightsafe-server usr/share/nightsafe-server "$units"/sessions.conf
 put_as nightsafe-server etc/ssh/sshd_config.d/nightsafe-server.conf deploy/sshd/node.conf
 put nightsafe-server usr/share/doc/nightsafe-server/examples deploy/cron/nightsafe-server

@@ -9,7 +9,7 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 seconds=${SECONDS_EACH:-60} jobs=${JOBS:-2}
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz || {
+command -v cargo-fuzz >/dev/null || cargo install --locked --version 0.13.2 cargo-fuzz || {
     echo "fuzz/run.sh: cargo-fuzz is not there and cannot be installed; put it onto PATH, then try again" >&2
     exit 1
 }

@@ -3,9 +3,9 @@
 //!
 //! Needs root, and the Debian that `tests/root.sh` made (`make test` runs it); does nothing otherwise.
 
-use crate::harness::{Run, bin, command, port, root, run, source_root, until};
+use crate::harness::{Killed, Run, bin, blocks, command, not_tested, port, root, run, source_root, until};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 /// The most that a unit may be exposed, in tenths of what `systemd-analyze security` says.
@@ -25,14 +25,18 @@ fn packages() -> &'static Path {
 
 /// Whether this machine can try them out.
 fn possible() -> bool {
-    root() && source_root().join("target/root/root.packages").exists()
+    let possible = root() && source_root().join("target/root/root.packages").exists();
+    if !possible {
+        not_tested("packages", "it takes root, and the Debian that tests/root.sh makes");
+    }
+    possible
 }
 
 /// A clean Debian in a folder of its own.
 struct Debian {
     dir: tempfile::TempDir,
     port: u16,
-    sshd: Option<Child>,
+    sshd: Option<Killed>,
 }
 
 impl Debian {
@@ -80,7 +84,7 @@ impl Debian {
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key)).exits(0);
         self.shell("install -D -m 0600 /root/key.pub /root/.ssh/authorized_keys; mkdir -p /run/sshd").exits(0);
         let mut sshd = self.inside("exec /usr/sbin/sshd -D -E /var/log/sshd.log");
-        self.sshd = Some(sshd.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.sshd = Some(Killed::start(sshd.stdout(Stdio::null()).stderr(Stdio::null())));
         until("sshd listens", || self.at("run/sshd.pid").exists());
     }
 
@@ -125,11 +129,8 @@ impl Debian {
 
 impl Drop for Debian {
     fn drop(&mut self) {
-        if let Some(mut sshd) = self.sshd.take() {
-            // It is the first process of a name space, whose others end with it.
-            let _ = sshd.kill();
-            let _ = sshd.wait();
-        }
+        // It is the first process of a name space, whose others end with it.
+        drop(self.sshd.take());
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.at("var/log/sshd.log")).unwrap_or_default();
             eprintln!("sshd's last words: {}", log.lines().rev().take(20).collect::<Vec<_>>().join("\n"));
@@ -155,6 +156,7 @@ fn packages_install_by_the_role_work_and_leave_what_is_stored() {
     debian.play(home).says(&["changed="]);
     let again = debian.play(home);
     again.says(&["changed=0"]).says(&["failed=0"]);
+    debian.shell("! ls /run/nightsafe-admin*").exits(0);
 
     // What is there for people.
     let version = format!("nightsafe {}\n", env!("CARGO_PKG_VERSION"));
@@ -179,7 +181,7 @@ fn packages_install_by_the_role_work_and_leave_what_is_stored() {
     let modes = debian.shell("stat -c '%n %U:%G %a' /etc/nightsafe /srv/nightsafe /var/lib/nightsafe /var/lib/nightsafe-gate /var/lib/nightsafe-gate/handover").ok();
     assert_eq!(
         modes,
-        "/etc/nightsafe root:ns-config 775\n/srv/nightsafe ns-poll:ns-data 2751\n/var/lib/nightsafe nightsafe:nightsafe 755\n/var/lib/nightsafe-gate ns-gate:ns-gate 2750\n/var/lib/nightsafe-gate/handover ns-gate:ns-gate 2770\n"
+        "/etc/nightsafe root:ns-config 755\n/srv/nightsafe ns-poll:ns-data 2751\n/var/lib/nightsafe nightsafe:nightsafe 755\n/var/lib/nightsafe-gate ns-gate:ns-gate 2750\n/var/lib/nightsafe-gate/handover ns-gate:ns-gate 2770\n"
     );
     debian
         .shell("for who in nightsafe ns-gate ns-poll ns-read; do case $(getent shadow $who) in $who:'*':*) ;; *) exit 1 ;; esac; done")
@@ -205,11 +207,8 @@ fn packages_install_by_the_role_work_and_leave_what_is_stored() {
     assert_eq!(stored.as_array().unwrap().len(), 2, "{stored}");
     debian.shell("cd /; runuser -u ns-gate -- nightsafe-gate --config /etc/nightsafe/node.toml maintain").exits(0);
 
-    // A folder that an administrator closed stays closed.
-    debian
-        .shell("chmod 0755 /etc/nightsafe; systemd-tmpfiles --create nightsafe-gate.conf; stat -c %a /etc/nightsafe")
-        .says(&["755\n"])
-        .exits(0);
+    // A folder that was closed stays closed.
+    debian.shell("systemd-tmpfiles --create nightsafe-gate.conf; stat -c %a /etc/nightsafe").says(&["755\n"]).exits(0);
 
     // Purging takes the programs away, and nothing that nobody has another copy of.
     let kept = "cd /; sha256sum /srv/nightsafe/web1/packs/* /var/lib/nightsafe/id_ed25519 /etc/nightsafe/*; id ns-poll";
@@ -217,6 +216,49 @@ fn packages_install_by_the_role_work_and_leave_what_is_stored() {
     debian.shell("dpkg --purge nightsafe nightsafe-server nightsafe-gate").exits(0);
     assert_eq!(debian.shell(kept).ok(), before);
     debian.shell("! ls /usr/bin/nightsafe* /etc/ssh/sshd_config.d/nightsafe* /usr/lib/systemd/system/nightsafe* /etc/systemd/system/*/nightsafe* && sshd -t").exits(0);
+
+    // The same by hand, as on a machine that never had any of it.
+    debian.shell("rm -rf /srv/www/b /etc/nightsafe /srv/nightsafe /var/lib/nightsafe /var/lib/nightsafe-gate").exits(0);
+    by_the_page(&debian, home);
+}
+
+/// Stands in for systemd's, which does nothing in a Debian that was not booted: it wants units that are there, and reloads sshd.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+for unit; do
+    case $unit in start | reload | enable | disable | ssh | --now) continue ;; esac
+    ls /usr/lib/systemd/system/"$unit" /usr/lib/systemd/system/"$unit".service 2>/dev/null | grep -q . || exit 5
+done
+[ "$*" != "reload ssh" ] || kill -HUP "$(cat /run/sshd.pid)"
+echo "$*" >>/root/asked-of-systemd
+"#;
+
+/// What docs/packages.md has root do, in one login; this machine is its node and its client.
+fn by_the_page(debian: &Debian, home: &Path) {
+    std::fs::write(debian.at("usr/local/bin/systemctl"), SYSTEMCTL).unwrap();
+    std::fs::create_dir(debian.at("root/debian")).unwrap();
+    for package in std::fs::read_dir(packages()).unwrap().map(Result::unwrap) {
+        std::fs::copy(package.path(), debian.at("root/debian").join(package.file_name())).unwrap();
+    }
+    let page = std::fs::read_to_string(source_root().join("docs/packages.md")).unwrap();
+    let port = debian.port;
+    let script = blocks(&page, "sh").concat();
+    let closed = "chmod 0755 /etc/nightsafe\n";
+    assert_eq!(script.matches(closed).count(), 2, "each machine closes the folder");
+    let script = script
+        .replacen(closed, "", 1)
+        .replace("backup.example.org", &format!("127.0.0.1:{port}"))
+        .replace("web1.example.org", &format!("127.0.0.1:{port}"))
+        .replace("age1…", std::fs::read_to_string(home.join("recipient")).unwrap().trim());
+    std::fs::write(debian.at("root/page"), script).unwrap();
+    let mut ssh = command("ssh", home);
+    ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", &format!("UserKnownHostsFile={}/known_hosts", home.display())])
+        .args(["-p", &port.to_string(), "-i", debian.at("root/key").to_str().unwrap(), "root@127.0.0.1"])
+        .arg("chmod +x /usr/local/bin/systemctl; cd debian; exec bash -eux ../page");
+    run(&mut ssh).exits(0);
+    debian.shell("cd /; runuser -u nightsafe -- nightsafe send; runuser -u ns-poll -- nightsafe-server poll; runuser -u nightsafe -- nightsafe send").exits(0);
+    let stored = debian.shell("cd /; runuser -u ns-poll -- nightsafe-server snapshots --json").json();
+    assert_eq!(stored.as_array().unwrap().len(), 1, "{stored}");
+    debian.shell("stat -c %a /etc/nightsafe; cat /root/asked-of-systemd").says(&["755\n", "reload ssh", "start nightsafe-watch"]).exits(0);
 }
 
 #[test]
@@ -242,8 +284,7 @@ fn units_are_right_and_little_exposed() {
     for entry in std::fs::read_dir(source_root().join("deploy/systemd")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let unit = [".service", ".timer", ".slice"].iter().any(|end| name.ends_with(end));
-        let later = name == "nightsafe-web.service" && !source_root().join("server/src/commands/web.rs").exists();
-        assert!(!unit || later || units.contains(&name), "{name} is in no package");
+        assert!(!unit || units.contains(&name), "{name} is in no package");
     }
     let whole: Vec<String> = units.iter().map(|name| name.replace("@.", "@nightsafe-watch.service.")).collect();
     let verified = run(Command::new("systemd-analyze")
@@ -283,10 +324,23 @@ fn a_unit_that_failed_is_told_of() {
 #[test]
 fn the_example_of_a_playbook_is_one() {
     if run(Command::new("sh").args(["-c", "command -v ansible-playbook"])).code != Some(0) {
-        return;
+        return not_tested("the example of a playbook", "there is no ansible-playbook");
     }
     let home = tempfile::tempdir().unwrap();
-    let mut check = command("ansible-playbook", home.path());
-    check.args(["-i", "backup.example.org,web1.example.org,web2.example.org", "--syntax-check", "example.yml"]);
-    run(check.env("ANSIBLE_HOME", home.path()).current_dir(source_root().join("deploy/ansible"))).exits(0);
+    let play = |args: &[&str]| {
+        let mut play = command("ansible-playbook", home.path());
+        play.args(args).env("ANSIBLE_HOME", home.path()).env("ANSIBLE_NOCOLOR", "1");
+        run(play.current_dir(source_root().join("deploy/ansible")))
+    };
+    play(&["-i", "hosts.yml", "--syntax-check", "example.yml"]).exits(0);
+    // Before anything is done, it says what it has not been told.
+    let without = std::fs::read_to_string(source_root().join("deploy/ansible/hosts.yml")).unwrap();
+    let without = without
+        .replace("nightsafe_admin: alice", "nightsafe_admin: ''")
+        .replace("backup.example.org:", "backup.example.org: { ansible_connection: local }");
+    let inventory = home.path().join("hosts.yml");
+    std::fs::write(&inventory, without).unwrap();
+    play(&["-i", inventory.to_str().unwrap(), "--limit", "nodes", "-e", "ansible_become=false", "example.yml"])
+        .says(&["nightsafe_admin is missing for backup.example.org"])
+        .exits(2);
 }

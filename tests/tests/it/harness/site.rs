@@ -5,6 +5,8 @@ use super::install::Loopback;
 use super::run::{port, run, source_root};
 use super::wait::until;
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -37,7 +39,7 @@ impl Site {
         let here = |file: &str| {
             let mut text = std::fs::read_to_string(source_root().join("deploy").join(file)).unwrap();
             for (old, new) in [
-                ("/etc/nightsafe/", format!("{dir}/")),
+                ("/etc/nginx/nightsafe/", format!("{dir}/")),
                 ("/srv/nightsafe", safe.text("node/data")),
                 ("/var/cache/nightsafe-cgit", format!("{dir}/cache")),
                 ("/run/nightsafe-cgit/socket", format!("{dir}/cgit.sock")),
@@ -51,7 +53,7 @@ impl Site {
             text.lines().filter(|line| !line.contains("ssl")).map(|line| format!("{line}\n")).collect::<String>()
         };
         safe.write("site/cgitrc", &here("cgit/cgitrc"));
-        safe.write("site/cgit.nginx.conf", &here("cgit/nginx.conf"));
+        safe.write("site/cgit.conf", &here("cgit/nginx.conf"));
         safe.write("site/site.conf", &here("web/nginx.conf"));
         // A page of the tests' needs less than one in earnest.
         safe.write("site/fcgiwrap.sh", &here("cgit/fcgiwrap.sh").replace("$((512 * 1024))", "$((20 * 1024))"));
@@ -72,7 +74,9 @@ impl Site {
         let mut fcgiwrap = safe.command("bash");
         fcgiwrap.args([&format!("{dir}/fcgiwrap.sh"), &format!("{dir}/cgit.sock")]);
         let site = Self { port, _fcgiwrap: started(fcgiwrap), _nginx: started(nginx) };
-        until("cgit and nginx listen", || safe.at("site/cgit.sock").exists() && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        // The socket is there before anybody listens at it.
+        let cgit = safe.at("site/cgit.sock");
+        until("cgit and nginx listen", || UnixStream::connect(&cgit).is_ok() && TcpStream::connect(("127.0.0.1", port)).is_ok());
         site
     }
 
