@@ -31,7 +31,7 @@ pub enum Exit {
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// Done, but some source data could not be read or restored.
+    /// Done, but some source data could not be read or restored; of `status`: something needs a person.
     Incomplete = 3,
     /// Refused by a rule.
     Refused = 4,

@@ -22,7 +22,16 @@ pub struct ExitCode {
     pub meaning: String,
 }
 
-/// The exit codes of all programs, from the enum `Exit`.
+/// What a shell makes of programs that a signal ended, which no code of ours names (client/src/interrupt.rs, tests/tests/it/endings.rs).
+const SIGNALS: [(&str, &str); 2] = [
+    (
+        "129, 130, 143",
+        "Ended by SIGHUP, Ctrl-C or SIGTERM, as a shell has it; the same command goes on where it was. Of `watch` and `web`, which are ended so: 0.",
+    ),
+    ("141", "Whoever read the bytes that were printed, as of `restore --stdout`, did not want the rest."),
+];
+
+/// The exit codes of all programs: those of the enum `Exit`, and what signals make.
 pub fn exits(root: &Path) -> Result<Vec<ExitCode>> {
     let path = root.join("base/src/error.rs");
     let file = parse(&path)?;
@@ -37,7 +46,9 @@ pub fn exits(root: &Path) -> Result<Vec<ExitCode>> {
         }
         _ => Err(unclear(format!("{} of Exit has no number", variant.ident))),
     };
-    found.variants.iter().map(of).collect()
+    let mut all = found.variants.iter().map(of).collect::<Result<Vec<_>>>()?;
+    all.extend(SIGNALS.iter().map(|(code, meaning)| ExitCode { code: (*code).to_owned(), meaning: (*meaning).to_owned() }));
+    Ok(all)
 }
 
 /// The names of variables that code of the programs asks the environment for.

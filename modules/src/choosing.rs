@@ -10,8 +10,15 @@ use base::{At, Dataset, Error, Result, beneath, untrusted};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The settings of a `[[dataset]]` that are carried out here.
-pub(crate) const SETTINGS: &[&str] = &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from"];
+/// The settings of a `[[dataset]]` that are carried out here, and last the one that takes a snapshot of the file system first.
+pub(crate) const WITH_SNAPSHOT: &[&str] =
+    &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from", "snapshot"];
+
+/// The same for what is on no file system.
+pub(crate) const SETTINGS: &[&str] = match WITH_SNAPSHOT.split_last() {
+    Some((_, rest)) => rest,
+    None => &[],
+};
 
 /// A longer list of names is not read.
 const LIST_LIMIT: usize = 256 << 20;

@@ -16,12 +16,7 @@ pub(crate) fn table<T: DeserializeOwned + Default>(config: &ClientConfig, module
     let Some(value) = config.module.get(module) else { return Ok(T::default()) };
     value.clone().try_into().map_err(|error: toml::de::Error| {
         let message = error.message().trim().replace('\n', " ");
-        let near = base::config::nearest(&message);
-        let wrong = Error::usage(format!("[module.{module}] is wrong: {message}"));
-        match near {
-            Some(near) => wrong.hint(format!("Did you mean {near}?")),
-            None => wrong,
-        }
+        base::config::meant(Error::usage(format!("[module.{module}] is wrong: {message}")), &message)
     })
 }
 

@@ -29,10 +29,11 @@ impl Paper {
         if !rustix::termios::isatty(&output) {
             return Self::default();
         }
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let terminal = std::env::var_os("TERM").filter(|value| !value.is_empty());
         Self {
             width: rustix::termios::tcgetwinsize(&output).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0),
-            colour: set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb"),
+            colour: !no_colour && terminal.is_some_and(|term| term != "dumb"),
         }
     }
 

@@ -103,14 +103,19 @@ fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    match nearest(&message) {
-        Some(near) => wrong.hint(format!("Did you mean {near}?")),
-        None => wrong,
+    meant(wrong, &message)
+}
+
+/// The error, with a hint at the allowed names that are most like the wrong one in serde's `message`, where there are such.
+pub fn meant(error: Error, message: &str) -> Error {
+    match nearest(message) {
+        Some(near) => error.hint(format!("Did you mean {near}?")),
+        None => error,
     }
 }
 
 /// The allowed names that are most like the wrong one, from words as "unknown field `x`, expected one of `a`, `b`".
-pub fn nearest(message: &str) -> Option<String> {
+fn nearest(message: &str) -> Option<String> {
     let rest = message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?.1;
     let (wrong, rest) = rest.split_once('`')?;
     let allowed: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();

@@ -53,7 +53,7 @@ pub struct NodeConfig {
     pub mirror_losses: Losses,
     /// Mails to the node's administrators. Default: none are sent.
     pub mail: Option<MailConfig>,
-    /// The status page. Default: as [`WebConfig`] says.
+    /// The status page. Default: `127.0.0.1:8017`, for this machine alone.
     #[serde(default)]
     pub web: WebConfig,
     /// cgit for the mirrors. Default: no list of repositories is written.

@@ -41,9 +41,6 @@ fn open_frozen(frozen: &Frozen) -> Result<OwnedFd> {
 
 pub(crate) const CLIENT: Client = Client;
 
-/// The settings of a `[[dataset]]` that it carries out.
-const SETTINGS: &[&str] = &["exclude", "include", "exclude_caches", "one_file_system", "max_file_size", "files_from", "snapshot"];
-
 impl ClientModule for Client {
     fn name(&self) -> &str {
         NAME
@@ -65,7 +62,7 @@ impl ClientModule for Client {
     }
 
     fn dataset_settings(&self) -> &'static [&'static str] {
-        SETTINGS
+        choosing::WITH_SNAPSHOT
     }
 
     fn look(&self, context: &LookContext<'_>, dataset: &Dataset) -> Result<Look> {
