@@ -58,6 +58,7 @@ mod keys;
 mod layout;
 mod listing;
 mod marks;
+mod pack_use;
 mod packs;
 mod parts;
 mod prune;

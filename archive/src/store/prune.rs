@@ -9,16 +9,15 @@
 
 use super::layout::{ACCEPTED, folder};
 use super::marks::{By, Marks};
+use super::pack_use::{PackFile, Uses, pack_files};
 use super::retention::{Candidate, Policy, Reason, much_smaller, retain};
 use super::usage::Usage;
 use super::{Store, StoredSnapshot};
-use crate::manifest::Counts;
 use base::{Accepted, At, Blake3, Dataset, RequestId, Result, atomic, crash, untrusted};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// After this long an unfinished mark was left by a killed process.
@@ -125,34 +124,6 @@ pub(super) enum Move {
     Count(u64),
 }
 
-/// A pack as it lies in a folder.
-struct PackFile {
-    size: u64,
-    modified: Timestamp,
-}
-
-/// How a pack is used.
-struct PackUse {
-    size: u64,
-    /// How many roots name it.
-    roots: u32,
-    /// One of them, by its place in the list of snapshots.
-    owner: u32,
-}
-
-/// What the manifests say of the packs.
-#[derive(Default)]
-struct Uses {
-    /// The packs that are there.
-    present: HashMap<Blake3, PackFile>,
-    /// The packs that are named.
-    packs: HashMap<Blake3, PackUse>,
-    /// By root: what it counts, and whether all its packs are there.
-    snapshots: HashMap<RequestId, (Option<Counts>, bool)>,
-    /// Roots that cannot be read, and why, by the names of their folders.
-    unreadable: BTreeMap<String, String>,
-}
-
 impl Store {
     /// What pruning by `rules` would do. Takes no lock and writes nothing.
     ///
@@ -190,50 +161,6 @@ impl Store {
             planned.own_bytes = names.get(&planned.snapshot.id).and_then(|n| own.get(n)).copied().unwrap_or(0);
         }
         Ok((plan, uses))
-    }
-
-    /// Reads every root once.
-    fn uses(&self, names: &HashMap<RequestId, u32>) -> Result<Uses> {
-        let present = pack_files(&self.layout.packs())?;
-        let mut uses = Uses::default();
-        self.layout.each_root(&mut |path, root| {
-            let root = match root {
-                Ok(root) => root,
-                Err(error) => {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    if let Ok(id) = name.parse::<RequestId>() {
-                        uses.snapshots.insert(id, (None, false));
-                    }
-                    uses.unreadable.insert(name, error.one_line());
-                    return Ok(());
-                }
-            };
-            let owner = names.get(&root.id).copied().unwrap_or(u32::MAX);
-            let mut whole = true;
-            for pack in &root.packs {
-                uses.packs.entry(pack.digest).or_insert(PackUse { size: pack.size, roots: 0, owner }).roots += 1;
-                whole &= present.get(&pack.digest).is_some_and(|file| file.size == pack.size);
-            }
-            uses.snapshots.insert(root.id, (Some(root.counts), whole));
-            Ok(())
-        })?;
-        uses.present = present;
-        Ok(uses)
-    }
-
-    /// The same as if the snapshots in `gone` were not there.
-    fn without(&self, uses: &mut Uses, gone: &BTreeSet<RequestId>) -> Result<()> {
-        for id in gone {
-            if uses.unreadable.remove(id.as_str()).is_some() {
-                continue;
-            }
-            for pack in self.layout.root_of(id)?.into_iter().flat_map(|root| root.packs) {
-                if let Some(pack) = uses.packs.get_mut(&pack.digest) {
-                    pack.roots = pack.roots.saturating_sub(1);
-                }
-            }
-        }
-        Ok(())
     }
 
     fn plan_dataset(&self, rules: &PruneRules<'_>, snapshots: Vec<StoredSnapshot>, uses: &Uses, plan: &mut PrunePlan) -> Result<()> {
@@ -439,26 +366,6 @@ impl Store {
     pub fn empty_trash(&self) -> Result<()> {
         atomic::remove_tree(&self.layout.trash())
     }
-}
-
-/// The files in a folder of packs, by name.
-fn pack_files(folder: &Path) -> Result<HashMap<Blake3, PackFile>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        entries => entries.at("list", folder)?,
-    };
-    let mut files = HashMap::new();
-    for entry in entries {
-        let entry = entry.at("list", folder)?;
-        let Some(digest) = entry.file_name().to_str().and_then(Blake3::from_hex) else { continue };
-        let meta = match entry.metadata() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            meta => meta.at("look at", entry.path())?,
-        };
-        let modified = meta.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MAX);
-        files.insert(digest, PackFile { size: meta.len(), modified });
-    }
-    Ok(files)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::forge::{Forge, claim, folder as entry_folder};
-use crate::manifest::{Manifest, PackRef, Public};
+use crate::manifest::{Counts, Manifest, PackRef, Public};
 use crate::store::{Content, Quota, Released, Stats, StoredContent};
 use proptest::prelude::*;
 use std::io::Write as _;
