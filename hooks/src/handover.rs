@@ -5,8 +5,8 @@
 
 use crate::queues::Slot;
 use crate::{git, limits, refs};
-use base::config::NodeConfig;
-use base::{At, Error, Result, atomic, crash, process};
+use base::config::{NodeConfig, SOON};
+use base::{At, Error, Name, Result, atomic, crash, process};
 use queue::Repository;
 use std::fs::Permissions;
 use std::io::{Seek, Write};
@@ -56,10 +56,21 @@ pub fn catch_up(config: &NodeConfig, slot: &Slot, again: bool) -> Result<()> {
     pack(process::git().arg("-C").arg(&slot.path), &new, old.as_deref(), into)?;
     draft.publish()?;
     atomic::write(&slot.path.join(MARKER), format!("{new}\n").as_bytes(), 0o640)?;
+    // The poller's sweep finds what a lost one would have told.
+    wake(config, &slot.name)
+}
+
+/// Tells the poller that `client` is about to push something, so that it opens its own connection meanwhile. Nothing depends on
+/// it.
+pub fn announce(config: &NodeConfig, client: &Name) {
+    let _ = wake(config, &format!("{client}{SOON}"));
+}
+
+/// Leaves a mark for the poller.
+fn wake(config: &NodeConfig, mark: &str) -> Result<()> {
     let wake = config.handover_path().join("wake");
     shared_folder(&wake)?;
-    // Only a wake-up: the poller's sweep finds what a lost one would have told.
-    atomic::write(&wake.join(&slot.name), b"", 0o660)
+    atomic::write(&wake.join(mark), b"", 0o660)
 }
 
 /// A folder in which the poller, of our group, may remove what it has taken.

@@ -2,7 +2,7 @@
 //!
 //! Decides nothing itself (that is `queue::verdict`) and carries out nothing itself.
 
-use crate::{admin, dial, export, git, log, look, queues, restorer, sessions, wait};
+use crate::{admin, dial, export, git, handover, log, look, queues, restorer, sessions, wait};
 use base::config::{ClientConfig, NodeConfig};
 use base::{Error, Exit, Result};
 use queue::access::{self, Entry, RestorerGrant};
@@ -100,10 +100,12 @@ impl Rules {
     }
 
     fn carry_out(&self, verb: Verb, role: &Role) -> Result<ExitCode> {
-        if verb == Verb::Ping {
-            return ping(role);
-        }
         match self {
+            Self::Node(known) if verb == Verb::Ping && matches!(known.1, Entry::Client(_)) => {
+                handover::announce(&known.0.config, role.name());
+                ping(role)
+            }
+            _ if verb == Verb::Ping => ping(role),
             Self::Client(config) => match verb {
                 Verb::Look => look::export(),
                 Verb::Sftp => export::sftp(config, role.name()),

@@ -30,6 +30,8 @@ pub struct Endpoint {
 pub(crate) struct SshArguments {
     /// Options, and `--` and the host at the end.
     pub words: Vec<String>,
+    /// Where ssh listens that holds the connection.
+    pub socket: PathBuf,
 }
 
 impl Endpoint {
@@ -58,7 +60,7 @@ impl Endpoint {
         if std::fs::read(&known_hosts).ok().as_deref() != Some(line.as_bytes()) {
             atomic::write(&known_hosts, line.as_bytes(), 0o600)?;
         }
-        Ok(SshArguments { words: self.words(&alias, &known_hosts, &socket)? })
+        Ok(SshArguments { words: self.words(&alias, &known_hosts, &socket)?, socket })
     }
 
     fn words(&self, alias: &str, known_hosts: &Path, socket: &Path) -> Result<Vec<String>> {

@@ -24,6 +24,8 @@ pub struct Peer {
     alias: String,
     address: String,
     pub(crate) way: Way,
+    /// There while commands share a connection; none where the peer dials.
+    socket: Option<PathBuf>,
     pub(crate) git_url: String,
     pub(crate) wrapper: PathBuf,
 }
@@ -48,8 +50,8 @@ impl Peer {
         let host = if endpoint.address.host.contains(':') { format!("[{}]", endpoint.address.host) } else { endpoint.address.host.clone() };
         let port = endpoint.address.port.map_or_else(String::new, |port| format!(":{port}"));
         let git_url = format!("ssh://{}@{host}{port}/", endpoint.address.user);
-        let way = Way::Ssh(arguments.words);
-        Ok(Self { alias: endpoint.alias, address: endpoint.address.to_string(), way, git_url, wrapper: wrapper.into() })
+        let (way, socket) = (Way::Ssh(arguments.words), Some(arguments.socket));
+        Ok(Self { alias: endpoint.alias, address: endpoint.address.to_string(), way, socket, git_url, wrapper: wrapper.into() })
     }
 
     /// A peer that dials in; its lines are asked for at the socket `lines`, by this very program.
@@ -60,7 +62,7 @@ impl Peer {
         let wrapper = std::env::current_exe().at("find", "the program that is running")?;
         let way = Way::Dialled { lines: lines.into(), peer: alias.into() };
         // Git wants a host; the program in the place of ssh does not look at it.
-        Ok(Self { alias: alias.into(), address: "which dials in".into(), way, git_url: "ssh://dialled/".into(), wrapper })
+        Ok(Self { alias: alias.into(), address: "which dials in".into(), way, socket: None, git_url: "ssh://dialled/".into(), wrapper })
     }
 
     /// What the peer is called.
@@ -119,6 +121,18 @@ impl Peer {
     pub fn ping(&self) -> Result<String> {
         let answer = self.exec("ping", 4096, Duration::from_secs(60))?;
         Ok(base::text::excerpt(&answer, 4096))
+    }
+
+    /// Opens the connection that commands share, in at most `time`, unless it is open or the peer dials: what is sent soon need not
+    /// wait for the login.
+    ///
+    /// # Errors
+    /// As [`Peer::exec`].
+    pub fn open_ahead(&self, time: Duration) -> Result<()> {
+        match &self.socket {
+            Some(socket) if !socket.exists() => self.exec("ping", 4096, time).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Closes the connection that commands share, if there is one, without waiting for its minute to pass.

@@ -20,7 +20,7 @@ pub use chosen::{AllowEntry, Choosing, DatasetEntry};
 pub use client::ClientConfig;
 pub use group::{GROUP, GroupEntry};
 pub use mail::{DigestTime, MailConfig, SmtpConfig, Tls};
-pub use node::{Floor, NodeConfig, PruneTimes, ScrubConfig};
+pub use node::{Floor, NodeConfig, PruneTimes, SOON, ScrubConfig};
 pub use place::place;
 pub use reach::Reach;
 pub use watching::{MetricsFile, PingUrl};

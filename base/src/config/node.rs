@@ -177,6 +177,9 @@ fn default_fetch_time() -> Span {
     Span(std::time::Duration::from_secs(12 * 3600))
 }
 
+/// How the gate's mark ends for a client that is about to push; no client's name has it.
+pub const SOON: &str = "+";
+
 impl NodeConfig {
     /// Reads and checks `path`.
     ///

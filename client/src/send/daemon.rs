@@ -196,12 +196,13 @@ fn spawn_lane(run: &Arc<NodeRun>, lane: Lane, sender: Sender<Event>, failure: Ar
     std::thread::spawn(move || {
         let mut heard = 0;
         loop {
-            let committed = || {
-                let _ = sender.send(Event::Committed);
+            // Whoever makes the rounds may have stopped.
+            let tell = |event| {
+                let _ = sender.send(event);
             };
-            if let Err(error) = lanes::work(&run, lane, &committed) {
+            if let Err(error) = lanes::work(&run, lane, &|| tell(Event::Begun), &|| tell(Event::Committed)) {
                 super::bell::lock(&failure).get_or_insert(error);
-                committed();
+                tell(Event::Committed);
                 return;
             }
             if run.has_left() || !run.bell.wait(&mut heard, SWEEP) {

@@ -18,13 +18,15 @@ use queue::pool::{Claimed, PoolFile};
 use show::progress::Progress;
 use std::time::Instant;
 
-/// Works off what waits for this lane. `committed` is called after each request that is ready to be sent.
+/// Works off what waits for this lane. `begun` is called before each request that is prepared, `committed` after each that is
+/// ready to be sent.
 ///
 /// # Errors
 /// When pool or queue cannot be used; a request that cannot be prepared is no error here.
-pub fn work(run: &NodeRun, lane: Lane, committed: &(dyn Fn() + Sync)) -> Result<()> {
+pub fn work(run: &NodeRun, lane: Lane, begun: &dyn Fn(), committed: &(dyn Fn() + Sync)) -> Result<()> {
     while !run.bell.stopped() {
         let Some(claimed) = run.next(lane)? else { return Ok(()) };
+        begun();
         let sent = match run.config.group_of(&claimed.file.dataset()?) {
             Some(group) => {
                 let sent = groups::work(run, &claimed, group, committed)?;

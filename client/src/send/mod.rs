@@ -156,10 +156,11 @@ fn node_once(config: &Arc<ClientConfig>, node: &ClientNode, now: bool) -> Result
                 .map(|lane| {
                     let sender = sender.clone();
                     scope.spawn(move || {
-                        lanes::work(run, lane, &|| {
-                            // Whoever made the rounds and stopped has nothing more to be told.
-                            let _ = sender.send(Event::Committed);
-                        })
+                        // Whoever made the rounds and stopped has nothing more to be told.
+                        let tell = |event| {
+                            let _ = sender.send(event);
+                        };
+                        lanes::work(run, lane, &|| tell(Event::Begun), &|| tell(Event::Committed))
                     })
                 })
                 .collect();

@@ -19,6 +19,9 @@ pub const SWEEP: Duration = Duration::from_secs(60);
 /// How often whoever stays looks whether the node still fetches.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How long a connection may take to open that nobody waits for yet.
+const AHEAD: Duration = Duration::from_secs(20);
+
 /// How long it stays while the gate takes no line.
 const WITHOUT: Duration = Duration::from_secs(30);
 
@@ -27,6 +30,8 @@ const NOTHING: &str = "0000000000000000000000000000000000000000";
 
 /// What wakes whoever makes the rounds.
 pub enum Event {
+    /// A lane has something to prepare.
+    Begun,
     /// A lane has committed a request.
     Committed,
     /// The node says that there are receipts, or the wait for them broke off; which wait it was.
@@ -74,6 +79,7 @@ impl<'a> Rounds<'a> {
             loop {
                 match event {
                     Ok(Event::Stop) => return Ok(()),
+                    Ok(Event::Begun) => self.knock(),
                     Ok(Event::Committed) => {}
                     Ok(Event::Receipts(wait, told)) => {
                         if wait == self.waits && self.listener.take().is_some() {
@@ -134,6 +140,18 @@ impl<'a> Rounds<'a> {
         }
         run.hang_up();
         Ok(())
+    }
+
+    /// Opens the connection while something is prepared, so that what comes of it does not wait for the login; the node hears of
+    /// it and opens its own to us. That it cannot be opened is told by whoever needs it.
+    fn knock(&self) {
+        let run = self.run;
+        if self.listener.is_none()
+            && run.is_due()
+            && let Err(error) = run.peer.open_ahead(AHEAD)
+        {
+            tracing::debug!("{}: {}", run.node.name, error.one_line());
+        }
     }
 
     /// Sends what is ready, settles what was answered, and holds a wait open for what is not.

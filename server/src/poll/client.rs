@@ -89,6 +89,7 @@ pub struct Client {
     /// Whose turn it is to fetch.
     pub turns: Turns,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
+    opening: Mutex<()>,
     lanes: Mutex<BTreeMap<RequestId, modules::Lane>>,
     begun: Mutex<Option<Begun>>,
 }
@@ -109,6 +110,7 @@ impl Client {
             spent: Mutex::new(read_spent(&folder)),
             turns: Turns::default(),
             peers: Mutex::default(),
+            opening: Mutex::default(),
             lanes: Mutex::default(),
             begun: Mutex::default(),
             folder,
@@ -184,11 +186,19 @@ impl Client {
         lock(&self.begun)
     }
 
+    /// Lets `open` open a connection that nobody needs yet. Who asks for [`Client::peer`] meanwhile waits for it, and so shares it
+    /// instead of logging in as well.
+    pub fn opening<T>(&self, open: impl FnOnce() -> T) -> T {
+        let _opening = lock(&self.opening);
+        open()
+    }
+
     /// The connection to `endpoint`, kept as long as the endpoint stays the same.
     ///
     /// # Errors
     /// When the endpoint cannot be used.
     pub fn peer(&self, endpoint: Endpoint) -> Result<Arc<Peer>> {
+        drop(lock(&self.opening));
         let key = format!("{endpoint:?}");
         let mut peers = lock(&self.peers);
         if let Some(peer) = peers.get(&key) {

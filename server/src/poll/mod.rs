@@ -34,7 +34,7 @@ mod turns;
 use crate::access::{self, Access};
 use crate::dial::Lines;
 use crate::node::Node;
-use base::config::Reach;
+use base::config::{Reach, SOON};
 use base::{Blake3, Dataset, Error, FileLock, Kind, Name, Result, atomic, clock};
 use client::Client;
 use ingest::Taken;
@@ -59,6 +59,9 @@ pub use receipts::BRANCH as RECEIPTS_BRANCH;
 /// How often everything is looked at, marks or not.
 pub const SWEEP: Duration = Duration::from_secs(600);
 
+/// How long a connection may take to open that nobody waits for yet.
+const KNOCK: Duration = Duration::from_secs(5);
+
 /// What a client's retry of taking in its hand-over is called.
 const HANDOVER: &str = "hand-over";
 
@@ -74,6 +77,8 @@ pub struct Poller {
     looked: AtomicBool,
     /// Clients of which more waits than one round takes in.
     unfinished: Mutex<BTreeSet<Name>>,
+    /// Clients that are about to ask for something.
+    expected: Mutex<BTreeSet<Name>>,
     /// Where clients dial in, as soon as there are any that are to.
     lines: Mutex<Option<Arc<Lines>>>,
     /// Who wants to hear of it when one does.
@@ -103,6 +108,7 @@ impl Poller {
             worst: Mutex::default(),
             looked: AtomicBool::default(),
             unfinished: Mutex::default(),
+            expected: Mutex::default(),
             lines: Mutex::default(),
             news: Mutex::default(),
             _lock: lock,
@@ -150,6 +156,9 @@ impl Poller {
         let mut awake = BTreeSet::new();
         let unfinished = std::mem::take(&mut *lock(&self.unfinished));
         for (name, grant) in &fresh.list.clients {
+            if !marks.is_empty() && marks.contains(&format!("{name}{SOON}")) {
+                lock(&self.expected).insert(name.clone());
+            }
             let marked = marks.contains(name.as_str());
             match self.look_at(name, grant, all || marked || unfinished.contains(name)) {
                 Ok(new) if new || marked => {
@@ -258,6 +267,25 @@ impl Poller {
             return Err(waits());
         }
         Ok(Arc::new(Peer::dialled(name.as_str(), &self.node.config.lines_path())?))
+    }
+
+    /// The clients of which the gate said since the last time that they are about to ask for something.
+    pub fn take_expected(&self) -> BTreeSet<Name> {
+        std::mem::take(&mut *lock(&self.expected))
+    }
+
+    /// Opens the connection to a client that is about to ask for something, so that fetching does not wait for the login. False when
+    /// it could not be opened; whoever fetches finds out why. Does nothing where something waits for its next try.
+    pub fn knock(&self, name: &Name) -> bool {
+        let access = self.access();
+        let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused && grant.reach == Reach::Ssh) else { return true };
+        let Ok(client) = self.client(name) else { return true };
+        if !client.waits().wait.is_empty() {
+            return true;
+        }
+        let peer = serve::peer(self, &client, grant, grant.address.as_ref(), "address");
+        let asked = peer.and_then(|peer| client.opening(|| peer.open_ahead(KNOCK)));
+        asked.inspect_err(|error| tracing::debug!("{name}: {}", error.one_line())).is_ok()
     }
 
     /// Whether something of a client waits that the last look did not get to.

@@ -267,7 +267,7 @@ fn enough_room(config: &NodeConfig) -> Result<()> {
 }
 
 /// The way to an account of the client; where it leads comes from the access list alone.
-fn peer(poller: &Poller, client: &Client, grant: &ClientGrant, address: Option<&SshAddress>, field: &str) -> Result<Arc<Peer>> {
+pub(super) fn peer(poller: &Poller, client: &Client, grant: &ClientGrant, address: Option<&SshAddress>, field: &str) -> Result<Arc<Peer>> {
     if grant.reach == Reach::Dial {
         return poller.dialled_peer(&client.name);
     }

@@ -29,6 +29,36 @@ fn requests_are_answered_at_once_over_one_login_each() {
     until("no daemon is left", || run(safe.command("pgrep").args(["-f", &safe.text("client.toml watch")])).code == Some(1));
 }
 
+/// Logins are slow, so both ends are done with theirs by the time that something is prepared.
+#[test]
+fn connections_open_while_something_is_prepared() {
+    let safe = Loopback::start();
+    let path = safe.text("source/a");
+    safe.sh(&format!("mkdir '{path}'; echo a >'{path}/x'"));
+    let wait = format!("touch '{}'; until [ -e '{}' ]; do sleep 0.1; done", safe.text("begun"), safe.text("go"));
+    let text = format!("{}\n[[dataset]]\naddress = \"files:{path}\"\nbefore = [\"sh\", \"-c\", \"{wait}\"]\n", safe.read("client.toml"));
+    safe.write("client.toml", &text);
+    safe.loopback("watch").exits(0);
+    // Afterwards nobody is logged in.
+    safe.client(&["submit", "dummy", "x", "--wait", "--timeout", "600s"]).exits(0);
+    let run_folder = safe.text("run");
+    until("no answer is waited for", || run(safe.command("pgrep").args(["-f", &format!("{run_folder}.*receipts-wait")])).code == Some(1));
+    safe.sh("for socket in run/*; do [ ! -S $socket ] || ssh -O exit -S $socket x; done");
+    until("nobody is logged in", || safe.names("run").iter().all(|name| name.ends_with(".pin")));
+    safe.write("sshd.log", "");
+    let requests = || safe.git("client/queues/node1.git", &["rev-list", "--count", "refs/heads/requests"]);
+    let before = requests();
+    safe.client(&["submit", "files", &path]).exits(0);
+    until("it is being prepared", || safe.at("begun").exists());
+    until("the client logs in", || logins(&safe, "client/id_ed25519.pub") == 1);
+    until("the node logs in", || logins(&safe, "node/pull.pub") == 1);
+    assert_eq!(requests(), before, "nothing is asked for yet");
+    safe.write("go", "");
+    until("it is stored", || safe.client(&["snapshots", "--json"]).json().as_array().unwrap().len() == 1);
+    assert_eq!(logins(&safe, "client/id_ed25519.pub"), 1, "\n{}", safe.read("sshd.log"));
+    assert_eq!(logins(&safe, "node/pull.pub"), 1, "\n{}", safe.read("sshd.log"));
+}
+
 #[test]
 fn daemons_ride_out_a_node_that_goes_away() {
     let safe = Loopback::start();
