@@ -75,8 +75,11 @@ impl Peer {
         let entered = runtime.enter();
         let stdin = ChildStdin::from_std(stdin).at("use", "the pipe to ssh")?;
         let stdout = ChildStdout::from_std(stdout).at("use", "the pipe from ssh")?;
+        // Every request at once: the library would gather them for as long as its clock's grain, a millisecond, and most of ours wait
+        // for the answer to the one before.
+        let options = SftpOptions::new().flush_interval(Duration::ZERO);
         // In a task of its own: the library would panic on some lies, and the panic stays in there.
-        let begin = tokio::spawn(Session::new(stdin, Guard::new(stdout), SftpOptions::new()));
+        let begin = tokio::spawn(Session::new(stdin, Guard::new(stdout), options));
         let begun = runtime.block_on(async { tokio::time::timeout(STALL.min(time), begin).await });
         drop(entered);
         let name = self.name();
