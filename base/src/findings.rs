@@ -29,7 +29,6 @@ pub struct Finding {
     /// A sentence on what was found.
     pub says: String,
     /// What to do next, where there is something.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub todo: Option<String>,
 }
 

@@ -28,7 +28,7 @@ pub struct NodeConfig {
     pub address: Option<SshAddress>,
     /// Where restorers log in, if that is another account.
     pub read_address: Option<SshAddress>,
-    /// The host key that clients pin. Default: the one in /etc/ssh.
+    /// The host key that clients pin: its text, or a file that holds it. Default: the one in /etc/ssh.
     pub host_key: Option<String>,
     /// Public keys (`ssh-ed25519 AAAA… name`) of the administrators who sign the first access list.
     #[serde(default)]

@@ -42,15 +42,11 @@ struct Row<'a> {
 #[derive(Serialize)]
 struct Thing<'a> {
     dataset: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     /// The bytes of a name that is not UTF-8, in hexadecimal digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     name_hex: Option<String>,
     fate: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
 }
 
