@@ -2,9 +2,9 @@
 
 use crate::harness::{Cluster, Loopback, Maria, Run, blocks, run, source_root};
 
-/// The shell blocks below a heading, up to the next one; `path` is the heading, with those that it stands under before it.
-fn section(path: &[&str]) -> String {
-    let text = std::fs::read_to_string(source_root().join("docs/howto.md")).unwrap();
+/// The shell blocks of a page below a heading, up to the next one; `path` is the heading, with those that it stands under before it.
+fn section_of(page: &str, path: &[&str]) -> String {
+    let text = std::fs::read_to_string(source_root().join("docs").join(page)).unwrap();
     let mut rest = text.as_str();
     for heading in path {
         let line = format!("\n{heading}\n");
@@ -17,9 +17,28 @@ fn section(path: &[&str]) -> String {
     blocks.concat()
 }
 
+fn section(path: &[&str]) -> String {
+    section_of("howto.md", path)
+}
+
 /// Runs a section in `safe`'s environment with these variables more.
 fn follow(safe: &Loopback, path: &[&str], more: &[(&str, &str)]) -> Run {
-    run(safe.command("bash").args(["-euxo", "pipefail", "-c", &section(path)]).envs(more.iter().copied())).exits(0)
+    shell(safe, &section(path), more)
+}
+
+fn shell(safe: &Loopback, script: &str, more: &[(&str, &str)]) -> Run {
+    run(safe.command("bash").args(["-euxo", "pipefail", "-c", script]).envs(more.iter().copied())).exits(0)
+}
+
+/// Runs what a page shows under "Restoring", each line as the way by itself that it is: `before` makes for it what it needs, by
+/// its number, and `after` looks at what it did.
+fn each_way(safe: &Loopback, page: &str, more: &[(&str, &str)], before: &dyn Fn(usize), after: &dyn Fn(usize, Run)) -> usize {
+    let block = section_of(page, &["## Restoring"]);
+    for (n, line) in block.lines().enumerate() {
+        before(n);
+        after(n, shell(safe, line, more));
+    }
+    block.lines().count()
 }
 
 #[test]
@@ -93,12 +112,43 @@ fn postgres_databases_tables_and_servers() {
     cluster.psql("postgres", "DROP ROLE clerk").exits(0);
     follow(&safe, &["## A PostgreSQL database", "### A whole server"], &more).says(&["7"]);
     cluster.psql("postgres", "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop'").says(&["clerk"]);
+
+    // The page of the module.
+    let sql = |database: &str, statements: &[&str]| {
+        for statement in statements {
+            cluster.psql(database, statement).exits(0);
+        }
+    };
+    let before = |n: usize| match n {
+        1 => sql("postgres", &["DROP DATABASE shop2"]),
+        2 | 3 => sql("postgres", &["DROP DATABASE shop", "DROP DATABASE IF EXISTS shop2", "DROP ROLE clerk"]),
+        4 => {
+            sql("postgres", &["CREATE DATABASE shop OWNER clerk"]);
+            sql("shop", &["CREATE TABLE other (n int)"]);
+        }
+        _ => {}
+    };
+    let orders = |database: &str| assert_eq!(cluster.psql(database, "SELECT count(*) FROM orders").ok().trim(), "7");
+    let after = |n: usize, run: Run| match n {
+        0 | 1 => orders("shop2"),
+        2 | 4 => orders("shop"),
+        3 => assert_eq!(cluster.psql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname = 'clerk'").ok().trim(), "1"),
+        5 => drop(run.says(&["TABLE DATA public orders"])),
+        6 => drop(safe.sh("test -s DIR/databases/shop.dump; grep -q 'CREATE ROLE clerk' DIR/globals.sql")),
+        n => panic!("nothing looks at line {n}"),
+    };
+    assert_eq!(each_way(&safe, "postgres.md", &more, &before, &after), 7);
 }
 
 #[test]
 fn mariadb_databases_tables_and_servers() {
     let (safe, maria) = (Loopback::start(), Maria::start());
-    maria.run("CREATE DATABASE shop; CREATE TABLE shop.orders (n int); INSERT INTO shop.orders VALUES (1), (2)", "").exits(0);
+    maria
+        .run(
+            "CREATE DATABASE shop; CREATE TABLE shop.orders (n int); INSERT INTO shop.orders VALUES (1), (2); CREATE USER clerk@localhost",
+            "",
+        )
+        .exits(0);
     let file = safe.text("root.cnf");
     safe.write("root.cnf", &format!("[client]\nuser=root\nsocket={}\n", maria.socket.display()));
     safe.sh("chmod 0600 root.cnf");
@@ -115,4 +165,27 @@ fn mariadb_databases_tables_and_servers() {
     maria.ask("DROP DATABASE shop; DROP DATABASE shop_back", "");
     follow(&safe, &["## A MariaDB database", "### A whole server"], &[]);
     assert_eq!(maria.ask("SELECT count(*) FROM orders", "shop"), "2");
+    // The page of the module.
+    let before = |n: usize| match n {
+        3 | 7 => drop(maria.ask("DROP DATABASE shop2", "")),
+        4 => drop(maria.ask("DROP DATABASE shop", "")),
+        5 => drop(maria.ask("DROP USER clerk@localhost", "")),
+        6 => drop(maria.ask("DROP USER clerk@localhost; DROP DATABASE shop", "")),
+        _ => {}
+    };
+    let orders = |database: &str| assert_eq!(maria.ask("SELECT count(*) FROM orders", database), "2");
+    let clerk = || assert_eq!(maria.ask("SELECT count(*) FROM mysql.user WHERE user = 'clerk'", ""), "1");
+    let after = |n: usize, _: Run| match n {
+        0 | 3 | 7 => orders("shop2"),
+        1 => orders("shop_table"),
+        2 => drop(safe.sh("grep -q 'INSERT INTO .orders' shop.sql")),
+        4 => orders("shop"),
+        5 => clerk(),
+        6 => {
+            clerk();
+            orders("shop");
+        }
+        n => panic!("nothing looks at line {n}"),
+    };
+    assert_eq!(each_way(&safe, "mariadb.md", &[], &before, &after), 8);
 }
