@@ -22,9 +22,11 @@ mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod write;
 
 pub use single::restore_content;
+pub use whole::{Whole, free_bytes};
 
 use crate::entry::EntryKind;
 use crate::load::{Lasting, Load};

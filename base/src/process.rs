@@ -87,6 +87,13 @@ pub fn bound_memory(child: &Child) {
     let _ = prlimit(Some(Pid::from_child(child)), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
 }
 
+/// Bounds the files that a program which was just started writes, and all that it starts: one that grows beyond `most` bytes ends it.
+pub fn bound_files(child: &Child, most: u64) {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    // It may have ended already; what it wrote is counted afterwards all the same.
+    let _ = prlimit(Some(Pid::from_child(child)), Resource::Fsize, Rlimit { current: Some(most), maximum: Some(most) });
+}
+
 /// Ends a program with all that it started. They are stopped from the top down first, so that none starts another meanwhile. What
 /// has let go of its parent is not found.
 pub fn end_family(of: Pid) {

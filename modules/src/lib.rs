@@ -192,6 +192,8 @@ pub enum RestoreSource {
     Mirror {
         /// Where the mirror is.
         from: MirrorFrom,
+        /// The snapshot's name.
+        snapshot: RequestId,
         /// The list of refs, as the client signed it.
         refs: Vec<u8>,
     },
@@ -233,6 +235,8 @@ pub struct RestoreContext<'a> {
     pub globals: bool,
     /// Whether a restore command that this machine declares for the module is left out: files come back then.
     pub no_command: bool,
+    /// The most bytes that may come of a mirror, whose size nobody has signed. None leaves a tenth of what is free.
+    pub limit: Option<u64>,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
 }

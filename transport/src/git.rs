@@ -310,10 +310,8 @@ fn fetch(mut command: Command, url: &str, refspecs: &[String], options: &GitFetc
     // Ends by itself: when git is gone nobody reads the pipe any more.
     let feed = std::thread::spawn(move || writer.write_all(lines.as_bytes()));
     let output = process::run_started(command, 1 << 20, options.time, |child| {
-        if let (Some(limit), Ok(pid)) = (options.file_limit, i32::try_from(child.id())) {
-            let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
-            // Without the limit, quota is checked afterwards all the same.
-            let _ = rustix::process::prlimit(rustix::process::Pid::from_raw(pid), rustix::process::Resource::Fsize, limit);
+        if let Some(limit) = options.file_limit {
+            process::bound_files(child, limit);
         }
     });
     let _ = feed.join();

@@ -149,6 +149,11 @@ impl Journal {
         self.lock.file().write_all(&[&[kind], path, &[0]].concat()).at("write", &self.name)
     }
 
+    /// Makes it durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.lock.file().sync_all().at("sync", &self.name)
+    }
+
     /// Removes it: all that could be restored has been.
     pub(super) fn remove(&self, target: impl AsFd) -> Result<()> {
         rustix::fs::unlinkat(target, self.name.as_str(), AtFlags::empty()).at("remove", &self.name)

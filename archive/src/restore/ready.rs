@@ -43,28 +43,11 @@ pub(super) fn examine(
 ) -> Result<Examined> {
     let (path, options) = (spec.target, spec.options);
     let fresh = |exists| Examined { mode: Mode::Fresh, before: None, used: false, exists };
-    match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if path.symlink_metadata().is_ok() {
-                return Err(Error::refused(format!("{} is a link to nothing", path.display())).hint("Name a folder."));
-            }
-            return Ok(fresh(false));
-        }
-        Err(error) => return Err(error).at("look at", path),
-        Ok(meta) if !meta.is_dir() => {
-            return Err(Error::refused(format!("{} is not a folder", path.display())).hint("Name a folder that does not exist yet."));
-        }
-        Ok(_) => {}
+    if !place(path)? {
+        return Ok(fresh(false));
     }
     let name = Journal::name(&reader.public().id);
-    let mut things = 0;
-    for entry in fs::read_dir(path).at("list", path)? {
-        let found = entry.at("list", path)?.file_name();
-        if found != name.as_str() {
-            things += 1;
-            refuse_other(path, found.as_bytes())?;
-        }
-    }
+    let things = of_others(path, &name)?;
     if let Some(before) = Journal::read(path, &name)? {
         if before.asked != asked {
             return Err(Error::refused(format!("a restore of other paths into {} was cut off and is not finished", path.display()))
@@ -87,6 +70,42 @@ pub(super) fn examine(
         }
     };
     Ok(Examined { mode: Mode::Into(overwrite), before: None, used: true, exists: true })
+}
+
+/// Whether there is a folder at a path; false where nothing is.
+///
+/// # Errors
+/// Of kind refused when something else is there.
+pub(super) fn place(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if path.symlink_metadata().is_ok() {
+                return Err(Error::refused(format!("{} is a link to nothing", path.display())).hint("Name a folder."));
+            }
+            Ok(false)
+        }
+        Err(error) => Err(error).at("look at", path),
+        Ok(meta) if !meta.is_dir() => {
+            Err(Error::refused(format!("{} is not a folder", path.display())).hint("Name a folder that does not exist yet."))
+        }
+        Ok(_) => Ok(true),
+    }
+}
+
+/// How many things are in a folder beside the mark `name`.
+///
+/// # Errors
+/// Of kind refused when another snapshot is half restored there.
+pub(super) fn of_others(path: &Path, name: &str) -> Result<u64> {
+    let (mut things, mut clash) = (0, Ok(()));
+    for entry in fs::read_dir(path).at("list", path)? {
+        let found = entry.at("list", path)?.file_name();
+        if found != name {
+            things += 1;
+            clash = clash.and(refuse_other(path, found.as_bytes()));
+        }
+    }
+    clash.map(|()| things)
 }
 
 /// Refuses a target in which another snapshot is half restored.
@@ -125,15 +144,8 @@ pub(super) fn begin(reader: &SnapshotReader, path: &Path, asked: &str, examined:
         target.set_root_time(&stat);
     }
     // Another restore may have come in between: both have their marks by now, so at least one of them sees the other.
-    let mut clash = Ok(());
-    for entry in fs::read_dir(path).at("list", path)? {
-        let found = entry.at("list", path)?.file_name();
-        if found != name.as_str() {
-            clash = clash.and(refuse_other(path, found.as_bytes()));
-        }
-    }
-    match clash {
-        Ok(()) => Ok((target, journal, stat)),
+    match of_others(path, &name) {
+        Ok(_) => Ok((target, journal, stat)),
         Err(error) => {
             if examined.before.is_none() {
                 journal.remove(target.root())?;

@@ -60,6 +60,10 @@ pub struct Restore {
     /// Owners by their numbers, whatever names these have here.
     #[arg(long)]
     numeric_owner: bool,
+    /// The most that may come of a git mirror, with what git-lfs keeps, as in "20 GiB": a client signs what is in it, and not how
+    /// large that is. Default: nine tenths of what is free.
+    #[arg(long, value_name = "SIZE")]
+    limit: Option<ByteSize>,
     /// The files that were archived, where this configuration declares a restore command for the module.
     #[arg(long)]
     no_command: bool,
@@ -176,9 +180,14 @@ impl Restore {
         let module = modules::restoring_module(recall.config.as_ref(), dataset.module())?;
         let source = match proven.content {
             Content::Archive(_) => RestoreSource::Archive(recall.open_archive(proven, self.keys.load()?.as_ref())?),
-            Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(client, dataset), refs },
+            Content::Refs(refs) => RestoreSource::Mirror { from: recall.source.mirror(client, dataset), snapshot: claim.id.clone(), refs },
             Content::Nothing => RestoreSource::Nothing,
         };
+        if self.limit.is_some() && self.group.is_none() && !matches!(source, RestoreSource::Mirror { .. }) {
+            return Err(
+                Error::usage("--limit is for git mirrors; the client has signed how large this snapshot is").hint("Leave --limit out.")
+            );
+        }
         let paths: Vec<String> = self.paths.iter().map(|path| inner_path(dataset, path)).collect();
         let mut files = FileOptions {
             strip: self.strip,
@@ -199,6 +208,7 @@ impl Restore {
             tables: &self.tables,
             globals: self.globals,
             no_command: self.no_command,
+            limit: self.limit.map(|limit| limit.0),
             monitor: if self.dry_run { &plan } else { &progress },
         };
         let begun = Instant::now();

@@ -83,7 +83,7 @@ impl ClientModule for Client {
 
     fn restore(&self, context: &RestoreContext<'_>, source: RestoreSource) -> Result<RestoreReport> {
         match source {
-            RestoreSource::Mirror { from, refs } => restore::restore(context, &from, &refs),
+            RestoreSource::Mirror { from, snapshot, refs } => restore::restore(context, &from, &snapshot, &refs),
             // For whoever wants to look at a bundle itself.
             RestoreSource::Archive(reader) if context.to == Destination::Stdout => {
                 crate::archived::restore(context, &reader, "a sealed repository")

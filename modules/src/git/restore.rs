@@ -1,14 +1,16 @@
 //! The way back: a bare repository with exactly the refs that the client signed.
 //!
-//! Does not prove the list; the caller did. Nothing of the mirror's configuration or hooks takes part.
+//! Does not prove the list; the caller did. Nothing of the mirror's configuration or hooks takes part. How much a mirror is, nobody
+//! has signed: a node may send more than the repository ever was, so what is taken is bounded.
 
 use super::mirror::{git, init, packs_size, set_head};
 use super::refs::RefList;
 use super::{lfs, packed};
 use crate::{FileOptions, MirrorFrom, RestoreContext, RestoreReport};
-use base::{At, Error, PlannedStep, Result, atomic, process};
+use archive::restore::{Whole, free_bytes};
+use base::{At, ByteSize, Error, PlannedStep, RequestId, Result, atomic, process};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,42 +19,117 @@ use transport::GitFetch;
 /// A restore may take as long as it takes.
 pub(super) const TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// What remains free, of ten parts of a disk's room, when a mirror turns out to be endless and nobody has said how large it may be.
+const SPARE: u64 = 10;
+
 /// See [`crate::ClientModule::restore`].
-pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, list: &[u8]) -> Result<RestoreReport> {
+pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, snapshot: &RequestId, list: &[u8]) -> Result<RestoreReport> {
     let list = RefList::parse(list)?;
-    let Some(target) = begin(context, &list)? else { return Ok(planned(&list)) };
-    let ids = list.ids();
-    match from {
-        MirrorFrom::Local(path) => copy_objects(path, target, &ids)?,
-        MirrorFrom::Remote { peer, name } => {
-            if !ids.is_empty() {
+    let Some(begun) = begin(context, snapshot, &list)? else { return Ok(planned(&list)) };
+    let (target, ids) = (begun.target, list.ids());
+    let most = Most::of(context, target)?;
+    if !ids.is_empty() {
+        let fetched = match from {
+            MirrorFrom::Local(path) => copy_objects(path, target, &ids, most.bytes),
+            MirrorFrom::Remote { peer, name } => {
                 let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-                peer.git_fetch(target, name, &ids, GitFetch { time: TIME, ..GitFetch::default() })?;
+                let options = GitFetch { time: TIME, file_limit: Some(most.bytes), ..GitFetch::default() };
+                peer.git_fetch(target, name, &ids, options)
             }
-        }
+        };
+        // The limit of a file ends git in its own way, which says little.
+        most.hold(target)?;
+        fetched?;
     }
     let mut report = finish(context, target, &list)?;
-    report.problems.extend(bring_lfs(context, from, target, &ids)?);
+    report.problems.extend(bring_lfs(context, from, target, &ids, most)?);
+    begun.mark.finish()?;
     Ok(report)
 }
 
+/// The most bytes that a mirror may take here.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    bytes: u64,
+    /// Whether somebody has said so.
+    is_said: bool,
+}
+
+impl Most {
+    /// What was said, else nine tenths of what is free.
+    fn of(context: &RestoreContext<'_>, target: &Path) -> Result<Self> {
+        if let Some(bytes) = context.limit {
+            return Ok(Self { bytes, is_said: true });
+        }
+        let free = free_bytes(target)?;
+        Ok(Self { bytes: (free - free / SPARE).saturating_add(packs_size(target)?), is_said: false })
+    }
+
+    /// Holds what has come against it; what is too much is thrown away.
+    fn hold(self, target: &Path) -> Result<()> {
+        if packs_size(target)? < self.bytes {
+            return Ok(());
+        }
+        clear(target, true)?;
+        Err(self.exceeded("the repository", "Nothing of it was kept."))
+    }
+
+    fn exceeded(self, what: &str, so: &str) -> Error {
+        let most = ByteSize(self.bytes);
+        if self.is_said {
+            return Error::refused(format!("{what} is larger than the {most} of --limit")).hint(so);
+        }
+        Error::not_now(format!("{what} is larger than {most}, nine tenths of what is free, and nobody has signed how large it is"))
+            .hint(format!("{so} Find out how large it is; make room, name another folder, or let it take more with --limit SIZE."))
+    }
+}
+
+/// Takes away what a git that was killed has left half made: it would stand in the way of the next one, or stay for ever. With
+/// `packs`, also what is whole.
+fn clear(target: &Path, packs: bool) -> Result<()> {
+    let objects = target.join("objects");
+    for folder in [target.to_owned(), objects.clone(), objects.join("pack"), target.join("refs"), target.join("lfs")] {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.at("list", &folder)?,
+        };
+        for entry in entries {
+            let entry = entry.at("list", &folder)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let is_pack = name.starts_with("pack-") && folder.ends_with("objects/pack");
+            let is_half = is_pack && (name.ends_with(".keep") || !path.with_extension("idx").exists());
+            let is_draft = name.ends_with(".lock") || name.ends_with(".new") || name.starts_with("tmp_") || name.starts_with(".tmp-");
+            if entry.file_type().at("look at", &path)?.is_file() && (is_draft || is_half || packs && is_pack) {
+                atomic::remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Puts back what git-lfs keeps beside a repository, as far as pointers name it. Gives what is not there, a line each.
-fn bring_lfs(context: &RestoreContext<'_>, from: &MirrorFrom, target: &Path, ids: &[&str]) -> Result<Vec<String>> {
-    let named = lfs::pointers(target, ids, &[], TIME)?;
+fn bring_lfs(context: &RestoreContext<'_>, from: &MirrorFrom, target: &Path, ids: &[&str], most: Most) -> Result<Vec<String>> {
+    // What a restore that was cut off has brought is held against its name as it comes, and has it only then.
+    let named = lfs::missing(target, lfs::pointers(target, ids, &[], TIME)?, false)?;
     if named.is_empty() {
         return Ok(Vec::new());
+    }
+    let come = packs_size(target)?.saturating_add(lfs::size(target)?);
+    if named.values().fold(come, |sum, size| sum.saturating_add(*size)) > most.bytes {
+        return Err(most.exceeded("the repository with what git-lfs keeps", "What git-lfs keeps was not fetched."));
     }
     context.monitor.task(&format!("restoring what git-lfs keeps of {}", context.dataset), None);
     match from {
         MirrorFrom::Local(mirror) => lfs::put_all(target, &named, |id, size, to| {
             let place = lfs::place(mirror, id);
-            let mut file = match File::open(&place) {
+            let file = match File::open(&place) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
                 other => other.at("open", &place)?,
             };
-            let copied = std::io::copy(&mut file, to).at("copy", &place)?;
+            let copied = std::io::copy(&mut file.take(size.saturating_add(1)), to).at("copy", &place)?;
             context.monitor.bytes(copied);
-            if copied == size { Ok(true) } else { Err(Error::refused(format!("there are {copied} bytes of it"))) }
+            if copied == size { Ok(true) } else { Err(Error::refused(format!("it is not of {size} bytes"))) }
         }),
         MirrorFrom::Remote { peer, name } => {
             let sftp = peer.sftp()?;
@@ -63,24 +140,35 @@ fn bring_lfs(context: &RestoreContext<'_>, from: &MirrorFrom, target: &Path, ids
     }
 }
 
-/// Makes an empty repository where the restore goes. None for a dry run, which ends here.
-pub(super) fn begin<'a>(context: &RestoreContext<'a>, list: &RefList) -> Result<Option<&'a Path>> {
+/// An empty repository, or what a restore of the same snapshot that was cut off has left of it, and the mark that tells so.
+pub(super) struct Begun<'a> {
+    pub(super) target: &'a Path,
+    /// To be finished when all is there.
+    pub(super) mark: Whole,
+}
+
+/// Makes a repository where the restore goes. None for a dry run, which ends here.
+pub(super) fn begin<'a>(context: &RestoreContext<'a>, snapshot: &RequestId, list: &RefList) -> Result<Option<Begun<'a>>> {
     let target = context.to.folder("a repository")?;
     FileOptions { dry_run: false, ..context.files }.refuse("a repository")?;
     context.refuse_database_options("a repository")?;
     if !context.paths.is_empty() {
         return Err(Error::usage("a repository comes back as a whole").hint("Leave the paths out, and use git on what was restored."));
     }
-    empty(target)?;
     if context.files.dry_run {
+        Whole::look(target, snapshot)?;
         for name in list.refs.keys() {
             context.monitor.planned(&PlannedStep { path: &String::from_utf8_lossy(name), what: "create", bytes: 0 });
         }
         return Ok(None);
     }
     context.monitor.task(&format!("restoring {}", context.dataset), None);
+    let mark = Whole::begin(target, snapshot)?;
+    if mark.is_resumed() {
+        clear(target, false)?;
+    }
     init(target)?;
-    Ok(Some(target))
+    Ok(Some(Begun { target, mark }))
 }
 
 /// What a dry run comes to.
@@ -103,26 +191,9 @@ pub(super) fn finish(context: &RestoreContext<'_>, target: &Path, list: &RefList
     Ok(report)
 }
 
-/// The target is not there yet, or is an empty folder.
-fn empty(target: &Path) -> Result<()> {
-    let mut entries = match std::fs::read_dir(target) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.at("look into", target)?,
-    };
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => {
-            Err(Error::refused(format!("{} is there and is not empty", target.display())).hint("Name a folder that does not exist yet."))
-        }
-    }
-}
-
 /// Copies all that `ids` lead to. A mirror may belong to another account, whose configuration git reads and whose
 /// programs it never runs for this.
-fn copy_objects(mirror: &Path, target: &Path, ids: &[&str]) -> Result<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
+fn copy_objects(mirror: &Path, target: &Path, ids: &[&str], most: u64) -> Result<()> {
     let mut pack = process::git();
     pack.arg("-c").arg(format!("safe.directory={}", mirror.display())).arg("--git-dir").arg(mirror);
     pack.args(["pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset"]);
@@ -137,7 +208,7 @@ fn copy_objects(mirror: &Path, target: &Path, ids: &[&str]) -> Result<()> {
     // those that were signed.
     let mut index = git(target, &["-c", "core.bigFileThreshold=1m", "index-pack", "--stdin"]);
     index.stdin(stdout);
-    let indexed = process::run(index, 65_536, TIME)?;
+    let indexed = process::run_started(index, 65_536, TIME, |child| process::bound_files(child, most))?;
     let status = pack.0.wait().at("wait for", "git")?;
     let words = words.join().unwrap_or_default();
     let _ = feeder.join();

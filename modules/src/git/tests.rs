@@ -1,5 +1,7 @@
 //! Both halves and the way back against real repositories, without a network.
 
+mod cut_off;
+
 use super::client::CLIENT;
 use super::server::{Source, fetch_from};
 use super::{mirror_name, mirrors_size};
@@ -10,6 +12,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use transport::{FetchOutcome, GitFetch};
+
+/// What is restored, by its name.
+const SNAPSHOT: &str = "20261120T031500Z-3f9a1c7e";
 
 /// A repository on this machine in the place of one behind ssh.
 struct Local(PathBuf);
@@ -145,7 +150,7 @@ impl Setup {
         let target = self.folder.path().join(name);
         let report = CLIENT.restore(
             &restore_context(&self.dataset, &target),
-            RestoreSource::Mirror { from: local(&self.mirror()), refs: list.to_vec() },
+            RestoreSource::Mirror { from: local(&self.mirror()), snapshot: SNAPSHOT.parse().unwrap(), refs: list.to_vec() },
         )?;
         Ok((target, report))
     }

@@ -20,7 +20,8 @@ const HEAD_LIMIT: usize = 2 * LIST_LIMIT;
 /// See [`crate::ClientModule::restore`].
 pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> Result<RestoreReport> {
     let list = list(reader)?;
-    let Some(target) = restore::begin(context, &list)? else { return Ok(restore::planned(&list)) };
+    let Some(begun) = restore::begin(context, &reader.public().id, &list)? else { return Ok(restore::planned(&list)) };
+    let target = begun.target;
     for entry in reader.below(b"bundles")? {
         let entry = entry?;
         match entry.kind {
@@ -30,7 +31,9 @@ pub(super) fn restore(context: &RestoreContext<'_>, reader: &SnapshotReader) -> 
             _ => return Err(Error::refused(format!("{} is no bundle", entry.shown_path()))),
         }
     }
-    restore::finish(context, target, &list)
+    let report = restore::finish(context, target, &list)?;
+    begun.mark.finish()?;
+    Ok(report)
 }
 
 /// The list of refs of a sealed snapshot.

@@ -58,6 +58,34 @@ fn newest(safe: &Loopback) -> String {
     all.as_array().unwrap().iter().max_by_key(|one| one["order"].as_u64()).unwrap()["snapshot"].as_str().unwrap().to_owned()
 }
 
+/// How large a mirror is nobody signs: a restore takes what it is told to, and goes on when it may take more.
+#[test]
+fn a_restore_takes_no_more_than_it_may() {
+    let safe = Loopback::start();
+    let path = repository(&safe);
+    safe.sh("cd source/project.git; b=$(head -c 300000 /dev/urandom | git hash-object -w --stdin); \
+         t=$(printf '100644 blob %s\tnoise\n' $b | git mktree); \
+         git update-ref refs/heads/noise $(git -c user.name=t -c user.email=t@t commit-tree -m noise $t)");
+    safe.back_up("git", &path);
+    safe.sh("mkdir source/d; echo x >source/d/f");
+    safe.back_up("files", &safe.text("source/d"));
+    let (dataset, back) = (format!("git:{path}"), safe.text("back/r"));
+    let restore = ["restore", &dataset, "--target", &back];
+    let limited = |limit: &str| safe.client(&[&restore[..], &["--limit", limit]].concat());
+    limited("100 KiB").says(&["larger than the 100.0 KiB of --limit", "Nothing of it was kept"]).exits(4);
+    assert!(safe.sh("du -s -k back/r | cut -f1").trim().parse::<u64>().unwrap() < 200);
+    // Another snapshot does not go where this one was begun.
+    safe.sh("cp -a back/r back/other; mv back/other/.nightsafe-restore-* back/other/.nightsafe-restore-20200101T000000Z-00000000");
+    let other = safe.text("back/other");
+    safe.client(&["restore", &dataset, "--target", &other]).says(&["20200101T000000Z-00000000"]).exits(4);
+    limited("10 MiB").exits(0);
+    assert_eq!(facts(&safe, "back/r"), facts(&safe, "source/project.git"));
+    assert!(safe.names("back/r").iter().all(|name| !name.starts_with('.')));
+    safe.client(&restore).says(&["is not empty"]).exits(4);
+    let files = format!("files:{}", safe.text("source/d"));
+    safe.client(&["restore", &files, "--target", &safe.text("back/d"), "--limit", "1 GiB"]).says(&["--limit is for git mirrors"]).exits(2);
+}
+
 #[test]
 fn an_unborn_branch_and_the_description_come_back() {
     let safe = Loopback::start();

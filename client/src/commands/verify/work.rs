@@ -204,10 +204,11 @@ impl<'a> Worker<'a> {
             tables: &[],
             globals: false,
             no_command: true,
+            limit: None,
             monitor: self.progress,
         };
         let from = self.recall.source.mirror(&claim.client, &claim.dataset);
-        match module.restore(&context, RestoreSource::Mirror { from, refs }) {
+        match module.restore(&context, RestoreSource::Mirror { from, snapshot: claim.id.clone(), refs }) {
             Ok(report) => {
                 (row.entries, row.bytes) = (report.entries, report.bytes);
                 row.damage(report.problems, Vec::new());
