@@ -23,6 +23,8 @@ const BLOCK: usize = 1 << 20;
 const RELEASE: u64 = 8 << 20;
 /// How often it is written down how far it came.
 const KEEP: Duration = Duration::from_secs(60);
+/// After this long an unfinished file was left by a killed process.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// So much damage is believed whatever else was read; beyond it, it must be the lesser part.
 const FEW: usize = 3;
 /// How many snapshots are named for one pack.
@@ -123,8 +125,9 @@ impl Store {
                 match look(layout, &digest, spec.monitor, &mut report.bytes) {
                     Look::Whole => {
                         report.packs += 1;
-                        // It came back: what was set aside is of no more use.
-                        atomic::remove(&layout.damaged(&digest))?;
+                        if layout.damaged(&digest).exists() {
+                            came_back(self, &digest)?;
+                        }
                     }
                     // Pruned since it was listed, or told as missing below.
                     Look::Gone => {}
@@ -136,6 +139,8 @@ impl Store {
                 }
             } else if let Some((id, path)) = name.strip_prefix("snapshot/").and_then(|id| kept.get_key_value(&id.parse().ok()?)) {
                 report.snapshots += 1;
+                // What a killed process has left beside its files: nothing else looks into so many folders.
+                atomic::sweep_drafts(path, ABANDONED);
                 match self.look_at_snapshot(id, path, spec, &mut report.mended) {
                     Ok(()) => drop(broken.remove(id)),
                     // Forgotten since it was listed.
@@ -416,6 +421,13 @@ fn answers(root: &Path) -> Result<()> {
         Err(error) if error.kind() == Kind::NotNow => Ok(()),
         Err(error) => Err(away(error)),
     }
+}
+
+/// What was set aside of a pack that is whole again is of no more use. Whoever brought it back has not counted it.
+fn came_back(store: &Store, pack: &Blake3) -> Result<()> {
+    let _lock = store.lock()?;
+    Usage::invalidate(&store.layout)?;
+    atomic::remove(&store.layout.damaged(pack))
 }
 
 /// Moves a damaged pack out of the way, under the lock.

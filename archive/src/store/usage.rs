@@ -5,6 +5,7 @@
 use super::layout::{ACCEPTED, FILE_MODE, Layout, MARKS};
 use base::{Accepted, At, Error, RequestId, Result, atomic, config, untrusted};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -44,9 +45,11 @@ impl Usage {
                 if root.file_name().to_str().is_none_or(|name| name.parse::<RequestId>().is_err()) {
                     return Ok(());
                 }
-                // Marks come and go without the count; they are the node's own.
-                let is_mark = |file: &fs::DirEntry| MARKS.iter().any(|mark| file.file_name() == *mark);
-                each(&root.path(), |file| if is_mark(file) { Ok(()) } else { usage.add(&file.path()) })?;
+                // Marks and unfinished files come and go without the count; they are the node's own.
+                let is_ours = |name: &OsStr| {
+                    MARKS.iter().any(|mark| name == *mark) || name.as_encoded_bytes().starts_with(atomic::TEMP_PREFIX.as_bytes())
+                };
+                each(&root.path(), |file| if is_ours(&file.file_name()) { Ok(()) } else { usage.add(&file.path()) })?;
                 let path = root.path().join(ACCEPTED);
                 // A snapshot whose note cannot be read has a place that nobody knows: no new one may be given.
                 let note = untrusted::read(&path, base::ACCEPTED_LIMIT)?;

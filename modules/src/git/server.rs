@@ -187,6 +187,7 @@ fn try_fetch(
     let (mut fetched, mut grown, mut lfs) = (0, 0, Lfs::default());
     // A damaged mirror shows its source nothing that it has, so that everything comes anew.
     let anew = upkeep::wants_all(&path);
+    let mends = anew || upkeep::is_half_mended(&path);
     // Where nothing is fetched, what was found out of the objects holds.
     let mut kinds = mirror.kinds(&ids)?;
     let mut whole = !anew && kinds.len() == ids.len() && mirror.is_whole(&ids)?;
@@ -243,7 +244,7 @@ fn try_fetch(
         kinds = mirror.kinds(&ids)?;
         whole = whole || mirror.is_whole(&ids)?;
     }
-    if anew && let Err(error) = upkeep::mend(&path, context.time) {
+    if mends && let Err(error) = upkeep::mend(&path, context.time) {
         context.monitor.problem(&error.context(format!("the mirror of {} is still damaged", claim.dataset)));
     }
     if let Some(reason) = unfit(&list, &ids, &kinds, whole) {

@@ -8,8 +8,12 @@ use base::{At, Dataset, Error, FileLock, Result, atomic, process};
 use std::path::Path;
 use std::time::Duration;
 
-/// Tells, in a mirror, that objects of it are damaged, and since when it was asked for anew.
+/// Tells, in a mirror, that objects of it are damaged. It is empty until all has come anew.
 const DAMAGED: &str = "nightsafe-damaged";
+/// What it says then, until all that is good is put together,
+const CAME: &[u8] = b"has come anew\n";
+/// and where that does not make the mirror whole.
+const GIVEN_UP: &[u8] = b"fetched anew\n";
 /// The most that git may say about one repository.
 const WORDS: usize = 16 << 20;
 /// How many of git's lines are kept.
@@ -117,19 +121,34 @@ pub(super) fn wants_all(path: &Path) -> bool {
     std::fs::read(path.join(DAMAGED)).is_ok_and(|text| text.is_empty())
 }
 
+/// Whether everything has come anew, and whoever was to put it together was killed.
+pub(super) fn is_half_mended(path: &Path) -> bool {
+    std::fs::read(path.join(DAMAGED)).is_ok_and(|text| text == CAME)
+}
+
 /// All that the source has is here anew: puts the good objects together, and lets go of the packs with the bad ones. What
 /// the source does not have any more and is damaged here stays as it is, and stays damage. The caller holds the mirror's
 /// lock.
 pub(super) fn mend(path: &Path, time: Duration) -> Result<()> {
+    let mark = path.join(DAMAGED);
+    atomic::write(&mark, CAME, 0o640)?;
+    let whole = put_together(path, time);
+    if matches!(whole, Ok(true)) {
+        return mark_whole(path);
+    }
     // Once: a mirror that cannot be mended is not fetched in full for ever.
-    atomic::write(&path.join(DAMAGED), b"fetched anew\n", 0o640)?;
+    atomic::write(&mark, GIVEN_UP, 0o640)?;
+    whole.and(Err(Error::failed("what the source has does not make it whole")))
+}
+
+fn put_together(path: &Path, time: Duration) -> Result<bool> {
     for name in DERIVED {
         let file = path.join(name);
         if file.is_dir() { atomic::remove_tree(&file)? } else { atomic::remove(&file)? }
     }
     let repack = ["-c", "core.bigFileThreshold=64m", "repack", "--quiet", "-a", "-d", "--keep-unreachable", "--no-write-bitmap-index"];
     process::run_ok(git(path, &repack), 65_536, time)?;
-    if fsck(path, time)?.is_empty() { mark_whole(path) } else { Err(Error::failed("what the source has does not make it whole")) }
+    fsck(path, time).map(|found| found.is_empty())
 }
 
 /// The mirrors in `folder`, sorted; none where there is no folder.

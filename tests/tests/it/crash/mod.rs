@@ -4,6 +4,7 @@
 //! A new place in the sources fails the test until something here comes by it, or `places.rs` says why nothing does.
 
 mod backups;
+mod healing;
 mod oracle;
 mod places;
 mod upkeep;
@@ -70,7 +71,7 @@ impl Mortal {
 #[test]
 fn a_death_at_any_place_is_harmless() {
     let died = std::thread::scope(|threads| {
-        let scenes = [backups::scene, upkeep::scene].map(|scene| threads.spawn(scene));
+        let scenes = [backups::scene, upkeep::scene, healing::scene].map(|scene| threads.spawn(scene));
         scenes.into_iter().flat_map(|scene| scene.join().expect("what went wrong is above")).collect::<BTreeSet<String>>()
     });
     eprintln!("{} deaths", died.len());

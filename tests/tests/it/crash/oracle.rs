@@ -62,6 +62,7 @@ impl Oracle {
         }
         safe.client(&["send"]).exits(0);
         safe.node(&["poll", "--sweep"]).exits(0);
+        safe.node(&["scrub", "--all"]).exits(0);
         safe.client(&["send"]).exits(0);
         nothing_is_left(safe);
         let drafts = safe.sh("find client node -name '.tmp-*' ! -name '*.lock'; find client/pool -name 'i2*'");

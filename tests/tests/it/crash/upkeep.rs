@@ -1,4 +1,4 @@
-//! What is beside backups: taking away, holding, damage and healing, what is lost and comes back, the access list, keys,
+//! What is beside backups: taking away, holding, what is lost and comes back, the access list, keys,
 //! mails, restores, and making an installation. Everything dies on the way once.
 
 use super::Mortal;
@@ -42,7 +42,6 @@ pub fn scene() -> BTreeSet<String> {
     adopted(&mut mortal);
     lists_and_keys(&mut mortal);
     taking_away(&mut mortal, &made);
-    damage(&mut mortal, &files, &git);
     losses(&mut mortal, &files);
     groups(&mut mortal, &files);
     for path in [&sealed, &git] {
@@ -165,21 +164,6 @@ fn groups(mortal: &mut Mortal, files: &str) {
     });
     assert_eq!(mortal.safe.read(&format!("back/both/files{door}")), "closed\n");
     mortal.safe.sh(&format!("diff -r '{files}' '{back}/files{files}'"));
-}
-
-/// A pack, a proof and a mirror are damaged, found, and healed.
-fn damage(mortal: &mut Mortal, files: &str, git: &str) {
-    mortal.safe.sh(
-        "cd node/data/web1; pack=$(ls -S packs | head -n1); chmod u+w packs/$pack; printf x | dd of=packs/$pack bs=1 seek=99 conv=notrunc 2>/dev/null; \
-         rm snapshots/*/commit; for pack in mirrors/*/objects/pack/*.pack; do chmod u+w $pack; printf x | dd of=$pack bs=1 seek=20 conv=notrunc 2>/dev/null; done",
-    );
-    mortal.node(&["scrub", "--all"]).exits(1);
-    for (module, path) in [("files", files), ("git", git)] {
-        mortal.client(&["send", "--now"]);
-        mortal.client(&["submit", module, path]).exits(0);
-        mortal.round();
-    }
-    mortal.node(&["scrub", "--all"]).exits(0);
 }
 
 /// A queue at the gate, a queue at the client, a request that is taken back, and one that is asked for again.
