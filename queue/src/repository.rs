@@ -222,6 +222,20 @@ impl Repository {
         }
     }
 
+    /// Lets go of the branch where it is damaged, or the commit that it names: for one that is only fetched into, and of which git
+    /// would say that whoever is fetched from sent nothing usable.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn let_go_if_damaged(&self) -> Result<()> {
+        let whole = match self.tip_oid() {
+            Ok(None) => true,
+            Ok(Some(tip)) => self.raw(tip, ObjectType::Commit, COMMIT_LIMIT).is_ok(),
+            Err(_) => false,
+        };
+        if whole { Ok(()) } else { atomic::remove(&self.path.join(&self.reference)) }
+    }
+
     /// Commits `files`, which become the whole tree, on top of the branch; a name may be `FOLDER/NAME`. Durable when it
     /// returns. `author` is a name; the mail address that git wants is `NAME@nightsafe.invalid`.
     ///

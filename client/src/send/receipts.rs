@@ -44,6 +44,7 @@ pub fn collect(run: &NodeRun) -> Result<usize> {
         run.reached()?;
         return Ok(0);
     }
+    copy(run, FETCHED)?.let_go_if_damaged()?;
     run.peer.git_fetch(ours.path(), REMOTE, &[format!("+refs/heads/{BRANCH}:refs/heads/{FETCHED}")], GitFetch::default())?;
     run.reached()?;
     let Some(new) = copy(run, FETCHED)?.tip()? else { return Ok(0) };

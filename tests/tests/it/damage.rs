@@ -27,6 +27,8 @@ const DAMAGES: [Damage; 4] = [Damage::Deleted, Damage::Halved, Damage::Flipped, 
 enum Fate {
     /// Nothing is missed: the next backup goes through without anybody's help, and all that was stored is whole.
     Heals,
+    /// As before, but the request that meets it is refused, and that is told; the next one goes through.
+    Refused,
     /// What was stored can be lost, and is then told; the next backup goes through and is whole, after a scrub where one is
     /// needed to find the damage.
     Stored,
@@ -35,13 +37,15 @@ enum Fate {
     Told,
 }
 
-use Fate::{Heals, Stored, Told};
+use Fate::{Heals, Refused, Stored, Told};
 
 /// Kinds of files by the shell's patterns; of several files the largest is damaged.
 const KINDS: &[(&str, Fate)] = &[
     // What a client has found out and can find out again.
     ("client/index/node1/*/*", Heals),
     ("client/cache/node1/*", Heals),
+    // What a backup that was cut off has left of it.
+    ("client/cache/node1/*.new", Heals),
     ("client/epochs/node1.toml", Heals),
     ("client/retry/node1.toml", Heals),
     ("client/outcomes/*", Heals),
@@ -62,15 +66,31 @@ const KINDS: &[(&str, Fate)] = &[
     ("node/data/web1/snapshots/*/tree", Stored),
     ("node/data/web1/snapshots/*/accepted.toml", Stored),
     ("node/data/web1/snapshots/*/refs", Stored),
+    // What a node notes beside them, and whose word that was.
+    ("node/data/web1/snapshots/*/held.toml", Told),
+    ("node/data/web1/snapshots/*/pinned.toml", Told),
+    ("node/data/web1/snapshots/*/condemned.toml", Told),
+    ("node/data/audit.git/HEAD", Told),
+    ("node/data/audit.git/refs/heads/audit", Told),
+    ("node/data/audit.git/objects/??/*", Told),
     ("node/data/web1/mirrors/*/packed-refs", Told),
     ("node/data/web1/mirrors/*/HEAD", Told),
     ("node/data/web1/mirrors/*/objects/pack/*.pack", Told),
     // What it has found out and can find out again.
     ("node/data/web1/usage.toml", Heals),
+    ("node/data/web1/scrub.turns", Heals),
+    ("node/data/web1/mirrors.turns", Heals),
+    ("node/data/web1/spent.toml", Heals),
+    ("node/data/state/timetable.toml", Heals),
     ("node/data/web1/last.toml", Heals),
     ("node/data/web1/pool/F*", Heals),
     ("node/data/access/access.toml", Heals),
     ("node/data/access/authorized_keys", Heals),
+    ("node/data/access/commit", Heals),
+    ("node/data/access/tips/web1", Heals),
+    ("node/data/access/keys/web1.pub", Refused),
+    ("client/receipts/node1.git/refs/heads/fetched", Heals),
+    ("node/gate/queues/web1.git/nightsafe-handed-over", Heals),
     // Its history of requests and answers, and who may do what.
     ("node/data/web1/signers", Told),
     ("node/data/web1/receipts.git/refs/heads/receipts", Told),
@@ -81,7 +101,8 @@ const KINDS: &[(&str, Fate)] = &[
     ("node/gate/admin.git/refs/heads/access", Told),
 ];
 
-/// One installation with two backups of a folder and of a repository, and a copy of how it was then.
+/// One installation with two backups of a folder and of a repository, of which one is held and one is condemned, and with one of
+/// another folder that is pinned; and a copy of how it was then.
 struct Bench {
     safe: Loopback,
 }
@@ -90,6 +111,9 @@ struct Bench {
 const WORKERS: usize = 5;
 
 const KEPT: &str = "client node source";
+
+/// What shows how things stand with what is held, pinned and condemned.
+const PRUNE: [&str; 5] = ["prune", "web1", "--keep-last", "1", "--dry-run"];
 
 impl Bench {
     fn new() -> Self {
@@ -102,6 +126,19 @@ impl Bench {
             safe.client(&["submit", "git", &safe.text("source/p.git")]).exits(0);
             safe.round();
         }
+        let first = safe
+            .names("node/data/web1/snapshots")
+            .into_iter()
+            .find(|id| safe.at(&format!("node/data/web1/snapshots/{id}/manifest")).exists());
+        safe.node(&["hold", &first.unwrap(), "--reason", "court case"]).exits(0);
+        safe.sh("mkdir source/b && head -c 2500000 /dev/urandom >source/b/large");
+        safe.back_up("files", &safe.text("source/b"));
+        safe.sh("echo small >source/b/large");
+        safe.back_up("files", &safe.text("source/b"));
+        safe.node(&PRUNE[..PRUNE.len() - 1]).says(&["  held", "  pinned", "condemned, goes in"]).exits(0);
+        safe.node(&["scrub", "--all"]).exits(0);
+        // As a backup leaves its cache that is cut off.
+        safe.sh("for cache in client/cache/node1/*; do cp $cache $cache.new; done");
         safe.sh(&format!("mkdir saved && cp -a {KEPT} saved/"));
         Self { safe }
     }
@@ -246,7 +283,25 @@ fn case(bench: &Bench, kind: &str, fate: Fate, damage: Damage) -> Option<Vec<Str
         case.client(&["verify"]);
         case.node(&["prune", "--dry-run"]);
     }
+    if kind.contains("snapshots/*/") || kind.contains("audit.git") {
+        let shown = case.node(&PRUNE);
+        // What keeps a snapshot must not be overlooked: it is gone, or read, or told.
+        let keeps = [("held.toml", "  held"), ("pinned.toml", "  pinned")].into_iter().find(|(file, _)| kind.ends_with(file));
+        if let Some((_, word)) = keeps
+            && damage != Damage::Deleted
+            && shown.code == Some(0)
+            && !shown.stdout.contains(word)
+        {
+            case.wrong.push("prune passes over what keeps a snapshot".into());
+        }
+    }
     let mut stored = case.back_up();
+    if fate == Refused && !stored {
+        if !case.failed {
+            case.wrong.push("what was refused is not told".into());
+        }
+        stored = case.back_up();
+    }
     let mut version = case.restore("after");
     if fate == Stored && version.as_deref() != Some("3") {
         // The node finds the damage, and asks for what is lost.
@@ -269,7 +324,7 @@ fn case(bench: &Bench, kind: &str, fate: Fate, damage: Damage) -> Option<Vec<Str
         case.node(&["scrub", "--all"]);
     }
     match fate {
-        Heals if !whole || !verified => case.wrong.push("it did not heal by itself".into()),
+        Heals | Refused if !whole || !verified => case.wrong.push("it did not heal by itself".into()),
         Stored if !whole => case.wrong.push("the next backup is not whole".into()),
         Told if !(whole && verified || named(&case)) => case.wrong.push("nothing names the file".into()),
         _ => {}

@@ -87,6 +87,11 @@ fn kill_daemon(safe: &Loopback, name: &str) {
 
 /// All that must hold when a backup of `mib` MiB is stored, however often somebody was killed on the way.
 fn all_is_well(safe: &Loopback, path: &str, mib: u64) {
+    all_is_well_in(1, safe, path, mib);
+}
+
+/// As [`all_is_well`], in so many snapshots.
+fn all_is_well_in(number: usize, safe: &Loopback, path: &str, mib: u64) {
     let bytes = mib << 20;
     // Packs, tables and catalogs add far less than a fiftieth; an acknowledged part that was sent again would be more.
     let most = bytes + bytes / 50;
@@ -96,7 +101,7 @@ fn all_is_well(safe: &Loopback, path: &str, mib: u64) {
     assert!(safe.names("node/data/web1/parts").is_empty() && safe.names("node/data/web1/incoming").is_empty());
     assert!(safe.names("client/export/node1").is_empty() && safe.names("client/index/node1/pending").is_empty());
     let snapshots = safe.client(&["snapshots", "--json"]).json();
-    assert_eq!(snapshots.as_array().unwrap().len(), 1, "a part is no snapshot: {snapshots}");
+    assert_eq!(snapshots.as_array().unwrap().len(), number, "a part is no snapshot: {snapshots}");
     safe.client(&["restore", &format!("files:{path}"), "--target", &safe.text("back/long")]).exits(0);
     safe.sh(&format!("diff -r '{path}' back/long"));
     safe.node(&["log", "--verify"]).exits(0);
@@ -298,4 +303,43 @@ fn a_limit_that_is_too_small_is_told_before_anything_is_done() {
     let safe = Loopback::start();
     safe.edit("client.toml", "name = \"web1\"\n", "name = \"web1\"\nspool = { limit = \"10 MiB\" }\n");
     safe.client(&["send"]).exits(2).says(&["spool.limit", "64.0 MiB"]);
+}
+
+/// What a node has of a part, damaged in every way: it comes back from the history or is told, and the backup comes through.
+#[test]
+fn damage_to_a_part_is_mended_or_told_and_the_backup_comes_through() {
+    let (safe, path) = installation(90);
+    safe.client(&["submit", "files", &path]).ok();
+    let mut send = safe.command("nightsafe").arg("send").spawn().unwrap();
+    until("a part is stored", || {
+        let _ = safe.node(&["poll"]);
+        parts_at_node(&safe) > 0
+    });
+    send.kill().unwrap();
+    send.wait().unwrap();
+    let part = safe.names("node/data/web1/parts").remove(0);
+    for file in ["commit", "tree", "request.toml", "manifest", "accepted.toml"] {
+        let name = format!("node/data/web1/parts/{part}/{file}");
+        for damage in ["rm", "truncate -s 20", "truncate -s 0", "printf '\\000' | dd conv=notrunc bs=1 seek=30 status=none of="] {
+            let space = if damage.ends_with('=') { "" } else { " " };
+            safe.sh(&format!("cp -p {name} kept; chmod u+w {name}; {damage}{space}{name}"));
+            for args in [&["status"][..], &["prune", "--dry-run"], &["poll", "--sweep"]] {
+                let run = safe.node(args);
+                assert!(matches!(run.code, Some(0 | 1 | 3 | 75)) && !run.stderr.contains("panicked"), "{file} {damage}: {run}");
+            }
+            let code = if file == "accepted.toml" { 1 } else { 0 };
+            let scrubbed = safe.node(&["scrub", "--all"]).says(&[&part]).exits(code);
+            if code == 0 {
+                scrubbed.says(&[file, "came back"]);
+                safe.sh(&format!("cmp {name} kept"));
+            }
+            safe.sh(&format!("cp -p kept {name}"));
+        }
+    }
+    safe.node(&["scrub", "--all"]).exits(0);
+    safe.loopback("watch").exits(0);
+    // What the node has told of as damaged, the client has sent again as well, once.
+    until("it is stored, and stored again", || stored(&safe) && safe.names("node/data/web1/snapshots").len() == 2);
+    assert_eq!(log(&safe).iter().filter(|line| line["reason"] == "heal").count(), 1);
+    all_is_well_in(2, &safe, &path, 90);
 }

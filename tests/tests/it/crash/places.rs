@@ -47,6 +47,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("archive/src/store/prune.rs", "Move::UnlinkDamaged", "as Move::Unlink"),
     ("queue/src/history.rs", "atomic::remove(", "notes that are not usable; made again from the history"),
     ("queue/src/repository.rs", "\"HEAD\"", "a HEAD that is damaged; one rename"),
+    ("queue/src/repository.rs", "join(&self.reference))", "a damaged branch that is fetched anew"),
     ("queue/src/repository.rs", "config.as_bytes()", "a configuration of another version"),
     ("queue/src/repository.rs", "DURABLE_TEXT", "a repository that git made"),
     ("queue/src/repository.rs", "{}.lock", "what a git that was killed in the middle of a ref left"),
