@@ -2,7 +2,7 @@
 //!
 //! Does not know why something failed; the words are kept for `status`.
 
-use base::backoff;
+use base::{RequestId, backoff};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,6 +64,11 @@ impl Retry {
         self.wait.remove(key).is_some()
     }
 
+    /// Forgets requests that are not among the `unanswered` any more.
+    pub fn forget_answered(&mut self, unanswered: &[RequestId]) {
+        self.wait.retain(|key, _| key.parse().map_or(true, |id: RequestId| unanswered.contains(&id)));
+    }
+
     /// Notes under which grant something failed.
     pub fn failed_under(&mut self, grant: String) {
         self.grant = Some(grant);
@@ -116,6 +121,19 @@ mod tests {
         retry.failed_under("x".into());
         assert!(!retry.under("x", at(6)) && retry.under("y", at(6)) && !retry.under("y", at(6)));
         assert!(retry.worked("a") && retry.due("a", at(6)) && retry.next_after(at(0)).is_none());
+    }
+
+    #[test]
+    fn what_is_answered_is_not_waited_for() {
+        let mut retry = Retry::default();
+        let ids = [RequestId::generate().unwrap(), RequestId::generate().unwrap()];
+        for key in ["archives", "hand-over", ids[0].as_str(), ids[1].as_str()] {
+            retry.failed(key, "no route".into(), at(0), 0.0);
+        }
+        retry.forget_answered(&ids[..1]);
+        let mut left = vec!["archives", "hand-over", ids[0].as_str()];
+        left.sort_unstable();
+        assert_eq!(retry.wait.keys().collect::<Vec<_>>(), left);
     }
 
     #[test]

@@ -328,7 +328,8 @@ fn conclude(poller: &Poller, client: &Client, pool: &NodePool, receipt: Receipt,
 }
 
 fn finish(client: &Client, pool: &NodePool, id: &RequestId) -> Result<()> {
-    pool.finish(id)?;
+    // Nobody comes by here again once the pool has it as finished: what waited for it would wait for ever.
     client.done(id)?;
+    pool.finish(id)?;
     Store::open(&client.folder)?.discard_incoming(id)
 }

@@ -169,6 +169,12 @@ fn a_request_gets_one_receipt_and_every_step_may_come_twice() {
     assert_eq!(play.poll(), None);
     assert_eq!((play.receipts(), play.receipt(&request.id).unwrap(), play.waiting()), (1, receipt, 0));
     assert!(!pack.exists() && play.alarms().is_empty(), "{:?}", play.alarms());
+    // It had failed before, and a process was killed when it had answered and not forgotten that.
+    let client = Client::open(&play.node, &name()).unwrap();
+    client.retry(|retry| retry.failed(request.id.as_str(), "away".into(), clock::now(), 0.0)).unwrap();
+    assert_eq!(play.poll(), Some(Kind::NotNow));
+    Poller::open(play.node.clone(), true).unwrap().unwrap().swept().unwrap();
+    assert_eq!(play.poll(), None);
 }
 
 #[test]

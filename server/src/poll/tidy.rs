@@ -47,6 +47,8 @@ fn one(poller: &Poller, name: &Name, part_ttl: Duration) -> Result<()> {
         pool.sweep_finished(FINISHED)?;
         // New ones come from this thread alone, so nothing begins between this list and the cleaning.
         let unanswered: Vec<RequestId> = pool.processing()?.into_iter().chain(pool.waiting()?).map(|entry| entry.id).collect();
+        // A process that was killed may have left that one failed which was answered then.
+        poller.client(name)?.retry(|retry| retry.forget_answered(&unanswered))?;
         let store = Store::open(&config.client_path(name))?;
         store.clean_incoming(&unanswered)?;
         for part in store.tidy_parts(part_ttl, clock::now())? {
