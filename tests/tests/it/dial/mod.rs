@@ -2,7 +2,7 @@
 
 mod netns;
 
-use crate::harness::{Killed, Loopback, run, same_trees, until};
+use crate::harness::{Killed, Loopback, not_tested, root, run, same_trees, until};
 use std::path::Path;
 
 /// An installation whose client dials; the node's key opens nothing on it any more.
@@ -161,8 +161,9 @@ fn each_side_says_what_the_other_has_not_done() {
 /// What is only prepared again and again is nothing that the node could fetch: `send` has nothing to stay for.
 #[test]
 fn send_does_not_stay_for_what_cannot_be_prepared() {
-    if !crate::harness::root() {
-        return;
+    const STAY: &str = "a send that has nothing to stay for";
+    if !root() {
+        return not_tested(STAY, "this user is not root");
     }
     let safe = installation();
     let (files, _) = sources(&safe);
@@ -174,7 +175,7 @@ fn send_does_not_stay_for_what_cannot_be_prepared() {
     );
     let sent = run(safe.command("unshare").args(["--mount", "sh", "-c", &script]));
     if sent.stderr.contains("Operation not permitted") {
-        return;
+        return not_tested(STAY, &format!("no file system can be mounted here: {sent}"));
     }
     // It would stay for ten minutes (dial_for) in which nobody comes.
     sent.says(&["exit 75", "No space left"]);

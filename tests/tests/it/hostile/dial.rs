@@ -3,9 +3,8 @@
 //! An honest request waits. Whoever dials for it lies in one way after the other, and nothing comes of it; then the honest machine does.
 
 use super::attacker::Attacker;
-use crate::harness::until;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use crate::harness::{Killed, until};
+use std::process::Stdio;
 
 /// Ways of `dial_liar.py` over a client's own session.
 pub const CLIENT: &[&str] = &[
@@ -15,6 +14,7 @@ pub const CLIENT: &[&str] = &[
     "says a frame of four gigabytes",
     "says a frame that there is not",
     "says half a frame",
+    "says slowly that it takes the command",
     "sends a command itself",
     "ends what it has not taken",
     "takes the command and is silent",
@@ -22,6 +22,7 @@ pub const CLIENT: &[&str] = &[
     "ends at once",
     "floods words",
     "floods data",
+    "floods nothing",
     "sends a byte at a time",
     "hangs up in the middle",
     "opens thirty lines and answers none",
@@ -39,21 +40,31 @@ pub const GATE: &[&str] = &[
 /// How many cases there are; that of other bytes is beside the tables.
 pub const COUNT: usize = CLIENT.len() + GATE.len() + 1;
 
-/// A liar with all that it started.
-struct Liar(Child);
-
-impl Drop for Liar {
-    fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.0);
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        let _ = self.0.wait();
-    }
+/// An attacker whose client is to dial, with one honest request that waits; gives its dataset's path too, and what `node.toml` says.
+fn attacker() -> (Attacker, String, String) {
+    let attacker = Attacker::start();
+    let safe = &attacker.safe;
+    let list = safe.read("admin/access.toml");
+    let (before, web1) = list.split_once("[client.web1]\n").unwrap();
+    let (web1, after) = web1.split_once("\n[").unwrap();
+    let kept: Vec<&str> = web1.lines().filter(|line| line.starts_with("keys") || line.starts_with("allow")).collect();
+    safe.write("admin/access.toml", &format!("{before}[client.web1]\nreach = \"dial\"\n{}\n\n[{after}", kept.join("\n")));
+    safe.loopback("start").exits(0);
+    safe.write("dial_liar.py", include_str!("dial_liar.py"));
+    safe.write("liar.py", include_str!("liar.py"));
+    let node = safe.read("node.toml");
+    // The client's own send does not dial yet: its lines are the attacker's.
+    let (path, _) = safe.exported(300_000);
+    safe.write("node.toml", &format!("{node}\nfetch_time = \"1s\"\n"));
+    (attacker, path, node)
 }
 
-fn start(attacker: &Attacker, way: &str, at_the_gate: bool) -> Liar {
+/// Starts a liar, which says so in files: `liar.up` when it has dialled, `liar.lied` when it has done what it is for.
+fn start(attacker: &Attacker, way: &str, at_the_gate: bool) -> Killed {
     let safe = &attacker.safe;
+    safe.sh("rm -f liar.up liar.lied");
     let mut liar = safe.command("python3");
-    liar.arg(safe.at("dial_liar.py")).arg(way).env("EXPORTED", safe.at("client/export/node1")).process_group(0);
+    liar.arg(safe.at("dial_liar.py")).arg(way).env("EXPORTED", safe.at("client/export/node1"));
     if at_the_gate {
         liar.arg("--socket").arg(safe.at("node/data/access/dial"));
     } else {
@@ -61,7 +72,17 @@ fn start(attacker: &Attacker, way: &str, at_the_gate: bool) -> Liar {
         liar.arg("ssh").args(ssh.get_args()).arg(safe.login()).arg("dial");
     }
     let log = std::fs::File::create(safe.at("liar.log")).unwrap();
-    Liar(liar.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    Killed::start(liar.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))
+}
+
+fn watch(attacker: &Attacker) -> Killed {
+    let safe = &attacker.safe;
+    until("the one before has let go", || safe.run("flock", &["-n", "node/data/state/poll.lock", "true"]).code == Some(0));
+    // One that was killed leaves its socket.
+    safe.sh("rm -f node/data/access/dial");
+    let poller = Killed::start(safe.command("nightsafe-server").arg("watch"));
+    until("the socket is there", || safe.at("node/data/access/dial").exists());
+    poller
 }
 
 fn words(attacker: &Attacker) -> String {
@@ -87,26 +108,22 @@ fn others_are_served(attacker: &Attacker) {
 
 #[test]
 fn whoever_lies_on_a_line_gains_nothing() {
-    let attacker = Attacker::start();
+    let (attacker, path, node) = attacker();
     let safe = &attacker.safe;
-    let list = safe.read("admin/access.toml");
-    let (before, web1) = list.split_once("[client.web1]\n").unwrap();
-    let (web1, after) = web1.split_once("\n[").unwrap();
-    let kept: Vec<&str> = web1.lines().filter(|line| line.starts_with("keys") || line.starts_with("allow")).collect();
-    safe.write("admin/access.toml", &format!("{before}[client.web1]\nreach = \"dial\"\n{}\n\n[{after}", kept.join("\n")));
-    safe.loopback("start").exits(0);
-    safe.write("dial_liar.py", include_str!("dial_liar.py"));
-    safe.write("liar.py", include_str!("liar.py"));
-    let node = safe.read("node.toml");
-    // The client's own send does not dial yet: its lines are the attacker's.
-    let (path, _) = safe.exported(300_000);
-    safe.write("node.toml", &format!("{node}\nfetch_time = \"1s\"\n"));
     let (stored, answers) = (attacker.stored(), attacker.answers());
     let mut wrong = Vec::new();
     for way in CLIENT {
         let liar = start(&attacker, way, false);
         until("somebody has dialled", || safe.at("liar.up").exists());
-        let words = try_again(&attacker);
+        if way.starts_with("opens") {
+            until("it has opened all", || safe.at("liar.lied").exists());
+        }
+        let mut words = String::new();
+        // A line that was used up is gone for a moment.
+        until(way, || {
+            words = try_again(&attacker);
+            safe.at("liar.lied").exists() && (*way == "speaks before it is asked" || !words.contains("has not dialled in"))
+        });
         if attacker.stored() != stored || attacker.answers() != answers || words.is_empty() {
             wrong.push(format!("{way}: {words}"));
         }
@@ -114,42 +131,57 @@ fn whoever_lies_on_a_line_gains_nothing() {
             others_are_served(&attacker);
         }
         drop(liar);
-        std::fs::remove_file(safe.at("liar.up")).unwrap();
         until("the lines are gone", || safe.run("pgrep", &["-f", &format!("{}.* client web1", safe.text("node.toml"))]).code == Some(1));
     }
-    let mut poller = safe.command("nightsafe-server").arg("watch").spawn().unwrap();
-    until("the socket is there", || safe.at("node/data/access/dial").exists() && safe.node(&["status", "--json"]).code == Some(0));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
+    the_honest_machine_dials(&attacker, &path, &node);
+}
+
+#[test]
+fn whoever_has_the_gates_account_gains_nothing_by_answering_for_a_client() {
+    let (attacker, path, node) = attacker();
+    let safe = &attacker.safe;
+    let (stored, answers) = (attacker.stored(), attacker.answers());
+    let mut wrong = Vec::new();
     for way in GATE {
+        // A new one asks at once for what waits.
+        let poller = watch(&attacker);
         let liar = start(&attacker, way, true);
+        until(way, || safe.at("liar.lied").exists());
         others_are_served(&attacker);
-        if attacker.stored().replace("web2", "") != stored.replace("web2", "") || attacker.answers() != answers {
+        if attacker.stored() != stored || attacker.answers() != answers {
             wrong.push(format!("{way}, at the gate: {}", words(&attacker)));
         }
-        drop(liar);
+        drop((liar, poller));
+        safe.sh("rm -f node/data/web1/retry.toml");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
     // Other bytes are refused, and the receipt says so: that much whoever answers in the client's place can do.
+    safe.write("node.toml", &node);
+    let poller = watch(&attacker);
     let liar = start(&attacker, "gives other bytes", true);
     until("it is answered", || attacker.answers() != answers);
     assert!(safe.git("node/data/web1/receipts.git", &["log", "-1", "--format=", "-p", "receipts"]).contains("+outcome = \"refused\""));
-    drop(liar);
+    drop((liar, poller));
     assert_eq!(attacker.stored(), stored);
-    // The honest machine dials.
-    safe.write("node.toml", &node);
-    let _ = poller.kill();
-    let _ = poller.wait();
-    let mut poller = safe.command("nightsafe-server").arg("watch").spawn().unwrap();
+    the_honest_machine_dials(&attacker, &path, &node);
+}
+
+/// Both daemons of the honest machine and its node: it is stored.
+fn the_honest_machine_dials(attacker: &Attacker, path: &str, node: &str) {
+    let safe = &attacker.safe;
+    let stored = attacker.stored();
+    safe.write("node.toml", node);
+    safe.sh("rm -f node/data/web1/retry.toml");
+    let poller = watch(attacker);
     safe.edit("client.toml", "restore = {", "reach = \"dial\"\nrestore = {");
-    let mut client = safe.command("nightsafe").arg("watch").spawn().unwrap();
-    until("what was refused is settled", || safe.names("client/pool/work").iter().all(|name| name.starts_with('F')));
-    safe.client(&["submit", "files", &path]).exits(0);
+    let client = Killed::start(safe.command("nightsafe").arg("watch"));
+    until("what waits is settled", || safe.names("client/pool/work").iter().all(|name| name.starts_with('F')));
+    safe.client(&["submit", "files", path]).exits(0);
     until("the honest machine's is stored", || {
         attacker.stored() != stored && safe.names("client/pool/work").iter().all(|name| name.starts_with('F'))
     });
-    for daemon in [&mut client, &mut poller] {
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
-    }
+    drop((client, poller));
     safe.edit("client.toml", "reach = \"dial\"\n", "");
     attacker.honest_requests_work();
 }

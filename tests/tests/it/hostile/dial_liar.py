@@ -1,6 +1,7 @@
 """A machine that dials its node and lies: dial_liar.py WAY COMMAND… (the command opens one line), or, in the place of the gate,
 dial_liar.py WAY --socket PATH."""
 
+import concurrent.futures
 import os
 import socket
 import struct
@@ -53,7 +54,13 @@ class Line:
                 return content if kind else None
 
 
+def lied():
+    """What it is for is done, or begun: whoever waits for that may go on."""
+    open("liar.lied", "w").close()
+
+
 def stall():
+    lied()
     time.sleep(600)
 
 
@@ -67,6 +74,7 @@ def for_ever(content, kind, line):
     try:
         while True:
             line.say(kind, content)
+            lied()
     except (BrokenPipeError, ConnectionError):
         pass
 
@@ -96,13 +104,19 @@ def answer(line, verb):
     if way == "never takes the command":
         return stall()
     if way == "hangs up at the command":
-        return
+        return lied()
     if way == "says a frame of four gigabytes":
         return line.send(b"\x05\xff\xff\xff\xff") or stall()
     if way == "says a frame that there is not":
         return line.send(b"\x63\x00\x00\x00\x00") or stall()
     if way == "says half a frame":
         return line.send(b"\x05\x00\x00") or stall()
+    if way == "says slowly that it takes the command":
+        line.send(struct.pack(">BI", ACCEPTED, 65536))
+        lied()
+        while True:
+            line.send(b"x")
+            time.sleep(0.2)
     if way == "sends a command itself":
         return line.say(COMMAND, b"\nsftp") or stall()
     if way == "ends what it has not taken":
@@ -115,16 +129,21 @@ def answer(line, verb):
         stall()
     elif way == "ends at once":
         line.say(ENDED, b"\0")
+        lied()
     elif way == "floods words":
         for_ever(b"\x1b[2J" * 16000, WORDS, line)
     elif way == "floods data":
         for_ever(b"\xff" * 65536, DATA, line)
+    elif way == "floods nothing":
+        for_ever(b"", DATA, line)
     elif way == "sends a byte at a time":
         while True:
             line.say(DATA, b"\0")
+            lied()
             time.sleep(0.2)
     elif way == "hangs up in the middle":
         line.say(DATA, b"\0\0\0\x05\x02\0\0\0\x03")
+        lied()
     elif way == "gives other bytes":
         other_bytes(line, verb)
     else:
@@ -141,10 +160,24 @@ def one(hello=b"web1\n"):
         answer(line, verb)
 
 
+def tried(what):
+    """A line that the other end closes is one of many."""
+    try:
+        return what()
+    except (BrokenPipeError, ConnectionError):
+        return None
+
+
 def many(count, hello):
-    lines = [Line(hello(n)) for n in range(count)]
+    with concurrent.futures.ThreadPoolExecutor(8) as openers:
+        lines = list(openers.map(lambda n: tried(lambda: Line(hello(n))), range(count)))
     stall()
     return lines
+
+
+def come_and_go():
+    Line()
+    lied()
 
 
 try:
@@ -156,10 +189,11 @@ try:
         many(100, lambda n: [b"web2\n", b"?\n", b"../web1\n", b"web1\nweb1\n", b"\xff\n", b"admin\n", b"x" * 200][n % 7])
     elif way == "opens and closes lines without end":
         while True:
-            Line()
+            tried(come_and_go)
     else:
         while True:
-            one()
+            tried(one)
             time.sleep(0.05)
-except (BrokenPipeError, ConnectionError):
+except FileNotFoundError:
+    # The poller is gone, and its socket.
     pass
