@@ -66,24 +66,12 @@ impl Dialer {
     /// # Errors
     /// When the gate's program is not there.
     pub fn new(config: &Arc<ClientConfig>, node: &Name, peer: &Arc<Peer>) -> Result<Self> {
-        let state = State {
-            wanted: false,
-            spare: BTreeMap::new(),
-            busy: BTreeMap::new(),
-            threads: 0,
-            next: 0,
-            failures: 0,
-            active: Instant::now(),
-            joined: false,
-            trouble: None,
-            sign: None,
-        };
         Ok(Self(Arc::new(Shared {
             config: Arc::clone(config),
             node: node.clone(),
             peer: Arc::clone(peer),
             gate: crate::enrol::gate_program()?,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new()),
             changed: Condvar::new(),
         })))
     }
@@ -144,6 +132,22 @@ fn put_up_sign(path: &Path, glances: u32) -> Result<Option<FileLock>> {
 }
 
 impl State {
+    /// Nothing is wanted yet.
+    fn new() -> Self {
+        Self {
+            wanted: false,
+            spare: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            threads: 0,
+            next: 0,
+            failures: 0,
+            active: Instant::now(),
+            joined: false,
+            trouble: None,
+            sign: None,
+        }
+    }
+
     /// Ends the lines that wait for a command.
     fn hang_up(&mut self) {
         self.spare.clear();
@@ -302,25 +306,11 @@ enum Ran {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        State {
-            wanted: true,
-            spare: BTreeMap::new(),
-            busy: BTreeMap::new(),
-            threads: 0,
-            next: 0,
-            failures: 0,
-            active: Instant::now(),
-            joined: true,
-            trouble: None,
-            sign: None,
-        }
-    }
-
     #[test]
     fn a_line_that_we_hung_up_is_no_trouble_of_the_gates() {
         let broke = || Err(Error::not_now("the line broke"));
-        let mut state = state();
+        let mut state = State::new();
+        state.joined = true;
         state.spare.insert(1, None);
         state.ended(1, broke());
         assert!(state.failures == 1 && state.trouble.is_some() && !state.joined);
