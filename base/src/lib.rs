@@ -28,6 +28,7 @@ pub mod names;
 pub mod process;
 mod read_at;
 mod sizes;
+pub mod state;
 pub mod stop;
 pub mod text;
 pub mod untrusted;

@@ -2,7 +2,14 @@
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>. Does not know what is measured.
 
+use crate::atomic;
+use crate::error::Result;
 use std::fmt::{Display, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// How old a draft is that a killed process left beside the file.
+const LOST: Duration = Duration::from_secs(86_400);
 
 /// What an HTTP server is to call a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,6 +55,16 @@ impl Page {
         }
         page
     }
+}
+
+/// Replaces the file in which node_exporter finds a page, and sweeps the folder of what killed processes left there.
+///
+/// # Errors
+/// With the path.
+pub fn write(path: &Path, page: &str) -> Result<()> {
+    atomic::sweep_drafts(path.parent().unwrap_or(path), LOST);
+    // Everybody may read how old backups are, as from node_exporter itself.
+    atomic::write(path, page.as_bytes(), 0o644).map_err(|error| error.context("the metrics could not be written"))
 }
 
 /// A label's value as it stands between quotes: only `\`, `"` and the end of a line mean something there.

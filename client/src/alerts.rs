@@ -4,6 +4,7 @@
 
 use crate::contact::Contact;
 use crate::history::History;
+use crate::metrics::Trouble as Metrics;
 use crate::output;
 use base::config::ClientConfig;
 use base::{Reason, Result, clock};
@@ -51,8 +52,19 @@ fn wrong(config: &ClientConfig, after: SignedDuration, told: &BTreeMap<String, T
         }
         of_contact(&Contact::load(config, name)?, name.as_str(), after, clock::now(), &mut wrong, &mut well);
     }
+    of_metrics(config.metrics.is_some(), Metrics::load(config), &mut wrong, &mut well);
     wrong.open.extend(told.keys().filter(|thing| !well.contains(*thing)).cloned());
     Ok(wrong)
+}
+
+/// Whether the file for node_exporter can be written, where one is.
+fn of_metrics(wanted: bool, metrics: Metrics, wrong: &mut Wrong, well: &mut BTreeSet<String>) {
+    let thing = "the file with metrics".to_owned();
+    match metrics.since {
+        _ if !wanted => {}
+        None => drop(well.insert(thing)),
+        Some(since) => drop(wrong.things.insert(thing, Trouble { since, what: "cannot be written".into(), why: metrics.why })),
+    }
 }
 
 /// What is wrong with the way to a node.
@@ -77,6 +89,17 @@ fn of_contact(contact: &Contact, node: &str, after: SignedDuration, now: Timesta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_are_told_of_where_they_are_wanted() {
+        let told = |wanted, since: Option<i64>| {
+            let (mut wrong, mut well) = (Wrong::default(), BTreeSet::new());
+            let metrics = Metrics { since: since.and_then(|second| Timestamp::from_second(second).ok()), ..Metrics::default() };
+            of_metrics(wanted, metrics, &mut wrong, &mut well);
+            (wrong.things.len(), well.len())
+        };
+        assert_eq!([told(true, Some(5)), told(true, None), told(false, Some(5)), told(false, None)], [(1, 0), (0, 1), (0, 0), (0, 0)]);
+    }
 
     #[test]
     fn a_node_is_away_only_after_a_while() {

@@ -20,21 +20,10 @@ pub fn send(config: &ClientConfig) {
 
 /// What it says: what a person should look at first.
 fn digest(overview: &Overview) -> Digest {
-    let mut rows: Vec<Row> = overview.datasets.iter().map(row).collect();
-    let wrong = rows.iter().filter(|row| row.wrong).count();
-    // Stable: among the same the order of names stays.
-    rows.sort_by_key(|row| !row.wrong);
-    let lines: Vec<String> = overview.nodes.iter().map(line).collect();
+    let rows = overview.datasets.iter().map(row).collect();
+    let lines = overview.nodes.iter().map(line).collect();
     let troubles = overview.nodes.iter().filter(|node| !node.wrong.is_empty()).count();
-    let summary = match (rows.len(), wrong, troubles) {
-        (1, 0, 0) => "all is well with 1 dataset".into(),
-        (all, 0, 0) => format!("all is well with {all} datasets"),
-        (_, 0, _) => "all datasets are well, and a node is not".into(),
-        (1, _, _) => "the only dataset needs a look".into(),
-        (all, 1, _) => format!("1 of {all} datasets needs a look"),
-        (all, wrong, _) => format!("{wrong} of {all} datasets need a look"),
-    };
-    Digest { summary, headings: vec!["DATASET", "NODE", "LAST STORED", "EXPECTED", "SIZE", "NEW", "STATE"], rows, lines }
+    Digest::new(&["DATASET", "NODE", "LAST STORED", "EXPECTED", "SIZE", "NEW", "STATE"], rows, lines, troubles, "a node")
 }
 
 fn row(view: &DatasetView) -> Row {

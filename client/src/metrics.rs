@@ -5,13 +5,13 @@
 use crate::output;
 use crate::overview::{DatasetView, Overview, Wrong};
 use base::config::ClientConfig;
-use base::metrics::{Family, Page};
-use base::{Result, atomic, clock};
+use base::metrics::{self, Family, Page};
+use base::{Result, clock, config, state};
 use jiff::Timestamp;
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
 
-/// How old a file is that a killed process left unfinished.
-const LOST: Duration = Duration::from_secs(86_400);
+/// The largest file that is read in which trouble is remembered.
+const LIMIT: usize = 64 << 10;
 
 const fn family(name: &'static str, help: &'static str) -> Family {
     Family { name, help }
@@ -92,23 +92,73 @@ fn dataset(page: &mut Page, labels: [(&str, &str); 4], view: &DatasetView) {
     page.add("nightsafe_client_snapshot_unreadable", &labels, view.unreadable);
 }
 
-/// Writes the file that `client.toml` names, where it names one. Trouble with it is told, and stops nothing.
+/// Since when the file cannot be written, and why: `metrics.toml` in the state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trouble {
+    /// That of all TOML of ours.
+    pub version: i64,
+    /// Nothing where it can be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    #[serde(default)]
+    pub why: String,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Self { version: config::VERSION, since: None, why: String::new() }
+    }
+}
+
+impl Trouble {
+    /// What is known of it; a file that cannot be read says nothing.
+    pub fn load(config: &ClientConfig) -> Self {
+        state::load(&config.state.join("metrics.toml"), LIMIT).unwrap_or_default()
+    }
+
+    /// Remembers how it went at `now`. Says whether trouble is news.
+    fn note(config: &ClientConfig, written: &Result<()>, now: Timestamp) -> Result<bool> {
+        let next = match (Self::load(config).since, written) {
+            (None, Err(error)) => Self { since: Some(now), why: error.one_line(), ..Self::default() },
+            (Some(_), Ok(())) => Self::default(),
+            (None, Ok(())) | (Some(_), Err(_)) => return Ok(false),
+        };
+        state::store(&config.state.join("metrics.toml"), &next)?;
+        Ok(next.since.is_some())
+    }
+}
+
+/// Writes the file that `client.toml` names, where it names one. Trouble with it is told once, and stops nothing; `alerts` hears of
+/// it too.
 pub fn write(config: &ClientConfig) {
     let Some(path) = &config.metrics else { return };
-    let written = || {
-        let page = page(config)?;
-        atomic::sweep_drafts(path.parent().unwrap_or(path), LOST);
-        // Everybody may read how old backups are, as from node_exporter itself.
-        atomic::write(path, page.as_bytes(), 0o644)
-    };
-    if let Err(error) = written() {
-        output::complain(&error.context("the metrics could not be written").hint("metrics in client.toml names the file."));
+    let written = page(config).and_then(|page| metrics::write(path, &page));
+    match (Trouble::note(config, &written, clock::now()), written) {
+        (Ok(true), Err(error)) => output::complain(&error.hint("metrics in client.toml names the file.")),
+        (Err(error), _) => output::complain(&error),
+        (Ok(_), _) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::Error;
+
+    #[test]
+    fn trouble_is_news_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("version = 1\nname = \"web1\"\nstate = \"{}\"\n", dir.path().display());
+        let config: ClientConfig = config::parse("c", text.as_bytes()).unwrap();
+        let note = |written: Result<()>, second| Trouble::note(&config, &written, Timestamp::from_second(second).unwrap()).unwrap();
+        let failed = || Err(Error::failed("no room"));
+        assert!(!note(Ok(()), 1) && Trouble::load(&config) == Trouble::default());
+        assert_eq!([note(failed(), 2), note(failed(), 3)], [true, false]);
+        let known = Trouble::load(&config);
+        assert_eq!((known.since.unwrap().as_second(), known.why.as_str()), (2, "no room"));
+        assert_eq!([note(Ok(()), 4), note(Ok(()), 5), note(failed(), 6)], [false, false, true]);
+    }
 
     #[test]
     fn the_page_of_the_manual_has_the_same() {

@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// So many changes are named in one mail, and so long each may be; subjects are for phones.
 const NAMED: usize = 50;
 const WORDS: usize = 600;
-const SUBJECT: usize = 78;
+pub(crate) const SUBJECT: usize = 78;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

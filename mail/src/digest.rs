@@ -3,11 +3,12 @@
 //! Does not know what the table is about. When the last one went is remembered before it goes: a crash may cost a digest, and
 //! never makes a second one of it.
 
-use crate::decide::clipped;
+use crate::decide::{SUBJECT, clipped};
 use crate::send::send_parts;
+use crate::told::load;
 use base::config::{DigestTime, MailConfig};
 use base::text::printable;
-use base::{Error, FileLock, Result, atomic, backoff, clock, config};
+use base::{FileLock, Result, backoff, clock, config, crash, state};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,6 @@ const ROWS: usize = 500;
 const LINES: usize = 100;
 const CELL: usize = 70;
 const LINE: usize = 600;
-/// As long as subjects of other mails.
-const SUBJECT: usize = 78;
 /// Two that are due within less are one: somebody has set another time.
 const APART: SignedDuration = SignedDuration::from_hours(12);
 /// The longest file that is read.
@@ -37,6 +36,25 @@ pub struct Digest {
     pub rows: Vec<Row>,
     /// Sentences below it, the most important first.
     pub lines: Vec<String>,
+}
+
+impl Digest {
+    /// What `rows` and `lines` say: the rows at which a person should look come first, and the summary counts them. `troubles` are
+    /// those that are about no dataset; `other` is what is in trouble then, as in "a node".
+    pub fn new(headings: &[&'static str], mut rows: Vec<Row>, lines: Vec<String>, troubles: usize, other: &str) -> Self {
+        let wrong = rows.iter().filter(|row| row.wrong).count();
+        // Stable: among the same the caller's order stays.
+        rows.sort_by_key(|row| !row.wrong);
+        let summary = match (rows.len(), wrong, troubles) {
+            (1, 0, 0) => "all is well with 1 dataset".into(),
+            (all, 0, 0) => format!("all is well with {all} datasets"),
+            (_, 0, _) => format!("all datasets are well, and {other} is not"),
+            (1, _, _) => "the only dataset needs a look".into(),
+            (all, 1, _) => format!("1 of {all} datasets needs a look"),
+            (all, wrong, _) => format!("{wrong} of {all} datasets need a look"),
+        };
+        Self { summary, headings: headings.to_vec(), rows, lines }
+    }
 }
 
 /// One row of the table.
@@ -61,6 +79,12 @@ struct Sent {
     /// When the next try is due, where that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_try: Option<Timestamp>,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Self::of(None)
+    }
 }
 
 impl Sent {
@@ -98,8 +122,8 @@ fn step(last: Option<Timestamp>, slot: Timestamp, now: Timestamp, every: SignedD
 /// where to look. Another process that is at it is left alone.
 ///
 /// # Errors
-/// When it cannot be looked, or the mail could not be sent; then a later run tries again. Only the first failure in a row is
-/// an error, so that it is told once.
+/// When it cannot be looked, or the mail could not be sent; then a later run tries again. Only the first failure in a row, of
+/// either kind, is an error, so that it is told once.
 pub fn digest(mail: &MailConfig, folder: &Path, here: &str, hint: &str, look: impl FnOnce() -> Result<Digest>) -> Result<()> {
     digest_at(clock::now(), &TimeZone::system(), mail, folder, here, hint, look)
 }
@@ -116,19 +140,23 @@ fn digest_at(
     let Some(when) = mail.digest else { return Ok(()) };
     let path = folder.join("digest.toml");
     let Some(_lock) = FileLock::try_now(&folder.join("digest.lock"))? else { return Ok(()) };
-    let sent = load(&path);
+    let sent: Sent = load(&path, LIMIT);
     let slot = when.last(mail.at, now, zone);
     match step(sent.last, slot, now, when.every()) {
         Step::Wait => Ok(()),
-        Step::Remember(slot) => store(&path, &Sent::of(Some(slot))),
+        Step::Remember(slot) => state::store(&path, &Sent::of(Some(slot))),
         Step::Send(slot) if is_due(&sent, now) => {
-            let digest = look()?;
-            store(&path, &Sent::of(Some(slot)))?;
-            let (subject, text, html) = compose(here, when, &digest, hint);
-            let Err(error) = send_parts(mail, here, &subject, &text, Some(&html)) else { return Ok(()) };
+            let send = || {
+                let digest = look()?;
+                state::store(&path, &Sent::of(Some(slot)))?;
+                crash::point("remembered");
+                let (subject, text, html) = compose(here, when, &digest, hint);
+                send_parts(mail, here, &subject, &text, Some(&html))
+            };
+            let Err(error) = send() else { return Ok(()) };
             let failures = sent.failures.saturating_add(1);
             let wait = SignedDuration::try_from(backoff::delay(failures, 0.0)).unwrap_or(SignedDuration::from_hours(1));
-            store(&path, &Sent { failures, next_try: now.checked_add(wait).ok(), ..Sent::of(sent.last) })?;
+            state::store(&path, &Sent { failures, next_try: now.checked_add(wait).ok(), ..Sent::of(sent.last) })?;
             let error = error.context("the digest could not be sent").hint("It is tried again later; config check --mail tries the way.");
             if sent.failures == 0 {
                 return Err(error);
@@ -143,23 +171,6 @@ fn digest_at(
 /// Whether it may be tried now; a clock that was set back does not make us wait for longer than the longest wait there is.
 fn is_due(sent: &Sent, now: Timestamp) -> bool {
     sent.next_try.is_none_or(|next| next <= now || next.duration_since(now).unsigned_abs() > backoff::LONGEST)
-}
-
-/// A damaged file is begun anew, which costs one digest.
-fn load(path: &Path) -> Sent {
-    if !path.exists() {
-        return Sent::of(None);
-    }
-    let read = || config::parse(&path.display().to_string(), &base::untrusted::read(path, LIMIT)?.bytes);
-    read().unwrap_or_else(|error: Error| {
-        tracing::warn!("{} is begun anew: {}", path.display(), error.one_line());
-        Sent::of(None)
-    })
-}
-
-fn store(path: &Path, sent: &Sent) -> Result<()> {
-    let text = toml::to_string(sent).map_err(|error| Error::failed(format!("could not write {}", path.display())).because(error))?;
-    atomic::write(path, text.as_bytes(), 0o640)
 }
 
 /// Subject, plain text and HTML.
@@ -241,8 +252,8 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::Error;
     use proptest::prelude::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -250,11 +261,7 @@ mod tests {
 
     /// A sendmail that counts what it gets, or fails.
     fn config(folder: &Path, script: &str, digest: &str) -> MailConfig {
-        let program = folder.join("sendmail");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let text = format!("to = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{}\"\n{digest}", program.display());
-        toml::from_str(&text).unwrap()
+        crate::testing::sendmail(folder, script, digest)
     }
 
     #[test]
@@ -322,16 +329,38 @@ mod tests {
         tell(&good, "2026-11-21T09:00:00Z").unwrap();
         assert_eq!(mails(), 1);
         // As a process leaves it that died while its mail was on the way.
-        store(&dir.path().join("digest.toml"), &Sent::of(Some(at("2026-11-22T07:00:00Z")))).unwrap();
+        state::store(&dir.path().join("digest.toml"), &Sent::of(Some(at("2026-11-22T07:00:00Z")))).unwrap();
         tell(&good, "2026-11-22T07:05:00Z").unwrap();
         assert_eq!(mails(), 1);
         tell(&good, "2026-11-23T07:00:00Z").unwrap();
         assert_eq!(mails(), 2);
-        // What cannot be looked at costs nothing.
-        let look = |_: ()| digest_at(at("2026-11-24T07:00:00Z"), &TimeZone::UTC, &good, dir.path(), "n", "", || Err(Error::failed("x")));
-        assert!(look(()).is_err());
-        tell(&good, "2026-11-24T07:01:00Z").unwrap();
+        // What cannot be looked at costs nothing, and is told once.
+        let look = |now: &str| digest_at(at(now), &TimeZone::UTC, &good, dir.path(), "n", "", || Err(Error::failed("x")));
+        let error = look("2026-11-24T07:00:00Z").unwrap_err().one_line();
+        assert!(error.contains("could not be sent") && error.ends_with('x'), "{error}");
+        look("2026-11-24T07:00:01Z").unwrap();
+        look("2026-11-24T07:01:00Z").unwrap();
+        assert_eq!(mails(), 2);
+        tell(&good, "2026-11-24T07:10:00Z").unwrap();
         assert_eq!(mails(), 3);
+    }
+
+    #[test]
+    fn the_summary_counts_what_needs_a_look() {
+        let row = |name: &str, wrong| Row { cells: vec![name.into()], wrong };
+        let digest = |rows: Vec<Row>, troubles| Digest::new(&["A"], rows, Vec::new(), troubles, "a node");
+        let many = digest(vec![row("a", false), row("b", true), row("c", false), row("d", true)], 1);
+        assert_eq!(many.summary, "2 of 4 datasets need a look");
+        assert_eq!(many.rows.iter().map(|row| row.cells[0].as_str()).collect::<String>(), "bdac");
+        for (rows, troubles, summary) in [
+            (vec![row("a", false)], 0, "all is well with 1 dataset"),
+            (vec![], 0, "all is well with 0 datasets"),
+            (vec![row("a", false)], 1, "all datasets are well, and a node is not"),
+            (vec![row("a", true)], 0, "the only dataset needs a look"),
+            (vec![row("a", true), row("b", false)], 0, "1 of 2 datasets needs a look"),
+        ] {
+            assert_eq!(digest(rows, troubles).summary, summary);
+        }
     }
 
     #[test]

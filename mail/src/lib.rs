@@ -5,6 +5,8 @@
 mod decide;
 mod digest;
 mod send;
+#[cfg(test)]
+mod testing;
 mod told;
 
 pub use decide::{Change, Trouble, Wrong, changes};

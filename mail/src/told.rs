@@ -5,8 +5,9 @@
 use crate::decide::{Trouble, Wrong, after, changes, compose};
 use crate::send::send;
 use base::config::MailConfig;
-use base::{Error, FileLock, Result, atomic, backoff, clock, config};
+use base::{FileLock, Result, atomic, backoff, clock, config, crash, state};
 use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,7 +79,7 @@ fn report_at(
 ) -> Result<()> {
     let path = folder.join("mail.toml");
     let Some(_lock) = FileLock::try_now(&folder.join("mail.lock"))? else { return Ok(()) };
-    let told = load(&path);
+    let told: Told = load(&path, LIMIT);
     // Under the lock: what was seen before another process told of it is no news.
     let changes = changes(&told.wrong, &look(&told.wrong)?);
     if changes.is_empty() || !told.is_due(now) {
@@ -88,7 +89,8 @@ fn report_at(
     // On the disk before the mail is on its way: what cannot be remembered must not be told, or it would be told at
     // every run. The new name needs no room.
     let next = folder.join("mail.toml.next");
-    store(&next, &Told { wrong: after(&told.wrong, &changes), ..Told::default() })?;
+    state::store(&next, &Told { wrong: after(&told.wrong, &changes), ..Told::default() })?;
+    crash::point("remembered");
     match send(mail, here, &subject, &text) {
         Ok(()) => atomic::rename(&next, &path),
         Err(error) => {
@@ -96,7 +98,7 @@ fn report_at(
                 .context("a mail to the administrators could not be sent")
                 .hint("It is tried again later; config check --mail sends one to try it out.");
             let first = told.failures == 0;
-            store(&path, &told.failed(now))?;
+            state::store(&path, &told.failed(now))?;
             if first {
                 return Err(error);
             }
@@ -106,34 +108,21 @@ fn report_at(
     }
 }
 
-/// What was told; a damaged file is begun anew, which costs a mail too many.
-fn load(path: &Path) -> Told {
-    if !path.exists() {
-        return Told::default();
-    }
-    let read = || config::parse(&path.display().to_string(), &base::untrusted::read(path, LIMIT)?.bytes);
-    read().unwrap_or_else(|error: Error| {
+/// What was remembered at `path`; a damaged file is begun anew, which costs a mail too many or one digest.
+pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path, limit: usize) -> T {
+    state::load(path, limit).unwrap_or_else(|error| {
         tracing::warn!("{} is begun anew: {}", path.display(), error.one_line());
-        Told::default()
+        T::default()
     })
-}
-
-fn store(path: &Path, told: &Told) -> Result<()> {
-    let text = toml::to_string(told).map_err(|error| Error::failed(format!("could not write {}", path.display())).because(error))?;
-    atomic::write(path, text.as_bytes(), 0o640)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A sendmail that keeps what it gets, or fails.
     fn sendmail(folder: &Path, script: &str) -> MailConfig {
-        let program = folder.join("sendmail");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        toml::from_str(&format!("to = [\"root@example.org\"]\nfrom = \"n@example.org\"\nsendmail = \"{}\"", program.display())).unwrap()
+        crate::testing::sendmail(folder, script, "")
     }
 
     #[test]

@@ -24,9 +24,6 @@ fn digest(overview: &Overview) -> Digest {
     for client in &overview.clients {
         rows.extend(client.datasets.iter().map(|dataset| row(client, dataset)));
     }
-    let wrong = rows.iter().filter(|row| row.wrong).count();
-    // Stable: among the same the clients' order stays.
-    rows.sort_by_key(|row| !row.wrong);
     let mut lines = overview::wrong(overview);
     let troubles = lines.len();
     lines.extend(overview.disk.map(|disk| format!("{} of {} are free on the disk.", ByteSize(disk.free), ByteSize(disk.size))));
@@ -39,15 +36,8 @@ fn digest(overview: &Overview) -> Digest {
         let scrubbed = client.last_scrub.map_or_else(|| "never".into(), |time| format!("{} ago", clock::ago(time)));
         lines.push(format!("{}: last scrubbed {scrubbed}.", client.client));
     }
-    let summary = match (rows.len(), wrong, troubles) {
-        (1, 0, 0) => "all is well with 1 dataset".into(),
-        (all, 0, 0) => format!("all is well with {all} datasets"),
-        (_, 0, _) => "all datasets are well, and something else is not".into(),
-        (1, _, _) => "the only dataset needs a look".into(),
-        (all, 1, _) => format!("1 of {all} datasets needs a look"),
-        (all, wrong, _) => format!("{wrong} of {all} datasets need a look"),
-    };
-    Digest { summary, headings: vec!["CLIENT", "DATASET", "LAST STORED", "EXPECTED", "SIZE", "NEW", "SNAPSHOTS", "STATE"], rows, lines }
+    let headings = ["CLIENT", "DATASET", "LAST STORED", "EXPECTED", "SIZE", "NEW", "SNAPSHOTS", "STATE"];
+    Digest::new(&headings, rows, lines, troubles, "something else")
 }
 
 fn row(client: &Client, of: &Dataset) -> Row {

@@ -7,8 +7,8 @@ use crate::node::Node;
 use crate::output;
 use crate::overview::{self, Client, Dataset, Overview, Sizes};
 use crate::poll::alarms;
-use base::metrics::{Family, Page};
-use base::{RequestId, atomic, clock};
+use base::metrics::{self, Family, Page};
+use base::{RequestId, clock};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -17,9 +17,6 @@ const DATASETS: usize = 2000;
 
 /// How often prune and scrub are done, in seconds.
 const DAY: i64 = 86_400;
-
-/// How old a file is that a killed process left unfinished.
-const LOST: Duration = Duration::from_secs(86_400);
 
 /// What the alarm is about that tells that the file cannot be written.
 const ALARM: &str = "metrics";
@@ -170,17 +167,12 @@ fn of_dataset(page: &mut Page, node: (&str, &str), client: &Client, of: &Dataset
 /// Writes the file that `node.toml` names, where it names one. Trouble with it is told, and stops nothing.
 pub fn write(node: &Node) {
     let Some(path) = &node.config.metrics else { return };
-    let written = || {
-        let page = render(&overview::gather(node, None)?);
-        atomic::sweep_drafts(path.parent().unwrap_or(path), LOST);
-        // Everybody may read how old backups are, as from node_exporter itself.
-        atomic::write(path, page.as_bytes(), 0o644)
-    };
+    let written = overview::gather(node, None).and_then(|overview| metrics::write(path, &render(&overview)));
     let folder = node.state_path();
-    let noted = match written() {
+    let noted = match written {
         Ok(()) => alarms::settle(&folder, ALARM),
         Err(error) => {
-            let error = error.context("the metrics could not be written").hint("metrics in node.toml names the file.");
+            let error = error.hint("metrics in node.toml names the file.");
             alarms::raise(&folder, ALARM, &error.one_line(), clock::now()).map(|news| {
                 if news {
                     output::complain(&error)

@@ -66,9 +66,9 @@ pub fn run(config: ClientConfig) -> Result<Exit> {
                 output::complain(&error);
             }
             bells.iter().for_each(|bell| bell.ring());
+            crate::metrics::write(&sweeper_config);
             alerts::tell(&sweeper_config);
             crate::digest::send(&sweeper_config);
-            crate::metrics::write(&sweeper_config);
         }
     });
     let (scheduled_config, scheduled_pool) = (Arc::clone(&config), pool.clone());

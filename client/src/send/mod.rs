@@ -90,9 +90,9 @@ pub fn once(config: ClientConfig, now: bool) -> Result<Exit> {
             );
         }
     });
+    crate::metrics::write(&config);
     alerts::tell(&config);
     crate::digest::send(&config);
-    crate::metrics::write(&config);
     Ok(exit)
 }
 

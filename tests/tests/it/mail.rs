@@ -187,10 +187,27 @@ fn the_digest_comes_once_a_day_as_text_and_html() {
         at(now);
         assert_eq!(mails(&safe).len(), count, "{now}");
     }
-    let parsed = safe.sh("/usr/bin/python3 -c 'import email, email.policy, sys
-mail = email.message_from_bytes(open(\"smtp/mail-1\", \"rb\").read(), policy=email.policy.default)
+    let parsed = |number: u32| {
+        safe.sh(&format!(
+            "/usr/bin/python3 -c 'import email, email.policy, sys
+mail = email.message_from_bytes(open(\"smtp/mail-{number}\", \"rb\").read(), policy=email.policy.default)
 print(mail[\"subject\"], mail.get_content_type(), mail[\"auto-submitted\"])
-for part in mail.iter_parts(): print(part.get_content_type(), part.get_content())'");
+for part in mail.iter_parts(): print(part.get_content_type(), part.get_content())'"
+        ))
+    };
+    let of_client = |safe: &Loopback| {
+        let client = safe.read("client.toml");
+        safe.write("client.toml", &format!("{client}\n{table}"));
+        for (now, count) in [("2030-02-01T06:59:00Z", 2), ("2030-02-01T07:00:00Z", 3), ("2030-02-01T07:01:00Z", 3)] {
+            crate::harness::run(safe.command("nightsafe").env("NIGHTSAFE_NOW", now).arg("send")).exits(0);
+            assert_eq!(mails(safe).len(), count, "{now}");
+        }
+    };
+    of_client(&safe);
+    let told = parsed(3);
+    assert!(told.starts_with("[nightsafe web1] all is well with 1 dataset multipart/alternative auto-generated"), "{told}");
+    assert!(told.contains("/source/<b>x  node1") && told.contains("node1: last seen"), "{told}");
+    let parsed = parsed(1);
     assert!(parsed.starts_with("[nightsafe node1] all is well with 1 dataset multipart/alternative auto-generated"), "{parsed}");
     let (plain, html) = parsed.split_once("text/html").unwrap();
     assert!(plain.contains("text/plain") && plain.contains("LAST STORED") && plain.contains("/source/<b>x  60 s ago"), "{plain}");

@@ -54,7 +54,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("queue/src/repository/tidy.rs", "", "what is old, or many"),
     ("queue/src/pool/client.rs", "atomic::remove(&path)", "a cancel between claim and queue"),
     ("queue/src/pool/client.rs", "fs::remove_file(", "what failed, what is not usable, and a cancel"),
-    ("mail/src/told.rs", "store(&path", "a mail that could not be sent"),
     ("modules/src/sqlite", "", "copies in a staging folder, which is swept as a whole"),
     ("modules/src/mariadb", "", "as sqlite"),
     ("modules/src/archived/staging.rs", "", "as sqlite"),
