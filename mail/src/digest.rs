@@ -141,7 +141,7 @@ fn digest_at(
     let path = folder.join("digest.toml");
     let Some(_lock) = FileLock::try_now(&folder.join("digest.lock"))? else { return Ok(()) };
     let sent: Sent = load(&path, LIMIT);
-    let slot = when.last(mail.at, now, zone);
+    let slot = when.last(mail.digest_at(), now, zone);
     match step(sent.last, slot, now, when.every()) {
         Step::Wait => Ok(()),
         Step::Remember(slot) => state::store(&path, &Sent::of(Some(slot))),

@@ -20,13 +20,25 @@ pub struct Commands {
 }
 
 impl Commands {
+    /// As a table has them.
+    pub(super) fn new(before: &[String], after: &[String], time_limit: Option<Span>) -> Self {
+        Self {
+            before: before.to_vec(),
+            after: after.to_vec(),
+            time_limit: time_limit.map_or(Duration::from_secs(600), |Span(limit)| limit),
+        }
+    }
+
     /// Whether there is nothing to be run.
     pub fn is_empty(&self) -> bool {
         self.before.is_empty() && self.after.is_empty()
     }
 
-    /// Checks what can be known without running them.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Checks what can be known without running them; `limited` is whether a time limit was written down.
+    pub(super) fn check(&self, limited: bool) -> Result<()> {
+        if limited && self.is_empty() {
+            return Err(Error::usage("command_time_limit is for before and after, and there is neither"));
+        }
         for (field, words) in [("before", &self.before), ("after", &self.after)] {
             let Some(program) = words.first() else { continue };
             if program.is_empty() || words.iter().any(|word| word.contains('\0')) {
@@ -39,10 +51,6 @@ impl Commands {
         }
         Ok(())
     }
-}
-
-pub(super) fn default_time_limit() -> Span {
-    Span(Duration::from_secs(600))
 }
 
 /// Which program makes a snapshot of the file system that a dataset lies in.

@@ -45,8 +45,7 @@ pub struct DatasetEntry {
     #[serde(default)]
     pub after: Vec<String>,
     /// How long each of these may run. Default: 10 minutes.
-    #[serde(default = "super::around::default_time_limit")]
-    pub command_time_limit: Span,
+    pub command_time_limit: Option<Span>,
     /// The file system's snapshot from which it is read.
     pub snapshot: Option<SnapshotWith>,
     /// How much may change while a snapshot of LVM is there. Default: what a thin volume needs, which is nothing.
@@ -143,17 +142,16 @@ impl DatasetEntry {
 
     /// What is run around it.
     pub fn commands(&self) -> Commands {
-        Commands { before: self.before.clone(), after: self.after.clone(), time_limit: self.command_time_limit.0 }
+        Commands::new(&self.before, &self.after, self.command_time_limit)
     }
 
     /// Checks what the types do not say.
     pub(super) fn check(&self) -> Result<()> {
-        self.commands().check()?;
+        self.commands().check(self.command_time_limit.is_some())?;
         super::around::check_every(self.every)?;
-        if self.level.is_some_and(|level| !(1..=19).contains(&level)) {
-            return Err(
-                Error::usage("level must be from 1 to 19").hint("Higher ones would need windows that no reader of archives accepts.")
-            );
+        if self.level.is_some_and(|level| !(1..=Self::HIGHEST_LEVEL).contains(&level)) {
+            return Err(Error::usage(format!("level must be from 1 to {}", Self::HIGHEST_LEVEL))
+                .hint("Higher ones would need windows that no reader of archives accepts."));
         }
         if self.bandwidth.is_some_and(|bytes| bytes < Self::LEAST_BANDWIDTH) {
             return Err(Error::usage(format!("bandwidth must be at least {} (a second)", Self::LEAST_BANDWIDTH)));
@@ -167,6 +165,9 @@ impl DatasetEntry {
         }
         Ok(())
     }
+
+    /// zstd's highest level that readers of archives accept whatever is compressed.
+    pub const HIGHEST_LEVEL: u8 = 19;
 
     /// The least bandwidth: with less, nodes would take a connection for a dead one.
     const LEAST_BANDWIDTH: ByteSize = ByteSize(256 << 10);

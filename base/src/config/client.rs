@@ -119,13 +119,15 @@ pub struct ClientNode {
     /// How the node gets to this machine: `ssh`, by logging in (the default), or `dial`, by a session that this machine opens.
     #[serde(default)]
     pub reach: Reach,
-    /// How long a `send` that dials waits for the node to fetch something. Default: 10 minutes.
-    #[serde(default = "default_dial_for")]
-    pub dial_for: Span,
+    /// How long a `send` that dials waits for the node to fetch something. Default: `"10m"`.
+    pub dial_for: Option<Span>,
 }
 
-fn default_dial_for() -> Span {
-    Span(Duration::from_secs(600))
+impl ClientNode {
+    /// How long a `send` that dials waits for the node to fetch something.
+    pub fn dials_for(&self) -> Duration {
+        self.dial_for.map_or(Duration::from_secs(600), |Span(time)| time)
+    }
 }
 
 /// A restorer's login.
@@ -165,6 +167,9 @@ impl ClientConfig {
         for (i, node) in self.nodes.iter().enumerate() {
             if self.nodes[..i].iter().any(|other| other.name == node.name) {
                 return Err(Error::usage(format!("the node {} is there twice", node.name)));
+            }
+            if node.dial_for.is_some() && node.reach != Reach::Dial {
+                return Err(Error::usage(format!("dial_for of the node {} is for reach = \"dial\"", node.name)));
             }
         }
         for (i, entry) in self.datasets.iter().enumerate() {
@@ -265,6 +270,20 @@ impl ClientConfig {
         if listed.is_empty() { self.nodes.first().into_iter().collect() } else { listed }
     }
 
+    /// What goes to a node of all that is listed: datasets, and members of groups, each once.
+    pub fn sent_to(&self, node: &Name) -> Vec<&Dataset> {
+        let goes = |subject: &Dataset| self.nodes_of(subject).iter().any(|goes| goes.name == *node);
+        let groups = self.groups.iter().filter(|group| group.subject().is_ok_and(|subject| goes(&subject)));
+        let datasets = self.datasets.iter().map(|entry| &entry.address).filter(|address| goes(address));
+        let mut sent: Vec<&Dataset> = Vec::new();
+        for dataset in datasets.chain(groups.flat_map(|group| &group.members)) {
+            if !sent.contains(&dataset) {
+                sent.push(dataset);
+            }
+        }
+        sent
+    }
+
     /// The client's ssh key.
     pub fn key_path(&self) -> PathBuf {
         self.key.clone().unwrap_or_else(|| self.state.join("id_ed25519"))
@@ -359,7 +378,14 @@ mod tests {
             (format!("{dataset}before = [\"\"]"), "before names no program"),
             (format!("{dataset}after = [\"a\\u0000\"]"), "after names no program"),
             (format!("{dataset}before = \"true\""), "sequence"),
-            (format!("{dataset}command_time_limit = \"8d\""), "command_time_limit"),
+            (format!("{dataset}command_time_limit = \"8d\"\nafter = [\"true\"]"), "command_time_limit must be from"),
+            (format!("{dataset}command_time_limit = \"1m\""), "command_time_limit is for before and after"),
+            (format!("{dataset}{group}command_time_limit = \"1m\""), "command_time_limit is for before and after"),
+            (
+                format!("{dataset}[[node]]\nname = \"n1\"\nssh = \"g@h\"\nhost_key = \"k\"\nreceipts_key = \"k\"\ndial_for = \"1h\""),
+                "dial_for of the node n1",
+            ),
+            ("[mail]\nto = [\"root@example.org\"]\nat = \"08:00\"".into(), "no digest"),
             (format!("{dataset}level = 20"), "level must be from 1 to 19"),
             (format!("{dataset}level = 0"), "level must be from 1 to 19"),
             (format!("{dataset}bandwidth = \"64 KiB\""), "bandwidth must be at least"),

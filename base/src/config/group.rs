@@ -32,8 +32,7 @@ pub struct GroupEntry {
     #[serde(default)]
     pub after: Vec<String>,
     /// How long each of these may run. Default: 10 minutes.
-    #[serde(default = "super::around::default_time_limit")]
-    pub command_time_limit: Span,
+    pub command_time_limit: Option<Span>,
 }
 
 impl GroupEntry {
@@ -47,13 +46,13 @@ impl GroupEntry {
 
     /// What is run around it.
     pub fn commands(&self) -> Commands {
-        Commands { before: self.before.clone(), after: self.after.clone(), time_limit: self.command_time_limit.0 }
+        Commands::new(&self.before, &self.after, self.command_time_limit)
     }
 
     /// Holds it against the rest of the configuration.
     pub(super) fn check(&self, config: &ClientConfig) -> Result<()> {
         check_name(&self.name)?;
-        self.commands().check()?;
+        self.commands().check(self.command_time_limit.is_some())?;
         super::around::check_every(self.every)?;
         if self.members.is_empty() || self.members.len() > MEMBERS_LIMIT {
             return Err(Error::usage(format!("members names {} datasets, and 1 to {MEMBERS_LIMIT} are allowed", self.members.len())));

@@ -30,13 +30,8 @@ pub struct MailConfig {
     pub alert_after: Span,
     /// How often a mail says how everything stands: `daily`, or `weekly:mon` and so on. Default: none does.
     pub digest: Option<DigestTime>,
-    /// When it does, by the machine's own time. Default: 07:00.
-    #[serde(default = "default_at")]
-    pub at: DayTime,
-}
-
-fn default_at() -> DayTime {
-    DayTime::at(7, 0)
+    /// When it does, by the machine's own time. Default: `"07:00"`.
+    pub at: Option<DayTime>,
 }
 
 fn default_alert_after() -> Span {
@@ -151,6 +146,11 @@ pub enum Tls {
 }
 
 impl MailConfig {
+    /// When digests go.
+    pub fn digest_at(&self) -> DayTime {
+        self.at.unwrap_or(DayTime::at(7, 0))
+    }
+
     /// Checks what the types do not say.
     pub(super) fn check(&self) -> Result<()> {
         if self.to.is_empty() {
@@ -161,6 +161,10 @@ impl MailConfig {
             if address.starts_with('-') || !address.rsplit_once('@').is_some_and(|(name, host)| plain(name) && plain(host)) {
                 return Err(Error::usage(format!("[mail] has {address:?}, which is no mail address; write NAME@HOST")));
             }
+        }
+        if self.at.is_some() && self.digest.is_none() {
+            return Err(Error::usage("[mail] has at, which is when digests go, and no digest")
+                .hint("Write digest = \"daily\" or \"weekly:mon\", or take at out."));
         }
         if self.smtp.is_some() && self.sendmail.is_some() {
             return Err(Error::usage("[mail] has both smtp and sendmail").hint("Take one of them out."));

@@ -21,7 +21,6 @@ pub use client::ClientConfig;
 pub use group::{GROUP, GroupEntry};
 pub use mail::{DigestTime, MailConfig, SmtpConfig, Tls};
 pub use node::{Floor, NodeConfig, PruneTimes, SOON, ScrubConfig};
-pub use place::place;
 pub use reach::Reach;
 pub use watching::{MetricsFile, PingUrl};
 pub use web::{About, CgitConfig, Listen, WebConfig};
@@ -47,7 +46,8 @@ fn load<T: DeserializeOwned>(path: &Path, check: impl FnOnce(&T) -> Result<()>) 
 
 /// An error of what a file means, with the file and, as far as its words tell, the line.
 fn unusable(path: &Path, bytes: &[u8], error: Error) -> Error {
-    let line = place(&String::from_utf8_lossy(bytes), &error.one_line()).map_or_else(String::new, |line| format!(", line {line},"));
+    let line = place::place(&String::from_utf8_lossy(bytes), &error.one_line());
+    let line = line.map_or_else(String::new, |line| format!(", near line {line},"));
     error.context(format!("{}{line} is not usable", path.display()))
 }
 
@@ -94,6 +94,7 @@ fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
         .span()
         .and_then(|span| text.get(..span.start).map(|before| before.rsplit('\n').next().unwrap_or("").len()).map(|column| (span, column)))
         .and_then(|(span, column)| text.get(span.start - column..)?.lines().next().map(str::trim))
+        .and_then(without_address)
         .map_or_else(String::new, |line| format!(" (in `{}`)", line.chars().take(120).collect::<String>()));
     let wrong = Error::usage(format!("{name}{place}: {message}{field}"));
     if message.starts_with("unknown field") {
@@ -111,6 +112,15 @@ pub fn meant(error: Error, message: &str) -> Error {
     match nearest(message) {
         Some(near) => error.hint(format!("Did you mean {near}?")),
         None => error,
+    }
+}
+
+/// A line of a configuration as it may be shown: what `ping` says is as good as a password, and this ends in mails of cron's.
+/// Nothing where the line is all address.
+fn without_address(line: &str) -> Option<&str> {
+    match line.find("://") {
+        Some(at) => line[..at].rfind('=').map(|end| line[..=end].trim_end()),
+        None => Some(line),
     }
 }
 
@@ -149,6 +159,31 @@ mod tests {
         #[expect(dead_code, reason = "only read")]
         version: i64,
         size: crate::ByteSize,
+    }
+
+    #[test]
+    fn addresses_are_not_shown() {
+        let shown = |ping: &str| {
+            let text = format!("version = 1\nname = \"web1\"\nrecipients = []\n{ping}\n");
+            parse::<ClientConfig>("client.toml", text.as_bytes()).unwrap_err().render()
+        };
+        for bad in [
+            "ping = \"https://hc-ping.com/secret?x\"",
+            "ping = \"https://hc-ping.com/secret",
+            "ping = https://hc-ping.com/secret",
+            "pingg = \"https://hc-ping.com/secret\"",
+            "ping = { url = \"https://hc-ping.com/secret\" }",
+            "ping = [\"https://hc-ping.com/secret\"]",
+            "ping = \"\"\"\nhttps://hc-ping.com/secret",
+            "ping = \"\"\"\nhttps://hc-ping.com/secret\n\"\"\"",
+            "https://hc-ping.com/secret",
+            "[[dataset]]\naddress = \"files:/a\"\nping = \"https://hc-ping.com/a#secret\"",
+        ] {
+            let error = shown(bad);
+            assert!(error.contains("line 4") || error.contains("line 5") || error.contains("line 6"), "{error}");
+            assert!(!error.contains("secret"), "{bad}: {error}");
+        }
+        assert!(shown("ping = \"https://hc-ping.com/secret?x\"").contains("(in `ping =`)"), "{}", shown("ping = \"https://a?secret\""));
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl<'a> Rounds<'a> {
             run.dial()?;
             let dialer = run.dialer.as_ref();
             let left = left(
-                run.node.dial_for.0,
+                run.node.dials_for(),
                 begun.elapsed(),
                 dialer.map_or(Duration::MAX, Dialer::idle),
                 dialer.and_then(Dialer::trouble).is_some(),

@@ -189,6 +189,10 @@ fn client_grant(
         return Err(wrong(lines.of(address), format!("{} {} has reach = \"dial\" and an address", role.word(), role.name()))
             .hint("The node logs in to no client that dials in: leave out address and git_address, or reach = \"dial\"."));
     }
+    if let (Reach::Dial, Some(key)) = (raw.reach, &raw.host_key) {
+        return Err(wrong(lines.of(key), format!("{} {} has reach = \"dial\" and a host_key", role.word(), role.name()))
+            .hint("The node logs in to no client that dials in, and asks for no host key: leave it out, or reach = \"dial\"."));
+    }
     let host_key = match &raw.host_key {
         None => None,
         Some(text) => {

@@ -277,7 +277,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read(
         admins in prop::collection::btree_map(any_name(), 1usize..3, 1..4),
-        clients in prop::collection::btree_map(any_name(), (prop::collection::vec(any_pattern(), 0..4), prop::option::of(any::<u64>()), any::<bool>(), any::<bool>()), 0..6),
+        clients in prop::collection::btree_map(any_name(), (prop::collection::vec(any_pattern(), 0..4), prop::option::of(any::<u64>()), any::<bool>(), (any::<bool>(), any::<bool>())), 0..6),
         restorers in prop::collection::btree_map(any_name(), prop::collection::vec((any_name(), any_pattern()), 0..4), 0..4),
         quota in prop::option::of(any::<u64>()),
         ttl in prop::option::of(0u64..1_000_000_000),
@@ -298,12 +298,15 @@ proptest! {
                 list.add_admin(name, &fresh()).unwrap();
             }
         }
-        for (name, (allow, quota, paused, reachable)) in clients {
+        for (name, (allow, quota, paused, (reachable, dials))) in clients {
             let address = reachable.then(|| "u@[::1]:22".parse().unwrap());
             let host_key = reachable.then(|| key_text(255));
             let new = NewClient { key: fresh(), address: address.clone(), git_address: address, host_key, allow, quota: quota.map(ByteSize) };
             list.add_client(&name, new).unwrap();
             list.pause_client(&name, paused).unwrap();
+            if dials {
+                list.let_dial(&name).unwrap();
+            }
             let expect = Some(default_part_ttl.filter(|_| !paused));
             list.set_client(&name, ClientChange { keep: Some(keeps[1].clone()), expect, ..ClientChange::default() }).unwrap();
             let grant = list.clients.get_mut(&name).unwrap();
