@@ -70,7 +70,7 @@ impl Client {
             lost: None,
             monitor: &Silent,
             parts: None,
-            level: archive::backup::LEVEL,
+            level: archive::backup::DEFAULT_LEVEL,
             cache: Some(CachePlace { path: &cache, granularity: GRANULARITY, any_device: false }),
         };
         let prepared = backup_tree(&spec, Source::Path(&self.at("tree"))).expect("the tree can be backed up");

@@ -35,7 +35,7 @@ pub use streams::Streams;
 pub const ATTACHED: usize = 32 << 10;
 
 /// zstd's level where nobody says another: higher ones cost more time than they save bytes.
-pub const LEVEL: i32 = 3;
+pub const DEFAULT_LEVEL: i32 = 3;
 
 /// What to make a snapshot with.
 #[derive(Clone, Copy)]

@@ -66,6 +66,9 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// All words that the catalog has for kinds.
+    pub const WORDS: [&str; 6] = ["file", "dir", "link", "fifo", "char", "block"];
+
     /// The word that the catalog has for it.
     pub fn word(&self) -> &'static str {
         match self {

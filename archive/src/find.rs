@@ -138,9 +138,23 @@ pub struct Found {
 
 /// What is known of a segment that was read.
 struct Known {
+    /// The keys of its first and its last entry; of what cannot be read, the one that was named.
     first: Vec<u8>,
     last: Vec<u8>,
+    /// What was found in it.
     found: Vec<usize>,
+    /// The segments below it in which something was found.
+    below: Vec<Rc<Known>>,
+}
+
+impl Known {
+    /// Hands on everything that was found in it and below.
+    fn each(&self, each: &mut impl FnMut(usize)) {
+        self.found.iter().copied().for_each(&mut *each);
+        for known in &self.below {
+            known.each(each);
+        }
+    }
 }
 
 /// A search over snapshots of one client.
@@ -151,7 +165,6 @@ pub struct Search<'a> {
     known: HashMap<(ChunkId, u8), Option<Rc<Known>>>,
     numbers: HashMap<Rc<Version>, usize>,
     found: Vec<Found>,
-    searched: u32,
     read: u64,
     problems: Vec<String>,
 }
@@ -159,34 +172,23 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// A search that has not begun.
     pub fn new(query: &'a Query, monitor: &'a dyn Monitor) -> Self {
-        Self {
-            query,
-            monitor,
-            known: HashMap::new(),
-            numbers: HashMap::new(),
-            found: Vec::new(),
-            searched: 0,
-            read: 0,
-            problems: Vec::new(),
-        }
+        Self { query, monitor, known: HashMap::new(), numbers: HashMap::new(), found: Vec::new(), read: 0, problems: Vec::new() }
     }
 
-    /// Searches one more snapshot; it gets the next number, from 0 on. What of its catalog cannot be read is told, and the rest is
-    /// searched.
+    /// Searches one more snapshot, which is called `number` in what is found; the numbers must go up. What of its catalog cannot
+    /// be read is told, and the rest is searched.
     ///
     /// # Errors
     /// Of kind not-now when packs cannot be reached for now; when too much is found.
-    pub fn add(&mut self, reader: &SnapshotReader) -> Result<()> {
-        let number = self.searched;
-        self.searched += 1;
+    pub fn add(&mut self, number: u32, reader: &SnapshotReader) -> Result<()> {
         let Some(known) = self.visit(reader, &reader.root())? else { return Ok(()) };
-        for index in &known.found {
-            let runs = &mut self.found[*index].runs;
+        known.each(&mut |index| {
+            let runs = &mut self.found[index].runs;
             match runs.last_mut() {
                 Some((_, last)) if *last + 1 == number => *last = number,
                 _ => runs.push((number, number)),
             }
-        }
+        });
         Ok(())
     }
 
@@ -205,7 +207,15 @@ impl<'a> Search<'a> {
     /// What is found in a segment and below; nothing where it cannot be read.
     fn visit(&mut self, reader: &SnapshotReader, branch: &Branch) -> Result<Option<Rc<Known>>> {
         if let Some(known) = self.known.get(&(branch.id, branch.level)) {
-            return Ok(known.clone());
+            let known = known.clone();
+            // It was read under the name that it had there.
+            if let (Some(known), Some(named)) = (&known, &branch.first)
+                && known.first != *named
+            {
+                self.problem(contradiction())?;
+                return Ok(None);
+            }
+            return Ok(known);
         }
         self.read += 1;
         let lines = match reader.read_branch(branch) {
@@ -216,30 +226,33 @@ impl<'a> Search<'a> {
                 return Ok(None);
             }
         };
-        let mut all = Known { first: Vec::new(), last: Vec::new(), found: Vec::new() };
+        let first = lines.first().and_then(Line::key).unwrap_or_default().to_vec();
+        let mut all = Known { last: first.clone(), first, found: Vec::new(), below: Vec::new() };
         for (place, line) in lines.into_iter().enumerate() {
-            let (first, last) = match line {
+            match line {
                 Line::Entry(entry) => {
                     self.monitor.entries(1);
                     if self.query.matches(&entry) {
                         all.found.push(self.number(&entry)?);
                     }
-                    (entry.path.clone(), entry.path)
+                    all.last = entry.path;
                 }
                 Line::Branch(below) => {
-                    let Some(known) = self.visit(reader, &below)? else { continue };
-                    if place > 0 && known.first <= all.last {
-                        self.problem(Error::refused("a part of it is not in its place").context("the catalog contradicts itself"))?;
+                    let named = below.first.as_deref().unwrap_or_default();
+                    if place > 0 && named <= all.last.as_slice() {
+                        self.problem(contradiction())?;
                         break;
                     }
-                    all.found.extend(&known.found);
-                    (known.first.clone(), known.last.clone())
+                    let Some(known) = self.visit(reader, &below)? else {
+                        all.last = named.to_vec();
+                        continue;
+                    };
+                    all.last.clone_from(&known.last);
+                    if !known.found.is_empty() || !known.below.is_empty() {
+                        all.below.push(known);
+                    }
                 }
-            };
-            if place == 0 {
-                all.first = first;
             }
-            all.last = last;
         }
         let all = Rc::new(all);
         self.known.insert((branch.id, branch.level), Some(Rc::clone(&all)));
@@ -268,6 +281,10 @@ impl<'a> Search<'a> {
         self.problems.push(error.one_line());
         Ok(())
     }
+}
+
+fn contradiction() -> Error {
+    Error::refused("a part of it is not in its place").context("the catalog contradicts itself")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod chunk;
 mod content;
 mod deposit;
 pub mod diff;
+pub mod entries;
 pub mod entry;
 pub mod epoch;
 pub mod find;
@@ -70,8 +71,8 @@ pub mod limits {
     pub const FRAME: usize = 8 << 20;
     /// The base-2 logarithm of zstd's window.
     pub const WINDOW_LOG: u32 = 23;
-    /// zstd's highest level whose windows stay within [`WINDOW_LOG`], whatever is compressed.
-    pub const LEVEL: i32 = 19;
+    /// zstd's highest level whose windows stay within [`WINDOW_LOG`], whatever is compressed. Configurations are held to it.
+    pub const HIGHEST_LEVEL: i32 = base::config::DatasetEntry::HIGHEST_LEVEL as i32;
     /// A chunk.
     pub const CHUNK: usize = 2 << 20;
     /// A manifest file.

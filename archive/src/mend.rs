@@ -3,7 +3,7 @@
 //! Only what is still in the source comes by here; nobody but a keyholder can see whether that is all. Packs of repairs hold
 //! nothing that a snapshot refers to, so nothing is deduplicated against them.
 
-use crate::backup::{BackupSpec, pack_name};
+use crate::backup::{BackupSpec, DEFAULT_LEVEL, pack_name};
 use crate::epoch::ChunkId;
 use crate::frame;
 use crate::index::{Index, PackInfo};
@@ -15,8 +15,6 @@ use base::{Blake3, Error, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// zstd's level, as for all frames.
-const LEVEL: i32 = 3;
 /// So many packs are mended by one backup.
 const PACKS: usize = 400;
 /// So many chunks are looked for: some 200 MiB of memory.
@@ -138,7 +136,7 @@ fn close_frame(spec: &BackupSpec<'_>, filling: &mut Filling, packs: &mut Vec<Pac
     if filling.bytes.is_empty() {
         return Ok(());
     }
-    let compressed = zstd::bulk::compress(&filling.bytes, LEVEL).map_err(|e| Error::failed("could not compress").because(e))?;
+    let compressed = zstd::bulk::compress(&filling.bytes, DEFAULT_LEVEL).map_err(|e| Error::failed("could not compress").because(e))?;
     if filling.writer.is_none() {
         if let Some(parts) = spec.parts {
             parts.reserve(spec, part::pack_room(parts.limit()))?;

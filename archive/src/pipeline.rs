@@ -96,7 +96,10 @@ impl Pipeline {
 
 /// Runs `read` with a pipeline, and gives its result and the packs that were written.
 pub(crate) fn run<T>(target: &Target<'_>, read: impl FnOnce(Pipeline) -> Result<T>) -> Result<(T, Vec<PackInfo>)> {
-    let level = target.spec.level.clamp(1, limits::LEVEL);
+    let level = target.spec.level;
+    if !(1..=limits::HIGHEST_LEVEL).contains(&level) {
+        return Err(Error::usage(format!("zstd's level must be from 1 to {}, and is {level}", limits::HIGHEST_LEVEL)));
+    }
     let most = if level < HIGH_LEVEL { MOST_WORKERS } else { MOST_WORKERS_HIGH };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(most);
     // One frame more than workers: nobody waits for the next one, and no more than that is held.

@@ -1,6 +1,6 @@
 //! The catalog as a tree of segments, for whoever wants to leave out what it knows already: equal ids are equal segments.
 //!
-//! Does not decide what is left out. Whoever reads all entries in order takes [`crate::snapshot::Entries`].
+//! Does not decide what is left out. Whoever reads all entries in order takes [`crate::entries::Entries`].
 
 use crate::catalog::{Child, lines};
 use crate::entry::Entry;

@@ -60,7 +60,7 @@ impl Setup {
             stored: at("stored"),
             next: 0,
             cached: true,
-            level: LEVEL,
+            level: DEFAULT_LEVEL,
             granularity: GRANULARITY,
             dir,
         }

@@ -2,8 +2,9 @@
 //!
 //! Writes nothing, and holds no more of the catalog than the folders above one entry.
 
+use crate::entries::Entries;
 use crate::entry::{Entry, EntryKind};
-use crate::snapshot::{Entries, SnapshotReader};
+use crate::snapshot::SnapshotReader;
 use base::{Error, Result};
 use globset::{GlobBuilder, GlobMatcher};
 use std::collections::{HashSet, VecDeque};

@@ -117,7 +117,7 @@ impl World {
             lost: None,
             monitor: &Silent,
             parts: parts.as_ref().map(|parts| parts as &dyn Parts),
-            level: archive::backup::LEVEL,
+            level: archive::backup::DEFAULT_LEVEL,
             cache: Some(CachePlace { path: &cache, granularity: GRANULARITY, any_device: false }),
         };
         let made = make(&spec);

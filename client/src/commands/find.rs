@@ -7,6 +7,7 @@ use crate::recall::choose::{self, At, Offered};
 use crate::recall::keys::Keys;
 use crate::recall::proof::{self, Content};
 use crate::recall::{self, Recall, Wanted};
+use archive::entry::EntryKind;
 use archive::find::{Query, Search};
 use base::text::printable;
 use base::{ByteSize, Error, Exit, Kind, Monitor, RequestId, Result, Span, clock};
@@ -37,8 +38,8 @@ pub struct Find {
     #[arg(short, long)]
     ignore_case: bool,
     /// Only things of this kind. Can be given several times.
-    #[arg(short = 't', long = "type", value_name = "KIND")]
-    kinds: Vec<What>,
+    #[arg(short = 't', long = "type", value_name = "KIND", value_parser = EntryKind::WORDS)]
+    kinds: Vec<String>,
     /// Only files of at least this size, as in 10MiB; a number alone is bytes.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     larger: Option<u64>,
@@ -58,17 +59,6 @@ pub struct Find {
     /// An array of objects instead of a table. docs/json.md says what is in them.
     #[arg(long)]
     json: bool,
-}
-
-/// Kinds of things in a snapshot.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum What {
-    File,
-    Dir,
-    Link,
-    Fifo,
-    Char,
-    Block,
 }
 
 /// One version of something.
@@ -100,8 +90,8 @@ impl Find {
         let signers = recall.signers()?;
         let progress = Progress::new();
         let (mut search, mut refs) = (Search::new(&query, &progress), Refs::default());
-        let (mut searched, mut exit) = (Vec::new(), Exit::Done);
-        for (number, one) in chosen.iter().enumerate() {
+        let (mut searched, mut exit) = (0, Exit::Done);
+        for (number, one) in (0u32..).zip(&chosen) {
             progress.task(&format!("searching snapshot {} of {}", number + 1, chosen.len()), None);
             let proven = match proof::prove(&recall.source, one, &signers) {
                 Ok(proven) => proven,
@@ -113,19 +103,20 @@ impl Find {
                 }
             };
             match &proven.content {
-                Content::Archive(_) => search.add(&recall.open_archive(proven, identities.as_ref())?)?,
+                Content::Archive(_) => search.add(number, &recall.open_archive(proven, identities.as_ref())?)?,
                 Content::Refs(list) => refs.add(list, &query, &one.snapshot),
                 Content::Nothing => {}
             }
-            searched.push(one.snapshot.clone());
+            searched += 1;
         }
         let (found, problems) = search.finish();
         drop(progress);
-        if searched.is_empty() {
+        if searched == 0 {
             return Err(Error::failed("no snapshot could be searched"));
         }
         let within = |runs: &[(u32, u32)]| -> Vec<RequestId> {
-            runs.iter().flat_map(|(first, last)| *first..=*last).filter_map(|number| searched.get(number as usize).cloned()).collect()
+            let numbers = runs.iter().flat_map(|(first, last)| *first..=*last);
+            numbers.filter_map(|number| chosen.get(number as usize).map(|one| one.snapshot.clone())).collect()
         };
         let mut rows: Vec<Row> = found
             .iter()
@@ -143,7 +134,7 @@ impl Find {
             })
             .collect();
         rows.extend(refs.rows());
-        output::listing(self.json, &rows, |rows| table(rows, searched.len()))?;
+        output::listing(self.json, &rows, |rows| table(rows, searched))?;
         for problem in &problems {
             output::note(format_args!("nightsafe: {}", printable(problem)));
         }
@@ -151,16 +142,8 @@ impl Find {
     }
 
     fn query(&self) -> Result<Query> {
-        let word = |kind: &What| match kind {
-            What::File => "file",
-            What::Dir => "dir",
-            What::Link => "link",
-            What::Fifo => "fifo",
-            What::Char => "char",
-            What::Block => "block",
-        };
         let mut query = Query::new(&self.patterns, self.ignore_case)?;
-        query.kinds = self.kinds.iter().map(word).map(str::to_owned).collect();
+        query.kinds.clone_from(&self.kinds);
         (query.least, query.most) = (self.larger, self.smaller);
         (query.newer, query.older) = (self.newer, self.older);
         Ok(query)

@@ -4,7 +4,7 @@
 
 use crate::settle::{CACHE, index_folder};
 use crate::{ClientContext, PreparedRequest, PreparedSize};
-use archive::backup::{ATTACHED, BackupSpec, LEVEL, Prepared};
+use archive::backup::{ATTACHED, BackupSpec, DEFAULT_LEVEL, Prepared};
 use archive::cache::{self, CachePlace};
 use archive::epoch::{Epoch, Secrets};
 use archive::index::Index;
@@ -50,7 +50,7 @@ pub(crate) fn prepare(
         lost: Some(&lost),
         monitor: context.monitor,
         parts: context.parts,
-        level: entry.and_then(|entry| entry.level).map_or(LEVEL, i32::from),
+        level: entry.and_then(|entry| entry.level).map_or(DEFAULT_LEVEL, i32::from),
         cache: Some(CachePlace { path: &cache, granularity: cache::GRANULARITY, any_device: context.frozen.is_some() }),
     };
     let prepared = back_up(&spec)?;

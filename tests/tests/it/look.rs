@@ -65,6 +65,16 @@ fn find_and_diff_across_snapshots() {
     assert_eq!(changes, [("changed", "refs/heads/main"), ("added", "refs/heads/next")]);
     let refs = safe.client(&["find", &git, "main", "--json"]).json();
     assert_eq!(refs.as_array().unwrap().len(), 2, "{refs}");
+
+    // Sealed from now on: what is found in the archive is in its snapshot, and not in those of the mirror before it.
+    let text = safe.read("client.toml");
+    safe.write("client.toml", &format!("{text}\n[[dataset]]\naddress = \"{git}\"\nsealed = true\n"));
+    safe.back_up("git", &repository);
+    let listed = safe.client(&["snapshots", &git, "--json"]).json();
+    let newest = &listed.as_array().unwrap().last().unwrap()["snapshot"];
+    let files = safe.client(&["find", &git, "*", "-t", "file", "--json"]).json();
+    let in_archive: Vec<&Value> = files.as_array().unwrap().iter().filter(|row| row["type"] == "file").collect();
+    assert!(!in_archive.is_empty() && in_archive.iter().all(|row| row["snapshots"] == json!([newest])), "{files} {listed}");
 }
 
 #[test]
