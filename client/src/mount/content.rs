@@ -22,13 +22,20 @@ pub struct Content {
     entry: Arc<Entry>,
     size: u64,
     small: OnceLock<Result<Vec<u8>, String>>,
-    large: Mutex<Large>,
+    large: Large,
+}
+
+/// A larger file, and who waits for it.
+#[derive(Default)]
+struct Large {
+    state: Mutex<State>,
     changed: Condvar,
 }
 
-/// How far a larger file has come.
+/// How far it has come.
 #[derive(Default)]
-struct Large {
+struct State {
+    /// Where it is decoded into; somebody is at it, or was.
     file: Option<Arc<File>>,
     /// All bytes before this are in the file.
     done: u64,
@@ -45,16 +52,12 @@ impl Content {
             EntryKind::File { size, .. } => size,
             _ => 0,
         };
-        Self { reader, entry, size, small: OnceLock::new(), large: Mutex::default(), changed: Condvar::new() }
+        Self { reader, entry, size, small: OnceLock::new(), large: Large::default() }
     }
 
     /// Whether it takes a thread and room on the disk while it is open.
     pub fn is_large(&self) -> bool {
         self.size > SMALL
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Large> {
-        self.large.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Up to `length` bytes at `offset`; fewer at the end alone.
@@ -80,28 +83,15 @@ impl Content {
     }
 
     fn read_large(self: &Arc<Self>, offset: u64, end: u64) -> Result<Vec<u8>> {
-        let mut large = self.lock();
-        let file = match &large.file {
-            Some(file) => Arc::clone(file),
-            None => {
-                let file = tempfile::tempfile().and_then(|file| file.set_len(self.size).map(|()| Arc::new(file)));
-                let file = file.map_err(|e| no_room(&self.entry, e))?;
-                large.file = Some(Arc::clone(&file));
-                let (content, into) = (Arc::clone(self), Arc::clone(&file));
-                let thread = std::thread::Builder::new().name("content".into()).spawn(move || content.decode(&into));
-                thread.map_err(|e| Error::failed("no thread could be started").because(e))?;
-                file
-            }
-        };
-        large.wanted = large.wanted.max(end);
-        self.changed.notify_all();
-        while large.done < end {
-            if let Some(why) = &large.failed {
-                return Err(Error::failed(why.clone()));
-            }
-            large = self.changed.wait(large).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(large);
+        let file = self.large.file(|| {
+            let file = tempfile::tempfile().and_then(|file| file.set_len(self.size).map(|()| Arc::new(file)));
+            let file = file.map_err(|e| no_room(&self.entry, e))?;
+            let (content, into) = (Arc::clone(self), Arc::clone(&file));
+            let thread = std::thread::Builder::new().name("content".into()).spawn(move || content.decode(&into));
+            thread.map_err(|e| Error::failed("no thread could be started").because(e))?;
+            Ok(file)
+        })?;
+        self.large.wait_for(end)?;
         let mut bytes = vec![0; usize::try_from(end - offset).unwrap_or_default()];
         file.read_exact_at(&mut bytes, offset).map_err(|e| no_room(&self.entry, e))?;
         Ok(bytes)
@@ -109,35 +99,86 @@ impl Content {
 
     /// Decodes all of it into `file`, waiting whenever it is far enough ahead.
     fn decode(&self, file: &File) {
-        let decoded = self.reader.read_data(&self.entry, &mut |offset, bytes| {
-            let mut large = self.lock();
-            // Before it there is a hole, which is in the file already.
-            large.done = offset;
-            self.changed.notify_all();
-            while offset > large.wanted.saturating_add(AHEAD) && !large.closed {
-                large = self.changed.wait(large).unwrap_or_else(PoisonError::into_inner);
-            }
-            if large.closed {
-                return Err(Error::failed("it was closed"));
-            }
-            drop(large);
-            file.write_all_at(bytes, offset).map_err(|e| no_room(&self.entry, e))?;
-            self.lock().done = offset + bytes.len() as u64;
-            self.changed.notify_all();
-            Ok(())
+        self.large.decode(self.size, |come| {
+            self.reader.read_data(&self.entry, &mut |offset, bytes| {
+                // Before it there is a hole, which is in the file already.
+                come(offset)?;
+                file.write_all_at(bytes, offset).map_err(|e| no_room(&self.entry, e))?;
+                come(offset + bytes.len() as u64)
+            })
         });
-        let mut large = self.lock();
-        match decoded {
-            Ok(()) => large.done = self.size,
-            Err(error) => large.failed = Some(error.one_line()),
-        }
-        self.changed.notify_all();
     }
 
     /// Nobody reads it any more.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.large.lock().closed = true;
+        self.large.changed.notify_all();
+    }
+}
+
+impl Large {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it is decoded into. Where nobody is at it, `begin` has somebody do that; if it cannot, the next read tries again.
+    fn file(&self, begin: impl FnOnce() -> Result<Arc<File>>) -> Result<Arc<File>> {
+        let mut state = self.lock();
+        if let Some(file) = &state.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = begin()?;
+        state.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Waits until all before `end` is there.
+    fn wait_for(&self, end: u64) -> Result<()> {
+        let mut state = self.lock();
+        state.wanted = state.wanted.max(end);
         self.changed.notify_all();
+        while state.done < end {
+            if let Some(why) = &state.failed {
+                return Err(Error::failed(why.clone()));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Has `work` decode all `size` bytes. It tells before what is written and behind how far it has come, and is held up there
+    /// while it is far enough ahead.
+    fn decode(&self, size: u64, work: impl FnOnce(&mut dyn FnMut(u64) -> Result<()>) -> Result<()>) {
+        // Whoever waits hears of it however this ends.
+        let mut end = End { large: self, with: Err("it could not be decoded".to_owned()) };
+        let decoded = work(&mut |done| {
+            let mut state = self.lock();
+            state.done = done;
+            self.changed.notify_all();
+            while done > state.wanted.saturating_add(AHEAD) && !state.closed {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed { Err(Error::failed("it was closed")) } else { Ok(()) }
+        });
+        end.with = decoded.map(|()| size).map_err(|error| error.one_line());
+    }
+}
+
+/// Tells those who wait how it ended, also when that is by a panic.
+struct End<'a> {
+    large: &'a Large,
+    /// How far it has come, or why not.
+    with: Result<u64, String>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut state = self.large.lock();
+        match std::mem::replace(&mut self.with, Ok(0)) {
+            Ok(done) => state.done = done,
+            Err(why) => state.failed = Some(why),
+        }
+        self.large.changed.notify_all();
     }
 }
 
@@ -146,4 +187,36 @@ fn no_room(entry: &Entry, error: std::io::Error) -> Error {
         .because(error)
         .hint("TMPDIR says where; there must be room for each larger file that is open.")
         .or_full()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has `work` decode 100 bytes in a thread, as far as it comes, and says what who waits for `end` gets.
+    fn waited(end: u64, work: impl FnOnce(&mut dyn FnMut(u64) -> Result<()>) -> Result<()> + Send + 'static) -> Result<(), String> {
+        let large = Arc::new(Large::default());
+        let other = Arc::clone(&large);
+        let thread = std::thread::spawn(move || other.decode(100, work));
+        let waited = large.wait_for(end).map_err(|error| error.one_line());
+        drop(thread.join());
+        waited
+    }
+
+    #[test]
+    fn who_waits_hears_how_it_ended() {
+        assert_eq!(waited(100, |_| Ok(())), Ok(()));
+        assert_eq!(waited(50, |come| come(50).and(Err(Error::failed("damaged")))), Ok(()));
+        assert_eq!(waited(51, |come| come(50).and(Err(Error::failed("damaged")))), Err("damaged".into()));
+        assert_eq!(waited(51, |_| panic!("of this test")), Err("it could not be decoded".into()));
+    }
+
+    #[test]
+    fn what_could_not_be_begun_is_tried_again() {
+        let large = Large::default();
+        let file = || tempfile::tempfile().map(Arc::new).map_err(|error| Error::failed("no file").because(error));
+        assert!(large.file(|| Err(Error::failed("no thread could be started"))).is_err());
+        let begun = large.file(file).unwrap();
+        assert!(Arc::ptr_eq(&begun, &large.file(|| panic!("somebody is at it")).unwrap()));
+    }
 }

@@ -4,6 +4,7 @@
 //! reads open files, `view` answers the kernel. What the kernel asks for is read when it asks, and nothing before.
 
 mod above;
+mod attr;
 mod content;
 mod nodes;
 mod snapshots;

@@ -4,23 +4,22 @@
 //! Nothing can be changed through it.
 
 use super::above::{self, Above};
+use super::attr::Looks;
 use super::content::Content;
 use super::nodes::{Node, Nodes};
 use super::snapshots::Snapshots;
-use archive::entry::{ACCESS, DEFAULT, Entry, EntryKind, Mtime, XattrMap};
+use archive::entry::{ACCESS, DEFAULT, Entry, EntryKind, XattrMap};
 use base::{Error, Kind, RequestId};
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr,
-    Request,
+    Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
-use jiff::Timestamp;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How long the kernel may believe what it was told: of folders that new snapshots come into, and of what never changes.
 const PASSING: Duration = Duration::from_secs(1);
@@ -33,9 +32,7 @@ pub struct View {
     snapshots: Snapshots,
     nodes: Nodes,
     open: Mutex<Open>,
-    /// Who mounts it: the folders above the snapshots are theirs.
-    owner: (u32, u32),
-    since: Timestamp,
+    looks: Looks,
 }
 
 /// What is open, by the number that the kernel was given.
@@ -57,8 +54,7 @@ type Answer<T> = Result<T, Errno>;
 impl View {
     /// Shows these snapshots.
     pub fn new(snapshots: Snapshots) -> Self {
-        let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        Self { snapshots, nodes: Nodes::new(), open: Mutex::default(), owner, since: Timestamp::now() }
+        Self { snapshots, nodes: Nodes::new(), open: Mutex::default(), looks: Looks::new() }
     }
 
     fn opened(&self) -> MutexGuard<'_, Open> {
@@ -151,37 +147,6 @@ impl View {
         found.map(|entry| Arc::new(Node::Inside(id.clone(), Arc::new(entry)))).ok_or(Errno::ENOENT)
     }
 
-    fn attr(&self, number: u64, node: &Node) -> FileAttr {
-        let time = |time: Timestamp| SystemTime::from(time);
-        let mut attr = FileAttr {
-            ino: INodeNo(number),
-            size: 0,
-            blocks: 0,
-            atime: time(self.since),
-            mtime: time(self.since),
-            ctime: time(self.since),
-            crtime: UNIX_EPOCH,
-            kind: FileType::Directory,
-            perm: 0o555,
-            nlink: 1,
-            uid: self.owner.0,
-            gid: self.owner.1,
-            rdev: 0,
-            blksize: 128 << 10,
-            flags: 0,
-        };
-        match node {
-            Node::Above(_) => {}
-            Node::Latest(_, id) => {
-                (attr.kind, attr.perm, attr.size) = (FileType::Symlink, 0o777, id.as_str().len() as u64);
-            }
-            Node::Snapshot(_, received) => attr.mtime = time(*received),
-            Node::Inside(_, entry) => inside_attr(&mut attr, entry),
-        }
-        (attr.atime, attr.ctime) = (attr.mtime, attr.mtime);
-        attr
-    }
-
     fn attributes(&self, number: INodeNo) -> Answer<XattrMap> {
         let node = self.node(number)?;
         let Node::Inside(id, entry) = &*node else { return Ok(XattrMap::new()) };
@@ -236,35 +201,6 @@ fn name_of(entry: &Entry, folder: &[u8]) -> OsString {
     OsString::from_vec(name.strip_suffix(b"/").unwrap_or(name).to_vec())
 }
 
-fn inside_attr(attr: &mut FileAttr, entry: &Entry) {
-    attr.kind = FileType::RegularFile;
-    match &entry.kind {
-        EntryKind::Dir => attr.kind = FileType::Directory,
-        EntryKind::File { size, sparse, .. } => {
-            attr.size = *size;
-            attr.blocks = sparse.as_ref().map_or(*size, |sparse| sparse.data).div_ceil(512);
-        }
-        EntryKind::Link { target } => (attr.kind, attr.size) = (FileType::Symlink, target.len() as u64),
-        EntryKind::Fifo => attr.kind = FileType::NamedPipe,
-        EntryKind::Device { block, major, minor } => {
-            attr.kind = if *block { FileType::BlockDevice } else { FileType::CharDevice };
-            // The kernel's own packing: the low byte of the minor number, the major number, the rest of the minor.
-            attr.rdev = (minor & 0xff) | (major & 0xfff) << 8 | (minor & 0xf_ff00) << 12;
-        }
-    }
-    attr.perm = u16::try_from(entry.mode & 0o7777).unwrap_or_default();
-    (attr.uid, attr.gid) = (entry.uid, entry.gid);
-    // How many names there are is not counted; that there are several lets tar and cp look for them.
-    attr.nlink = if entry.hard_link.is_some() { 2 } else { 1 };
-    attr.mtime = system_time(entry.mtime);
-}
-
-fn system_time(time: Mtime) -> SystemTime {
-    let whole = Duration::from_secs(time.seconds.unsigned_abs());
-    let at = if time.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
-    at.and_then(|at| at.checked_add(Duration::from_nanos(time.nanos.into()))).unwrap_or(UNIX_EPOCH)
-}
-
 /// How long the kernel may remember a node.
 fn lifetime(node: &Node) -> Duration {
     match node {
@@ -295,7 +231,7 @@ impl Filesystem for View {
         match self.node(parent).and_then(|parent| self.child(&parent, name)) {
             Ok(node) => {
                 let number = self.nodes.tell(&node);
-                reply.entry(&lifetime(&node), &self.attr(number, &node), Generation(0));
+                reply.entry(&lifetime(&node), &self.looks.of(number, &node), Generation(0));
             }
             Err(error) => reply.error(error),
         }
@@ -307,7 +243,7 @@ impl Filesystem for View {
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.node(number) {
-            Ok(node) => reply.attr(&lifetime(&node), &self.attr(number.0, &node)),
+            Ok(node) => reply.attr(&lifetime(&node), &self.looks.of(number.0, &node)),
             Err(error) => reply.error(error),
         }
     }
@@ -373,7 +309,7 @@ impl Filesystem for View {
         };
         for (place, (name, node)) in folder.from(offset) {
             // The number is looked up when the name is; here it only has to be none that is in use.
-            if reply.add(INodeNo(u64::MAX), place, self.attr(0, node).kind, name) {
+            if reply.add(INodeNo(u64::MAX), place, self.looks.of(0, node).kind, name) {
                 break;
             }
         }
@@ -388,7 +324,7 @@ impl Filesystem for View {
         for (place, (name, node)) in folder.from(offset) {
             let dots = place <= 2;
             let number = if dots { folder.own.0 } else { self.nodes.tell(node) };
-            if reply.add(INodeNo(number), place, name, &lifetime(node), &self.attr(number, node), Generation(0)) {
+            if reply.add(INodeNo(number), place, name, &lifetime(node), &self.looks.of(number, node), Generation(0)) {
                 if !dots {
                     self.nodes.forget(number, 1);
                 }
@@ -432,20 +368,5 @@ impl Folder {
         let dots = [".", ".."].map(|name| (OsStr::new(name), &self.own.1));
         let all = dots.into_iter().chain(self.inside.iter().map(|(name, node)| (name.as_os_str(), node)));
         (1..).zip(all).skip(usize::try_from(offset).unwrap_or(usize::MAX))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_before_and_after_1970() {
-        let time = |seconds, nanos| system_time(Mtime { seconds, nanos });
-        assert_eq!(time(1, 5), UNIX_EPOCH + Duration::new(1, 5));
-        // Half a second before it is second -1 and half a second.
-        assert_eq!(time(-1, 500_000_000), UNIX_EPOCH - Duration::from_millis(500));
-        // What no clock shows is no reason to end.
-        let _ = (time(i64::MAX, 999_999_999), time(i64::MIN, 0));
     }
 }
