@@ -258,13 +258,29 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_at_once_and_shows_nothing_that_is_short() {
-        let progress = Progress::of("x");
-        progress.task("y", Some(5));
-        progress.bytes(5);
-        progress.entries(1);
-        let begun = Instant::now();
+    fn who_waits_for_the_next_look_hears_that_it_is_over() {
+        let shared = Arc::new(Shared::default());
+        let (told, ended) = std::sync::mpsc::channel();
+        let (progress, waiting) = (Progress { shared: Arc::clone(&shared), thread: None }, shared);
+        progress.task("x", None);
+        let thread = std::thread::spawn(move || told.send(later(&waiting, Duration::from_secs(86_400)).map(|task| task.name)));
+        // That it waits nobody can see. Should it come later, it need not be told.
+        std::thread::sleep(Duration::from_millis(50));
         drop(progress);
-        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert_eq!(ended.recv_timeout(Duration::from_secs(300)), Ok(None));
+        thread.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_shows_it_ends_with_it() {
+        for show in [draw, log] {
+            let shared = Arc::new(Shared::default());
+            let shown = Arc::clone(&shared);
+            let progress = Progress { shared, thread: Some(std::thread::spawn(move || show(&shown))) };
+            progress.task("x", Some(5));
+            progress.bytes(5);
+            progress.entries(1);
+            drop(progress);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Makes text and prints nothing. What a cell means for its colour is said by whoever fills it.
 
 use base::text::printable;
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -140,7 +141,7 @@ impl Table {
                     text.push_str(&paper.paint(&shown, cell.tone));
                     blanks = 0;
                 }
-                blanks += width - shown.width() + GAP;
+                blanks += width.saturating_sub(shown.width()) + GAP;
             }
             text.push('\n');
         }
@@ -165,13 +166,20 @@ fn narrow(widths: &mut [usize], width: usize) {
 fn cut(text: &str, width: usize, at_end: bool) -> String {
     let room = width.saturating_sub(1);
     let behind = if at_end { 0 } else { room / 2 };
-    let mut shown = taken(text.chars(), room - behind);
-    shown.push(CUT);
-    shown.extend(taken(text.chars().rev(), behind).chars().rev());
-    shown
+    let mut front = taken(text.chars(), room - behind);
+    let mut back: VecDeque<char> = taken(text.chars().rev(), behind).chars().rev().collect();
+    loop {
+        let mut shown = front.clone();
+        shown.push(CUT);
+        shown.extend(&back);
+        // Some characters are wider beside others than by themselves.
+        if shown.width() <= width || (front.pop().is_none() && back.pop_front().is_none()) {
+            return shown;
+        }
+    }
 }
 
-/// As many characters as fit into `width` columns.
+/// As many characters as fit into `width` columns, as wide as each is by itself.
 fn taken(chars: impl Iterator<Item = char>, width: usize) -> String {
     let mut used = 0;
     chars
@@ -212,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn characters_that_are_wider_together_are_cut_too() {
+        let mut table = Table::new(&["DATASET", "WHY"]);
+        table.row([&*"☁\u{fe0f}".repeat(60), "because"]);
+        table.row([&*"e\u{301}".repeat(300), "because"]);
+        for width in [10, 40, 41] {
+            let text = table.render(Paper { width: Some(width), colour: false });
+            assert!(text.lines().all(|line| line.width() <= width.max(2 * LEAST + GAP)), "{text}");
+        }
+    }
+
+    #[test]
     fn colours_are_outside_of_the_padding() {
         let mut table = Table::new(&["A", "B"]);
         table.row([Cell::toned("bad", Tone::Bad), Cell::from("x")]);
@@ -226,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_longer_than_the_terminal(cells in prop::collection::vec("[a-z日 …ü]{0,40}", 4), width in 40usize..120) {
+        fn no_line_is_longer_than_the_terminal(cells in prop::collection::vec("([a-z日 …ü☁👩]|\u{fe0f}|\u{301}|☁\u{fe0f}|🇩🇪){0,40}", 4), width in 40usize..120) {
             let mut table = Table::new(&["A", "B", "C", "D"]);
             table.row(cells);
             for line in table.render(Paper { width: Some(width), colour: false }).lines() {
