@@ -87,6 +87,19 @@ impl Findings {
         self.0.iter().filter(|finding| finding.state == state).count()
     }
 
+    /// The last line: a sentence on all of them together.
+    pub fn summary(&self) -> String {
+        let counted = |count: usize, one: &str, many: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
+        match (self.count(State::Wrong), self.count(State::NotYet)) {
+            (0, 0) => "Everything works that was looked at.".into(),
+            (0, waiting) => format!("{} not work yet.", counted(waiting, "thing does", "things do")),
+            (wrong, 0) => format!("{} wrong.", counted(wrong, "thing is", "things are")),
+            (wrong, waiting) => {
+                format!("{} wrong, and {} not work yet.", counted(wrong, "thing is", "things are"), counted(waiting, "does", "do"))
+            }
+        }
+    }
+
     /// 2 when something is wrong, 75 when something does not work yet, else 0.
     pub fn exit(&self) -> Exit {
         match (self.count(State::Wrong), self.count(State::NotYet)) {
@@ -123,10 +136,12 @@ mod tests {
         let mut findings = Findings::default();
         findings.good("a", "It is there.");
         findings.unseen("b", "Nobody looked.");
-        assert_eq!(findings.exit(), Exit::Done);
+        assert_eq!((findings.exit(), findings.summary().as_str()), (Exit::Done, "Everything works that was looked at."));
         findings.bad("c", &Error::not_now("away\x1b").hint("Wait."));
         assert_eq!((findings.exit(), findings.all()[2].to_string().as_str()), (Exit::NotNow, "NOT YET   c: away\\u{1b}\n          Wait."));
+        assert_eq!(findings.summary(), "1 thing does not work yet.");
         findings.add("d", Err(Error::failed("gone")), "");
+        assert_eq!(findings.summary(), "1 thing is wrong, and 1 does not work yet.");
         assert_eq!((findings.exit(), findings.count(State::Wrong)), (Exit::Usage, 1));
     }
 }

@@ -90,6 +90,12 @@ fn keep(config: &ClientConfig, line: ClientLine) -> Result<(ClientLine, String)>
     Ok((line, text))
 }
 
+/// Whether the host key in the line is none of sshd's `own`: it was said before, and sshd may have been set up anew since then. What
+/// is said with this line is meant.
+pub fn is_stale(line: &ClientLine, reached: &Reached, own: &[String]) -> bool {
+    reached.host_key.is_none() && !own.is_empty() && line.host_key.as_ref().is_some_and(|key| !own.contains(key))
+}
+
 /// The account that this runs as.
 pub fn account() -> String {
     let uid = rustix::process::geteuid().as_raw();
@@ -153,6 +159,10 @@ mod tests {
         let moved = Reached { address: Some("root@web1".parse().unwrap()), ..Reached::default() };
         let (line, _) = print(&config, KEY, None, &moved).unwrap();
         assert_eq!((line.address.unwrap().to_string(), line.host_key), ("root@web1".into(), Some(host)));
+        // Its own keys are others now: whoever says nothing is told.
+        let line = printed(&config).unwrap().unwrap();
+        assert!(is_stale(&line, &moved, &[KEY.into()]) && !is_stale(&line, &moved, &[KEY.into(), line.host_key.clone().unwrap()]));
+        assert!(!is_stale(&line, &said, &[KEY.into()]) && !is_stale(&line, &moved, &[]));
         // From now on it dials, until it is said where it is reached.
         let (line, _) = print(&config, KEY, None, &Reached { dial: true, ..Reached::default() }).unwrap();
         assert!(line.reach == Reach::Dial && line.address.is_none() && line.host_key.is_none() && line.wants.len() == 4);

@@ -224,7 +224,7 @@ fn answer_line(node: &Node, pinned: &Pinned) -> Result<(String, Code)> {
         Error::usage(format!("this machine's sshd has none of {}", here::HOST_KEYS.join(", ")))
             .hint("Write host_key = \"ssh-ed25519 AAAA…\" into node.toml: clients pin it.")
     })?;
-    let own = |key: &std::path::Path| keys::openssh(&crate::commands::public_key(&keys::with_pub(key))?);
+    let own = |key: &std::path::Path| queue::access::openssh(&crate::commands::public_key(&keys::with_pub(key))?);
     let keys = NodeKeys { host, receipts: own(&config.receipts_key)?, pull: own(&config.pull_key)? };
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| Error::failed(format!("no random bytes from the system: {error}")))?;

@@ -1,10 +1,10 @@
-//! Making ssh keys, and writing public ones without their comments.
+//! Making ssh keys.
 //!
 //! Does not know what they are for.
 
 use base::{Error, Result, atomic};
+use ssh_key::LineEnding;
 use ssh_key::private::{Ed25519Keypair, KeypairData, PrivateKey};
-use ssh_key::{LineEnding, PublicKey};
 use std::path::{Path, PathBuf};
 
 /// Makes a key pair in OpenSSH's form at `path` and `path`.pub, where there is none.
@@ -31,14 +31,4 @@ pub fn with_pub(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     name.into()
-}
-
-/// A public key as text, `ssh-ed25519 AAAA…`, without a comment.
-///
-/// # Errors
-/// When it cannot be written so.
-pub fn openssh(key: &PublicKey) -> Result<String> {
-    let text =
-        PublicKey::from(key.key_data().clone()).to_openssh().map_err(|error| Error::failed("a key cannot be written").because(error))?;
-    Ok(text.trim().to_owned())
 }

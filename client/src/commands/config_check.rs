@@ -7,7 +7,7 @@ mod reach;
 use crate::{Globals, enrol, output, trust};
 use base::config::ClientConfig;
 use base::config::client::Spool;
-use base::findings::{Findings, State};
+use base::findings::Findings;
 use base::{ByteSize, Error, Exit, Result};
 use queue::pool::ClientPool;
 use queue::signature::{Signer, parse_public_key};
@@ -77,19 +77,7 @@ fn show(findings: &Findings, json: bool) -> Result<()> {
     for finding in findings.all() {
         output::line(finding);
     }
-    let (wrong, waiting) = (findings.count(State::Wrong), findings.count(State::NotYet));
-    output::line(match (wrong, waiting) {
-        (0, 0) => "Everything works that was looked at.".to_owned(),
-        (0, waiting) => format!("{} not work yet.", output::count(waiting as u64, "thing does", "things do")),
-        (wrong, 0) => format!("{} wrong.", output::count(wrong as u64, "thing is", "things are")),
-        (wrong, waiting) => {
-            format!(
-                "{} wrong, and {} not work yet.",
-                output::count(wrong as u64, "thing is", "things are"),
-                output::count(waiting as u64, "does", "do")
-            )
-        }
-    });
+    output::line(findings.summary());
     Ok(())
 }
 
@@ -261,6 +249,7 @@ fn sender(config: &ClientConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::findings::State;
 
     #[test]
     fn what_is_wrong_is_said() {

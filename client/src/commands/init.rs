@@ -3,6 +3,7 @@
 use crate::{Globals, enrol, output, state};
 use base::config::Reach;
 use base::{At, Dataset, Error, Exit, Name, Result, atomic};
+use queue::enrol::here;
 use queue::pool::ClientPool;
 use queue::signature::Signer;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -71,6 +72,11 @@ impl Init {
                 output::line("It dials its nodes; say with --address where they reach it if that is wrong.")
             }
             None => output::line("This machine has no host key in /etc/ssh, so no node can log in to it: say with --host-key which it is."),
+        }
+        if enrol::is_stale(&line, &self.reached, &here::host_keys()) {
+            output::note(
+                "nightsafe: this line has the host key that was said before, and none of those in /etc/ssh is that one; nodes would refuse this machine. Say with --host-key FILE which it is now, unless another sshd answers here.",
+            );
         }
         if config.nodes.is_empty() {
             output::line(

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of commits and signatures on the list (the gate and the poller check those), and opens no network.
 
+mod authorized;
 mod edit;
 pub mod gitosis;
 pub mod history;
@@ -9,10 +10,10 @@ pub mod limits;
 mod parse;
 mod serialise;
 
+pub use authorized::{KeyLine, authorized_line, line_of_key};
 pub use edit::{ClientChange, NewClient};
 pub use limits::Limits;
 pub use parse::openssh;
-pub use serialise::authorized_line;
 
 use crate::verdict::Role;
 use base::config::{Reach, SshAddress};

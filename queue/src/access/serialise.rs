@@ -2,10 +2,10 @@
 //!
 //! What is written is canonical: what the parser reads from it is the same list.
 
-use super::{AccessList, KEYS, LIST, Limits, parse};
+use super::{AccessList, KEYS, LIST, Limits, authorized_line, parse};
 use crate::verdict::Role;
 use base::config::Reach;
-use base::{Error, Keep, Result, Span};
+use base::{Keep, Result, Span};
 use ssh_key::PublicKey;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -116,28 +116,6 @@ impl AccessList {
         let restorers = self.restorers.iter().map(|(name, grant)| (Role::Restorer(name.clone()), &grant.keys, &grant.key_files));
         admins.chain(clients).chain(restorers)
     }
-}
-
-/// One line of an `authorized_keys` file: the key may run the gate in this role, and nothing else.
-///
-/// # Errors
-/// Of kind usage when a path is not absolute, or holds something that a shell or sshd would read otherwise.
-pub fn authorized_line(gate_program: &Path, config: &Path, role: &Role, key: &PublicKey) -> Result<String> {
-    let (program, config) = (plain(gate_program)?, plain(config)?);
-    let key = parse::openssh(key)?;
-    Ok(format!("command=\"{program} --config {config} {} {name}\",restrict {key} {name}", role.word(), name = role.name()))
-}
-
-/// A path that stands in a command without quotes. sshd gives the command to a shell, so nothing is quoted and
-/// everything that would need it is refused.
-fn plain(path: &Path) -> Result<&str> {
-    let wrong = || {
-        Error::usage(format!("{} cannot stand in an authorized_keys file", path.display()))
-            .hint("Use an absolute path of letters, digits and / . _ + @ % = , : - only.")
-    };
-    let text = path.to_str().ok_or_else(wrong)?;
-    let good = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+@%=,:-".contains(&b));
-    if good { Ok(text) } else { Err(wrong()) }
 }
 
 fn table(text: &mut String, kind: &str, name: &str) {

@@ -15,6 +15,12 @@ pub const HOST_KEYS: [&str; 3] = ["/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh
 /// The longest such file.
 const LIMIT: usize = 16 << 10;
 
+/// The host keys that this machine's sshd keeps where it usually does, as far as they can be read.
+pub fn host_keys() -> Vec<String> {
+    let key = |path: &Path| access::openssh(&parse_public_key(&text_of(path)?)?);
+    HOST_KEYS.iter().filter_map(|path| key(Path::new(path)).ok()).collect()
+}
+
 /// The host key, `ssh-ed25519 AAAA…`: the given one (its text, or a file that holds it), else that of this machine's sshd.
 /// `None` where it has none.
 ///

@@ -179,10 +179,10 @@ impl ClientLine {
 }
 
 impl NodeLine {
-    /// An answer with a new nonce.
+    /// An answer with a nonce of these bytes, which nobody may know before.
     ///
     /// # Errors
-    /// When a key is of no usable kind, or the system gives no random bytes.
+    /// When a key is of no usable kind.
     pub fn new(name: Name, address: SshAddress, keys: &NodeKeys, client: Pinned, random: [u8; 16]) -> Result<Self> {
         Ok(Self {
             version: base::config::VERSION,

@@ -2,7 +2,7 @@
 //!
 //! What an unknown machine answers is believed only after a person has compared it.
 
-use crate::{keys, output};
+use crate::output;
 use base::config::SshAddress;
 use base::{Error, Result, process};
 use queue::PublicKey;
@@ -18,7 +18,7 @@ pub fn confirmed(address: &SshAddress) -> Result<String> {
     output::warning(&format!("{address} shows the host key {fingerprint} ({})", key.algorithm()));
     output::warning("compare it with what the machine itself says: ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub");
     match output::ask("Is it the right one? yes or no: ").as_deref() {
-        Some("yes") => keys::openssh(&key),
+        Some("yes") => queue::access::openssh(&key),
         Some(_) => Err(Error::refused("the host key was not confirmed; nothing was changed")),
         None => {
             Err(Error::usage("a scanned host key must be confirmed by a person at a terminal")

@@ -4,7 +4,7 @@
 
 use crate::access::{self, edit};
 use crate::node::Node;
-use crate::{keys, output};
+use crate::output;
 use base::{At, Error, Exit, Name, Result, atomic, clock};
 use queue::Repository;
 use std::fs;
@@ -41,7 +41,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if list.admin_of(signer.public()).is_none() {
         list.add_admin(&args.admin, signer.public())?;
     }
-    name_in_config(config, &node, &format!("{} {}", keys::openssh(signer.public())?, args.admin))?;
+    name_in_config(config, &node, &format!("{} {}", queue::access::openssh(signer.public())?, args.admin))?;
     let path = node.config.admin_path();
     if path.exists() {
         let aside = node.config.data.join(format!("admin-until-{}.git", clock::now().strftime("%Y%m%dT%H%M%SZ")));

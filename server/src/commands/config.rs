@@ -7,7 +7,7 @@ mod reach;
 
 use crate::node::Node;
 use crate::{access, groups, output};
-use base::findings::{Findings, State};
+use base::findings::Findings;
 use base::{At, ByteSize, Error, Exit, Result};
 use clap::Subcommand;
 use queue::Signer;
@@ -74,10 +74,7 @@ fn show(findings: &Findings, json: bool) -> Result<()> {
             output::line(line)?;
         }
     }
-    output::line(&match (findings.count(State::Wrong), findings.count(State::NotYet)) {
-        (0, 0) => "Everything works that was looked at.".to_owned(),
-        (wrong, waiting) => format!("Wrong: {wrong}. Not working yet: {waiting}."),
-    })
+    output::line(&findings.summary())
 }
 
 fn check(node: &Node, findings: &mut Findings) {

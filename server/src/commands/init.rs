@@ -79,7 +79,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     access::refresh(&node, None, true)?;
     for (what, key) in [("clients let in", &node.config.pull_key), ("clients pin for receipts", &node.config.receipts_key)] {
         let public = super::public_key(&keys::with_pub(key))?;
-        output::line(&format!("{what}: {}", keys::openssh(&public)?))?;
+        output::line(&format!("{what}: {}", queue::access::openssh(&public)?))?;
     }
     if node.config.admins.is_empty() && access::current(&node)?.tip.is_none() {
         output::warning(
@@ -98,7 +98,7 @@ fn first_list(node: &Node, name: &Name, signer: &Signer) -> Result<()> {
         ));
     }
     if present.list.admin_of(signer.public()).is_none() {
-        let line = format!("{} {name}", keys::openssh(signer.public())?);
+        let line = format!("{} {name}", queue::access::openssh(signer.public())?);
         return Err(Error::refused("that key is not among the administrators of the configuration")
             .hint(format!("Add it first: admins = [\"{line}\"]")));
     }
@@ -115,7 +115,7 @@ fn write_config(args: &Args, config: &Path, admin: Option<(&Name, &Signer)>) -> 
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let admins = match admin {
-        Some((name, signer)) => format!("admins = [{}]", quoted(&format!("{} {name}", keys::openssh(signer.public())?))),
+        Some((name, signer)) => format!("admins = [{}]", quoted(&format!("{} {name}", queue::access::openssh(signer.public())?))),
         None => "# admins = [\"ssh-ed25519 AAAA… alice\"]".into(),
     };
     let reached = |field: &str, address: Option<&SshAddress>, example: &str| match address {

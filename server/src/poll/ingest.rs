@@ -316,7 +316,7 @@ fn remember_signer(client: &Client, key: &PublicKey, commit: &str) -> Result<()>
     }
     let mut text =
         if path.exists() { String::from_utf8_lossy(&base::untrusted::read(&path, 1 << 20)?.bytes).into_owned() } else { String::new() };
-    text.push_str(&format!("{} namespaces=\"git\" {} first commit {commit}\n", client.name, crate::keys::openssh(key)?));
+    text.push_str(&format!("{} namespaces=\"git\" {} first commit {commit}\n", client.name, queue::access::openssh(key)?));
     atomic::write(&path, text.as_bytes(), 0o640)
 }
 

@@ -32,7 +32,7 @@ impl Play {
         let text = format!(
             "version = 1\nname = \"node1\"\ndata = \"{0}/data\"\ngate = \"{0}/gate\"\npull_key = \"{0}/pull\"\nreceipts_key = \"{0}/receipts\"\nadmins = [\"{1} alice\"]\n",
             dir.path().display(),
-            keys::openssh(alice.public()).unwrap()
+            queue::access::openssh(alice.public()).unwrap()
         );
         fs::write(at("node.toml"), text).unwrap();
         let mut node = Node::load(&at("node.toml")).unwrap();

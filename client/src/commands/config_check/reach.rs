@@ -9,14 +9,13 @@ use base::config::client::ClientNode;
 use base::config::{ClientConfig, Reach};
 use base::findings::Findings;
 use base::{DatasetPattern, Error, Kind, Name, Result, clock, process};
+use queue::access::{KeyLine, line_of_key};
 use queue::sight::{self, Sight};
 use std::path::Path;
 use std::time::Duration;
 use transport::{Endpoint, Peer};
 
-/// From how many seconds on two clocks differ.
-const SKEW: u64 = 120;
-/// How long a node may think about the answer.
+/// How long sshd may take to show its keys.
 const TIME: Duration = Duration::from_secs(60);
 
 /// Asks each node's gate.
@@ -43,9 +42,7 @@ fn look(config: &ClientConfig, node: &ClientNode) -> Result<Sight> {
         key: config.key_path(),
         runtime: config.runtime_path(),
     })?;
-    let bytes = peer.exec("look", sight::LIMIT, TIME)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::failed(format!("{} gave an answer that cannot be read", node.name)).because(error))
+    Sight::read(&peer.exec("look", sight::LIMIT, sight::TIME)?, node.name.as_str())
 }
 
 /// What it means that the gate did not answer.
@@ -78,16 +75,8 @@ fn refused(about: &str, name: &str, error: &Error, findings: &mut Findings) {
 
 fn seen(config: &ClientConfig, node: &ClientNode, sight: &Sight, findings: &mut Findings) {
     let name = &node.name;
-    let apart = clock::now().duration_since(sight.time).unsigned_abs().as_secs();
-    if apart <= SKEW {
-        findings.good(format!("clock {name}"), format!("The clocks of {name} and of this machine agree."));
-    } else {
-        findings.not_yet(
-            format!("clock {name}"),
-            format!("the clock of {name} shows {}, this one {}: {apart} s apart", sight.time, clock::now()),
-            "Let both follow a time server: what is kept, and what is late, is reckoned by the node's clock.",
-        );
-    }
+    let clocks = sight.clocks_agree(name.as_str(), clock::now());
+    findings.add(format!("clock {name}"), clocks, format!("The clocks of {name} and of this machine agree."));
     match sight.room {
         Some(true) => findings.good(format!("room {name}"), format!("{name} has room for another backup.")),
         Some(false) => findings.not_yet(
@@ -99,14 +88,14 @@ fn seen(config: &ClientConfig, node: &ClientNode, sight: &Sight, findings: &mut 
     }
     way_back(config, node, sight, findings);
     let allowed: Vec<DatasetPattern> = sight.allow.iter().filter_map(|text| DatasetPattern::new(text.as_str()).ok()).collect();
-    for entry in config.datasets.iter().filter(|entry| config.nodes_of(&entry.address).iter().any(|goes| goes.name == *name)) {
-        let about = entry.address.to_string();
-        if allowed.iter().any(|pattern| pattern.matches(&entry.address)) {
-            findings.good(about, format!("{name} takes {}.", entry.address));
+    for dataset in config.sent_to(name) {
+        let about = dataset.to_string();
+        if allowed.iter().any(|pattern| pattern.matches(dataset)) {
+            findings.good(about, format!("{name} takes {dataset}."));
         } else {
             findings.not_yet(
                 about,
-                format!("{name} does not take {} from this machine", entry.address),
+                format!("{name} does not take {dataset} from this machine"),
                 format!(
                     "Its administrator adds it to allow in the access list; there is: {}.",
                     if sight.allow.is_empty() { "nothing".into() } else { sight.allow.join(", ") }
@@ -228,29 +217,16 @@ fn right_line(globals: &Globals, node: &ClientNode, pull_key: &str, place: &Path
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Error::failed(format!("could not read {}", place.display())).because(error)),
     };
-    let body = pull_key.split(' ').nth(1).unwrap_or(pull_key);
-    match text.lines().enumerate().find(|(_, line)| line.split_ascii_whitespace().any(|word| word == body)) {
+    let wrong = |line: usize, what: &str| Error::failed(format!("line {line} of {} lets {} in for {what}", place.display(), node.name));
+    match line_of_key(&text, &wanted) {
         None => Err(Error::not_now(format!("{} is not let in by {}", node.name, place.display())).hint(add)),
-        Some((_, line)) if line.trim() == wanted => Ok(()),
-        Some((at, line)) if line.trim_start().starts_with("command=\"") && line.contains(&format!(" export {}\"", node.name)) => {
-            // Another path to the same gate is as good, as long as it is there.
-            let program = line.trim_start().trim_start_matches("command=\"").split(' ').next().unwrap_or_default();
-            if Path::new(program).is_file() && line.contains("restrict") {
-                Ok(())
-            } else {
-                Err(Error::failed(format!(
-                    "line {} of {} lets {} in for {program}, which is not there, or without restrict",
-                    at + 1,
-                    place.display(),
-                    node.name
-                ))
-                .hint(add))
-            }
+        Some(KeyLine::Same) => Ok(()),
+        // Another path to the same gate is as good, as long as it is there.
+        Some(KeyLine::Gate { program, .. }) if Path::new(program).is_file() => Ok(()),
+        Some(KeyLine::Gate { line, program }) => {
+            Err(wrong(line, &format!("{program}, which is not there")).hint(format!("Take it out. {add}")))
         }
-        Some((at, _)) => {
-            Err(Error::failed(format!("line {} of {} lets {} in for something else than the gate", at + 1, place.display(), node.name))
-                .hint(format!("Take it out. {add}")))
-        }
+        Some(KeyLine::Other { line }) => Err(wrong(line, "something else than the gate alone").hint(format!("Take it out. {add}"))),
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::{Globals, enrol, output};
 use base::config::{ClientConfig, Reach, SshAddress};
 use base::{At, Error, Exit, Name, Result, atomic, untrusted};
-use queue::access::authorized_line;
+use queue::access::{KeyLine, authorized_line, line_of_key};
 use queue::enrol::code::{Code, Said};
 use queue::enrol::{ClientLine, LINE_LIMIT, NodeLine, within};
 use queue::signature::parse_public_key;
@@ -117,7 +117,7 @@ impl Add {
         };
         let why = match place {
             Err(why) => why,
-            Ok(path) => match append(&path, &line, &answer.pull_key)? {
+            Ok(path) => match append(&path, &line)? {
                 Appended::Now => {
                     output::line(format_args!("Its key is let in for the gate alone, by {}.", path.display()));
                     return Ok(());
@@ -256,7 +256,7 @@ enum Appended {
     Not(String),
 }
 
-fn append(path: &Path, line: &str, key: &str) -> Result<Appended> {
+fn append(path: &Path, line: &str) -> Result<Appended> {
     if let Some(folder) = path.parent() {
         atomic::make_folder(folder, 0o700)?;
     }
@@ -275,13 +275,14 @@ fn append(path: &Path, line: &str, key: &str) -> Result<Appended> {
             (text, meta.mode() & 0o7777)
         }
     };
-    if before.lines().any(|known| known.trim() == line) {
-        return Ok(Appended::Before);
-    }
-    let body = key.split(' ').nth(1).unwrap_or(key);
-    if let Some(at) = before.lines().position(|known| known.split_ascii_whitespace().any(|word| word == body)) {
-        return Err(Error::refused(format!("line {} of {} lets the node's key in with other options", at + 1, path.display()))
-            .hint("Remove that line and run this again: sshd takes the first line with a key."));
+    match line_of_key(&before, line) {
+        None => {}
+        Some(KeyLine::Same) => return Ok(Appended::Before),
+        Some(KeyLine::Gate { program, .. }) if Path::new(program).is_file() => return Ok(Appended::Before),
+        Some(KeyLine::Gate { line, .. } | KeyLine::Other { line }) => {
+            return Err(Error::refused(format!("line {line} of {} lets the node's key in with other options", path.display()))
+                .hint("Remove that line and run this again: sshd takes the first line with a key."));
+        }
     }
     let between = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
     atomic::write(path, format!("{before}{between}{line}\n").as_bytes(), mode)?;

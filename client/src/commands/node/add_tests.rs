@@ -63,18 +63,27 @@ fn the_key_is_let_in_once_and_nothing_else_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(".ssh/authorized_keys");
     let line = format!("command=\"/g --config /c export node1\",restrict {} node1", key('G'));
-    assert!(matches!(append(&path, &line, &key('G')).unwrap(), Appended::Now));
-    assert!(matches!(append(&path, &line, &key('G')).unwrap(), Appended::Before));
+    assert!(matches!(append(&path, &line).unwrap(), Appended::Now));
+    assert!(matches!(append(&path, &line).unwrap(), Appended::Before));
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
     std::fs::write(&path, "# mine\nssh-ed25519 AAAA me").unwrap();
-    assert!(matches!(append(&path, &line, &key('G')).unwrap(), Appended::Now));
+    assert!(matches!(append(&path, &line).unwrap(), Appended::Now));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("# mine\nssh-ed25519 AAAA me\n{line}\n"));
     std::fs::write(&path, format!("{}\n", key('G'))).unwrap();
-    let error = append(&path, &line, &key('G')).err().unwrap().render();
+    let error = append(&path, &line).err().unwrap().render();
     assert!(error.contains("line 1 of") && error.contains("Remove that line"), "{error}");
+    // As before, at a gate that is there; and at one that is not.
+    let elsewhere = |program: &str| format!("command=\"{program} --config /other export node1\",restrict {} x\n", key('G'));
+    std::fs::write(&path, elsewhere("/bin/sh")).unwrap();
+    assert!(matches!(append(&path, &line).unwrap(), Appended::Before));
+    std::fs::write(&path, elsewhere("/absent/gate")).unwrap();
+    assert!(append(&path, &line).is_err());
+    // The line that is wanted stands behind another one with the key, which is the one that sshd takes.
+    std::fs::write(&path, format!("{}\n{line}\n", key('G'))).unwrap();
+    assert!(append(&path, &line).is_err());
     let link = dir.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert!(matches!(append(&link, &line, &key('Z')).unwrap(), Appended::Not(_)));
+    assert!(matches!(append(&link, &line).unwrap(), Appended::Not(_)));
 }
 
 #[test]

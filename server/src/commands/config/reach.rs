@@ -6,7 +6,7 @@ use crate::access;
 use crate::node::Node;
 use base::config::Reach;
 use base::findings::Findings;
-use base::{Error, Kind, Name, Result, clock, process};
+use base::{Kind, Name, Result, clock, process};
 use queue::access::ClientGrant;
 use queue::sight::{self, Sight};
 use rustix::process::geteuid;
@@ -17,10 +17,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 use transport::{Endpoint, Peer};
 
-/// From how many seconds on two clocks differ.
-const SKEW: u64 = 120;
-/// How long one client may think about the answer.
-const TIME: Duration = Duration::from_secs(60);
 /// How many clients are asked side by side.
 const AT_ONCE: usize = 8;
 /// Carries what root learnt of sshd to the account that goes on.
@@ -155,21 +151,12 @@ fn client(node: &Node, name: &Name, grant: &ClientGrant, findings: &mut Findings
         key: node.config.pull_key.clone(),
         runtime: node.config.runtime_path(),
     })
-    .and_then(|peer| peer.exec("look", sight::LIMIT, TIME));
-    let sight = asked.and_then(|bytes| {
-        serde_json::from_slice::<Sight>(&bytes)
-            .map_err(|error| Error::failed(format!("{name} gave an answer that cannot be read")).because(error))
-    });
-    match sight {
+    .and_then(|peer| peer.exec("look", sight::LIMIT, sight::TIME));
+    match asked.and_then(|bytes| Sight::read(&bytes, name.as_str())) {
         Ok(sight) => {
             findings.good(about, format!("{name} lets this node in at {address}; its gate is {}.", base::text::printable(&sight.gate)));
-            let apart = clock::now().duration_since(sight.time).unsigned_abs().as_secs();
-            if apart > SKEW {
-                findings.not_yet(
-                    format!("clock {name}"),
-                    format!("the clock of {name} shows {}, this one {}: {apart} s apart", sight.time, clock::now()),
-                    "Let both follow a time server.",
-                );
+            if let Err(error) = sight.clocks_agree(name.as_str(), clock::now()) {
+                findings.bad(format!("clock {name}"), &error);
             }
         }
         Err(error) => {
