@@ -377,19 +377,6 @@ impl Index {
     pub fn sweep_lost(folder: &Path, age: Duration) -> Result<()> {
         sweep(&folder.join(LOST), age)
     }
-
-    /// The node lacks these packs: what is in them will be sent again.
-    ///
-    /// # Errors
-    /// With the path.
-    pub fn forget_packs(folder: &Path, packs: &[Blake3]) -> Result<()> {
-        for epoch in names(folder)?.into_iter().filter(|epoch| !epoch.ends_with(PENDING)) {
-            for pack in packs {
-                atomic::remove(&epoch.join(pack.hex()))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Removes the files in `folder` that were put there longer than `age` ago.

@@ -58,37 +58,9 @@ pub struct Accepted {
     pub group: Option<crate::Group>,
 }
 
-/// What is known of a snapshot before it has its place in the order, for [`Accepted::new`].
-#[derive(Debug, Clone)]
-pub struct AcceptedParts<'a> {
-    /// The proven request.
-    pub claim: &'a crate::Claim,
-    /// See [`Accepted::received`].
-    pub received: Timestamp,
-    /// See [`Accepted::order`].
-    pub order: u64,
-    /// See [`Accepted::bytes_fetched`].
-    pub bytes_fetched: u64,
-    /// See [`Accepted::bytes_stored`].
-    pub bytes_stored: u64,
-    /// See [`Accepted::seconds`].
-    pub seconds: u64,
-    /// See [`Accepted::bytes`].
-    pub bytes: u64,
-    /// See [`Accepted::packs`].
-    pub packs: u64,
-    /// See [`Accepted::unreadable`].
-    pub unreadable: u64,
-    /// See [`Accepted::files`].
-    pub files: Option<u64>,
-    /// See [`Accepted::epoch`].
-    pub epoch: Option<&'a str>,
-}
-
 impl Accepted {
-    /// Puts the file's content together.
-    pub fn new(parts: AcceptedParts<'_>) -> Self {
-        let AcceptedParts { claim, received, order, bytes_fetched, bytes_stored, seconds, bytes, packs, unreadable, files, epoch } = parts;
+    /// What a proven request says of its snapshot; nothing is counted yet, and no epoch is named.
+    pub fn of(claim: &crate::Claim, received: Timestamp, order: u64) -> Self {
         Self {
             version: crate::config::VERSION,
             id: claim.id.clone(),
@@ -98,14 +70,14 @@ impl Accepted {
             submitted: claim.submitted,
             received,
             order,
-            bytes_fetched,
-            bytes_stored,
-            seconds,
-            bytes,
-            packs,
-            unreadable,
-            files,
-            epoch: epoch.map(str::to_owned),
+            bytes_fetched: 0,
+            bytes_stored: 0,
+            seconds: 0,
+            bytes: 0,
+            packs: 0,
+            unreadable: 0,
+            files: None,
+            epoch: None,
             repairs: claim.repairs.clone(),
             group: claim.group.clone(),
         }

@@ -33,7 +33,7 @@ pub mod stop;
 pub mod text;
 pub mod untrusted;
 
-pub use accepted::{ACCEPTED_LIMIT, Accepted, AcceptedParts};
+pub use accepted::{ACCEPTED_LIMIT, Accepted};
 pub use claim::{Claim, Payload, Proof, Reason};
 pub use dataset::{Address, Dataset, DatasetPattern};
 pub use daytime::DayTime;

@@ -42,27 +42,6 @@ pub enum Verdict {
     Alarm(String),
 }
 
-/// Holds one commit against all rules and gives its requests in the order of their numbers.
-///
-/// # Errors
-/// Of kind refused, with the first rule that is broken by any file of the commit.
-pub fn check_commit(
-    commit: &CommitFiles,
-    repository: &Repository,
-    client: &Name,
-    node: &Name,
-    keys: &[PublicKey],
-) -> Result<Vec<CheckedRequest>> {
-    let mut requests = Vec::new();
-    each_request(commit, repository, client, node, keys, &mut |verdict| {
-        requests.push(accepted(verdict)?);
-        Ok(())
-    })
-    .map_err(|error| error.context(format!("commit {}", commit.oid)))?;
-    requests.sort_by_key(|request: &CheckedRequest| request.claim.seq);
-    Ok(requests)
-}
-
 fn accepted(verdict: Verdict) -> Result<CheckedRequest> {
     match verdict {
         Verdict::Accept(request) => Ok(*request),

@@ -3,7 +3,7 @@
 //! Does not know how the node came to its answer, nor what the client does with it.
 
 use crate::canonical::{self, Lines};
-use base::{Blake3, Dataset, Error, Name, RequestId, Result, Sha256};
+use base::{Blake3, Claim, Dataset, Error, Name, RequestId, Result, Sha256};
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Deserialize as DeserializeMacro, Serialize};
@@ -77,6 +77,30 @@ pub struct Receipt {
     pub changed: Vec<String>,
     /// Packs that the node lacks (`refused`): they must be sent again.
     pub missing: Vec<Blake3>,
+}
+
+impl Receipt {
+    /// What `node` says of a request that says nothing more than the outcome and why.
+    pub fn plain(node: Name, claim: &Claim, outcome: Outcome, reason: Option<String>, received: Timestamp) -> Self {
+        Self {
+            id: claim.id.clone(),
+            node,
+            client: claim.client.clone(),
+            dataset: claim.dataset.clone(),
+            request: claim.request_digest,
+            outcome,
+            reason,
+            received,
+            bytes_fetched: 0,
+            bytes_stored: 0,
+            seconds: 0,
+            snapshot: None,
+            unreadable: 0,
+            refs: None,
+            changed: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
 }
 
 #[derive(DeserializeMacro)]

@@ -5,6 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const EPOCH: &str = "age1x";
 
+impl Index {
+    /// As if the node lacked these packs: what is in them is sent again.
+    pub(crate) fn forget_packs(folder: &Path, packs: &[Blake3]) -> Result<()> {
+        for epoch in names(folder)?.into_iter().filter(|epoch| !epoch.ends_with(PENDING)) {
+            for pack in packs {
+                atomic::remove(&epoch.join(pack.hex()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn info(tag: u8) -> PackInfo {
     pack(u64::from(tag), 10, 5)
 }

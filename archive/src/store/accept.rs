@@ -7,7 +7,7 @@ use super::listing::{CONTENT_LIMIT, read};
 use super::usage::Usage;
 use super::{Accepted, Store};
 use crate::manifest::{Manifest, PackRef, Public};
-use base::{AcceptedParts, At, Blake3, ByteSize, Claim, Error, Payload, RequestId, Result, Sha256, atomic, beneath, crash};
+use base::{At, Blake3, ByteSize, Claim, Error, Payload, RequestId, Result, Sha256, atomic, beneath, crash};
 use jiff::Timestamp;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -243,19 +243,17 @@ pub(super) fn accept(
             return store.accepted(&claim.id)?.ok_or_else(|| Error::failed(format!("the snapshot {} went away", claim.id)));
         }
     };
-    let accepted = Accepted::new(AcceptedParts {
-        claim,
-        received,
-        order: usage.order + 1,
-        bytes_fetched: stats.bytes_fetched,
-        bytes_stored: bytes.saturating_add(stats.bytes_elsewhere),
-        seconds: stats.seconds,
-        bytes: public.map_or(0, |public| public.counts.bytes),
-        packs: packs.len() as u64,
-        unreadable: public.map_or(0, |public| public.counts.unreadable),
-        files: public.map(|public| public.counts.files),
-        epoch: public.map(|public| public.epoch.recipient.as_str()),
-    });
+    let mut accepted = Accepted::of(claim, received, usage.order + 1);
+    accepted.bytes_fetched = stats.bytes_fetched;
+    accepted.bytes_stored = bytes.saturating_add(stats.bytes_elsewhere);
+    accepted.seconds = stats.seconds;
+    accepted.packs = packs.len() as u64;
+    if let Some(public) = public {
+        accepted.bytes = public.counts.bytes;
+        accepted.unreadable = public.counts.unreadable;
+        accepted.files = Some(public.counts.files);
+        accepted.epoch = Some(public.epoch.recipient.clone());
+    }
     if matches!(content, Content::Nothing) {
         return Ok(accepted);
     }

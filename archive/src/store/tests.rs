@@ -380,21 +380,11 @@ fn a_crash_between_any_two_steps() {
 
 /// The note as accept would write it.
 fn take_note(store: &Store, claim: &Claim, manifest: &Manifest) -> Vec<u8> {
-    let parts = base::AcceptedParts {
-        claim,
-        received: time(NOW),
-        order: 2,
-        bytes_fetched: 1,
-        bytes_stored: 1,
-        seconds: 1,
-        bytes: manifest.public.counts.bytes,
-        packs: 1,
-        unreadable: 0,
-        files: None,
-        epoch: None,
-    };
+    let mut note = Accepted::of(claim, time(NOW), 2);
+    (note.bytes_fetched, note.bytes_stored, note.seconds, note.packs) = (1, 1, 1, 1);
+    note.bytes = manifest.public.counts.bytes;
     assert_eq!(usage::Usage::get(&store.layout).unwrap().order, 1);
-    Accepted::new(parts).to_toml().unwrap()
+    note.to_toml().unwrap()
 }
 
 #[test]

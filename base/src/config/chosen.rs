@@ -6,6 +6,9 @@ use crate::{ByteSize, Dataset, Name, Span};
 use serde::Deserialize;
 use std::path::PathBuf;
 
+// What a dataset, what is allowed and a group have in common stands in each of them: serde's `flatten` does not work beside
+// `deny_unknown_fields`, and a wrong name is to be refused.
+
 /// One dataset that is backed up.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -148,31 +148,15 @@ fn order(queue: &[&Signed], found: &mut Vec<Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Payload, Proof, Reason, Sha256};
+    use crate::recall::testing;
 
     fn id(n: u64) -> RequestId {
         format!("20261120T0315{n:02}Z-3f9a1c7e").parse().unwrap()
     }
 
     fn one(n: u64, seq: u64, dataset: &str, prev: Option<u64>) -> Signed {
-        let submitted = "2026-11-20T03:15:00Z".parse().unwrap();
-        let claim = Claim {
-            id: id(n),
-            client: Name::new("web1").unwrap(),
-            node: Name::new("node1").unwrap(),
-            dataset: dataset.parse().unwrap(),
-            seq,
-            prev: prev.map(id),
-            submitted,
-            by: "x".into(),
-            reason: Reason::Manual,
-            payload: Payload::Nothing,
-            repairs: Vec::new(),
-            group: None,
-            request_digest: Sha256::of(b""),
-            commit: n.to_string(),
-            proof: Proof { commit: vec![], tree: vec![], request: vec![] },
-        };
+        let claim = Claim { prev: prev.map(id), commit: n.to_string(), ..testing::claim(id(n), dataset, seq) };
+        let submitted = claim.submitted;
         let listed = serde_json::json!({
             "client": "web1", "dataset": dataset, "module": "files", "snapshot": id(n), "seq": seq, "submitted": submitted,
             "received": submitted, "order": n, "bytes": 0, "packs": 0,

@@ -9,6 +9,8 @@ pub mod keys;
 pub mod proof;
 pub mod seen;
 pub mod source;
+#[cfg(test)]
+mod testing;
 
 use crate::{Globals, output};
 use archive::epoch::IdentityFile;

@@ -169,26 +169,10 @@ fn check_content(claim: &Claim, bytes: Vec<u8>) -> Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Proof, Reason};
+    use crate::recall::testing;
 
     fn claim(payload: Payload) -> Claim {
-        Claim {
-            id: "20261120T031500Z-3f9a1c7e".parse().unwrap(),
-            client: Name::new("web1").unwrap(),
-            node: Name::new("node1").unwrap(),
-            dataset: "git:/a".parse().unwrap(),
-            seq: 1,
-            prev: None,
-            submitted: base::clock::now(),
-            by: "x".into(),
-            reason: Reason::Manual,
-            payload,
-            repairs: Vec::new(),
-            group: None,
-            request_digest: Sha256::of(b""),
-            commit: String::new(),
-            proof: Proof { commit: vec![], tree: vec![], request: vec![] },
-        }
+        Claim { payload, ..testing::claim("20261120T031500Z-3f9a1c7e".parse().unwrap(), "git:/a", 1) }
     }
 
     #[test]

@@ -92,26 +92,11 @@ fn can_write(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Payload, Proof, Reason, RequestId, Sha256};
+    use crate::recall::testing;
+    use base::RequestId;
 
     fn claim(seq: u64) -> Claim {
-        Claim {
-            id: RequestId::generate().unwrap(),
-            client: Name::new("web1").unwrap(),
-            node: Name::new("node1").unwrap(),
-            dataset: "files:/a".parse().unwrap(),
-            seq,
-            prev: None,
-            submitted: base::clock::now(),
-            by: "x".into(),
-            reason: Reason::Manual,
-            payload: Payload::Nothing,
-            repairs: Vec::new(),
-            group: None,
-            request_digest: Sha256::of(b""),
-            commit: String::new(),
-            proof: Proof { commit: vec![], tree: vec![], request: vec![] },
-        }
+        testing::claim(RequestId::generate().unwrap(), "files:/a", seq)
     }
 
     #[test]

@@ -109,24 +109,7 @@ impl Setup {
             Fetched::Refused { missing, .. } => (Outcome::Refused, missing.clone()),
             Fetched::Failed { .. } => (Outcome::Failed, Vec::new()),
         };
-        let receipt = Receipt {
-            id: claim.id.clone(),
-            node: claim.node.clone(),
-            client: claim.client.clone(),
-            dataset: claim.dataset.clone(),
-            request: claim.request_digest,
-            outcome,
-            reason: None,
-            received: claim.submitted,
-            bytes_fetched: 0,
-            bytes_stored: 0,
-            seconds: 0,
-            snapshot: None,
-            unreadable: 0,
-            refs: None,
-            changed: Vec::new(),
-            missing,
-        };
+        let receipt = Receipt { missing, ..Receipt::plain(claim.node.clone(), claim, outcome, None, claim.submitted) };
         for _ in 0..2 {
             settle(&self.config, &self.config.nodes[0], &claim.id, &claim.dataset, &receipt).unwrap();
         }

@@ -61,22 +61,6 @@ impl AccessList {
         Ok(())
     }
 
-    /// Removes an administrator with all keys.
-    ///
-    /// # Errors
-    /// Of kind usage for an unknown one, and refused for the last.
-    pub fn remove_admin(&mut self, name: &Name) -> Result<()> {
-        if !self.admins.contains_key(name) {
-            return Err(Error::usage(format!("there is no administrator {name}")));
-        }
-        if self.admins.len() == 1 {
-            return Err(Error::refused(format!("{name} is the last administrator; nobody could change the list any more")));
-        }
-        self.admins.remove(name);
-        self.admin_key_files.remove(name);
-        Ok(())
-    }
-
     /// Adds a client.
     ///
     /// # Errors

@@ -52,24 +52,7 @@ pub fn answer(node: &Node, signer: &Signer, client: &Client, receipts: Vec<Recei
 
 /// A receipt that says nothing more than the outcome and why.
 pub fn plain(node: &Node, claim: &Claim, outcome: Outcome, reason: Option<String>, received: Timestamp) -> Receipt {
-    Receipt {
-        id: claim.id.clone(),
-        node: node.config.name.clone(),
-        client: claim.client.clone(),
-        dataset: claim.dataset.clone(),
-        request: claim.request_digest,
-        outcome,
-        reason,
-        received,
-        bytes_fetched: 0,
-        bytes_stored: 0,
-        seconds: 0,
-        snapshot: None,
-        unreadable: 0,
-        refs: None,
-        changed: Vec::new(),
-        missing: Vec::new(),
-    }
+    Receipt::plain(node.config.name.clone(), claim, outcome, reason, received)
 }
 
 /// A refusal, now.
