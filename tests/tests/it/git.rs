@@ -1,6 +1,7 @@
 //! Git mirrors: refs, HEAD and history as they are at the source, rewritten history kept, restored as a repository.
 
-use crate::harness::Loopback;
+use crate::harness::{Loopback, run, until};
+use std::process::Stdio;
 
 /// A repository with branches, tags, notes and a HEAD that is not the usual one.
 fn repository(safe: &Loopback) -> String {
@@ -84,6 +85,32 @@ fn a_restore_takes_no_more_than_it_may() {
     safe.client(&restore).says(&["is not empty"]).exits(4);
     let files = format!("files:{}", safe.text("source/d"));
     safe.client(&["restore", &files, "--target", &safe.text("back/d"), "--limit", "1 GiB"]).says(&["--limit is for git mirrors"]).exits(2);
+}
+
+#[test]
+fn a_restore_that_is_killed_at_any_moment_goes_on() {
+    let safe = Loopback::start();
+    let path = repository(&safe);
+    safe.sh("cd source/project.git; b=$(head -c 3000000 /dev/urandom | git hash-object -w --stdin); \
+         t=$(printf '100644 blob %s\tnoise\n' $b | git mktree); \
+         git update-ref refs/heads/noise $(git -c user.name=t -c user.email=t@t commit-tree -m noise $t)");
+    safe.back_up("git", &path);
+    let args = ["restore".to_owned(), format!("git:{path}"), "--target".to_owned(), safe.text("back/r")];
+    for millis in [60, 120, 180, 240, 300, 400] {
+        let mut restore = safe.command("nightsafe").args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        // It may be done by now; then it is done again elsewhere.
+        restore.kill().unwrap();
+        if restore.wait().unwrap().success() {
+            safe.sh("rm -rf back/r");
+        }
+    }
+    run(safe.command("nightsafe").args(&args)).exits(0);
+    assert_eq!(facts(&safe, "back/r"), facts(&safe, "source/project.git"));
+    safe.git("back/r", &["fsck", "--full", "--strict"]);
+    // A git whose restore was killed may still be at work beside the last one.
+    let left = || safe.sh("cd back/r; find . -name '.*' ! -name . -o -name 'tmp_*' -o -name '*.lock' -o -name '*.keep'");
+    until("nothing half made is left", || left().is_empty());
 }
 
 #[test]
