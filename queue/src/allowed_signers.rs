@@ -7,9 +7,6 @@ use base::{At, Error, Name, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The largest file that is read, in bytes.
-const LIMIT: usize = 16 << 20;
-
 /// The keys that may sign, by the names they sign for.
 #[derive(Debug, Clone, Default)]
 pub struct AllowedSigners {
@@ -17,13 +14,16 @@ pub struct AllowedSigners {
 }
 
 impl AllowedSigners {
+    /// The largest file that is read, in bytes.
+    pub const LIMIT: usize = 16 << 20;
+
     /// Reads the file: lines of `NAME[,NAME…] [namespaces="git"] KEYTYPE KEY [comment]`.
     ///
     /// # Errors
     /// Of kind usage, with path and line.
     pub fn load(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).at("open the list of signers", path)?;
-        let bytes = base::untrusted::read_bounded(file, LIMIT).at("read", path)?;
+        let bytes = base::untrusted::read_bounded(file, Self::LIMIT).at("read", path)?;
         Self::parse(&path.display().to_string(), &bytes)
     }
 

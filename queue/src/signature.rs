@@ -48,21 +48,29 @@ impl Signer {
     /// # Errors
     /// With the path, and with the way out when the key has a passphrase or another format.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let file = File::open(path).at("open the key", path)?;
-        if file.metadata().at("stat", path)?.permissions().mode() & 0o007 != 0 {
-            return Err(Error::usage(format!("the private key {} can be read by every user", path.display()))
-                .hint(format!("Run chmod 600 {}, and make a new key if others work on this machine.", path.display())));
+        Self::from_copy(path, path)
+    }
+
+    /// As [`Signer::from_file`], for a copy in `path` of a file that people know as `named`.
+    ///
+    /// # Errors
+    /// As [`Signer::from_file`], with the name that people know.
+    pub fn from_copy(path: &Path, named: &Path) -> Result<Self> {
+        let file = File::open(path).at("open the key", named)?;
+        let known = named.display();
+        if file.metadata().at("stat", named)?.permissions().mode() & 0o007 != 0 {
+            return Err(Error::usage(format!("the private key {known} can be read by every user"))
+                .hint(format!("Run chmod 600 {known}, and make a new key if others work on this machine.")));
         }
-        let bytes = base::untrusted::read_bounded(file, KEY_LIMIT).at("read the key", path)?;
+        let bytes = base::untrusted::read_bounded(file, KEY_LIMIT).at("read the key", named)?;
         let key = PrivateKey::from_openssh(&bytes).map_err(|error| {
-            Error::usage(format!("{} is no private key that is taken here", path.display()))
+            Error::usage(format!("{known} is no private key that is taken here"))
                 .because(error)
-                .hint(format!("Make one with ssh-keygen -t ed25519 (ecdsa with 256 bits and rsa are taken as well), or bring an old file to the format with ssh-keygen -p -f {}.", path.display()))
+                .hint(format!("Make one with ssh-keygen -t ed25519 (ecdsa with 256 bits and rsa are taken as well), or bring an old file to the format with ssh-keygen -p -f {known}."))
         })?;
         if key.is_encrypted() {
-            return Err(Error::usage(format!("the key {} has a passphrase", path.display())).hint(format!(
-                "Add it to your ssh agent (ssh-add {0}) and give --admin-key {0}.pub, so that the agent signs; a service needs a key without a passphrase.",
-                path.display()
+            return Err(Error::usage(format!("the key {known} has a passphrase")).hint(format!(
+                "Add it to your ssh agent (ssh-add {known}) and give --admin-key {known}.pub, so that the agent signs; a service needs a key without a passphrase."
             )));
         }
         let public = bare(key.public_key());

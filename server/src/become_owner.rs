@@ -1,52 +1,59 @@
 //! Root becomes the account that the node's data belongs to, before anything else is done: what root left there, the poller
 //! could not change any more.
 //!
-//! Decides nothing about commands; the same command line runs again, by another user.
+//! Decides nothing about commands; the same command runs again, by another user and from another folder.
 
+use crate::given::Given;
 use base::config::NodeConfig;
 use base::{At, Error, Result, process};
-use rustix::fs::{MemfdFlags, Mode, fchmod, fchown, memfd_create};
-use rustix::process::{Uid, geteuid};
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use clap::builder::ValueHint;
+use clap::{Arg, ArgAction, ArgMatches};
+use rustix::process::geteuid;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-/// Options whose value is a file that may be named from where the command was typed.
-const FILES: [&str; 4] = ["--config", "--key", "--admin-key", "--host-key"];
-/// The option with a key that root alone may be able to read.
-const KEY: &str = "--admin-key";
-/// The longest private key.
-const KEY_LIMIT: usize = 64 << 10;
+/// The option whose file both accounts read where it lies.
+const CONFIG: &str = "config";
+/// What says how the words of a command are shown.
+const SHOWN: [&str; 3] = ["TERM", "NO_COLOR", "JOURNAL_STREAM"];
 
-/// Goes on as the owner of the data where root asked for it, and does not come back then. `data` is where it will be, before
-/// there is a configuration.
+/// What was asked of root.
+pub struct Asked<'a> {
+    /// The node's configuration.
+    pub config: &'a Path,
+    /// Where the data will be, before there is a configuration.
+    pub data: Option<&'a Path>,
+    /// Has root say what only root is told, for the gate's account: a variable and its value.
+    pub learn: &'a dyn Fn(&str) -> Option<(&'static str, String)>,
+    /// The command line, as it is described and as it was understood.
+    pub line: (&'a clap::Command, &'a ArgMatches),
+}
+
+/// Goes on as the owner of the data where root asked for it, and does not come back then.
 ///
 /// # Errors
 /// When root cannot become that user.
-pub fn unless_root_owns(config: &Path, data: Option<&Path>) -> Result<()> {
+pub fn unless_root_owns(asked: &Asked<'_>) -> Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    let configured = NodeConfig::load(config).ok().map(|config| config.data);
+    let configured = NodeConfig::load(asked.config).ok();
     // The command itself says what is wrong with a configuration.
-    let Some(data) = configured.as_deref().or(data) else { return Ok(()) };
+    let Some(data) = configured.as_ref().map(|config| config.data.as_path()).or(asked.data) else { return Ok(()) };
     let Ok(meta) = std::fs::metadata(data) else { return Ok(()) };
     if meta.uid() == 0 {
         return Ok(());
     }
-    let (arguments, _held) = arguments(std::env::args_os().skip(1), meta.uid())?;
+    let Again { arguments, given } = Again::of(asked.line, meta.uid())?;
     let mut command = process::command("setpriv");
-    for (name, value) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NIGHTSAFE_")) {
-        command.env(name, value);
-    }
-    // What only root is told, and what config check wants to know.
-    if let Some((name, value)) = owner_of(config).and_then(|gate| crate::commands::config::remember_sshd(&gate)) {
-        command.env(name, value);
-    }
+    let kept = |name: &OsStr| name.to_string_lossy().starts_with("NIGHTSAFE_") || SHOWN.iter().any(|known| name == *known);
+    command.envs(std::env::vars_os().filter(|(name, _)| kept(name)));
+    command.envs(given.iter().map(Given::variable));
+    let gate = configured.as_ref().and_then(|config| std::fs::metadata(&config.gate).ok());
+    let gate = gate.and_then(|gate| uzers::get_user_by_uid(gate.uid()));
+    command.envs(gate.and_then(|gate| (asked.learn)(&gate.name().to_string_lossy())));
     if let Some(home) = uzers::get_user_by_uid(meta.uid()).map(|user| uzers::os::unix::UserExt::home_dir(&user).to_owned()) {
         command.env("HOME", home);
     }
@@ -59,94 +66,178 @@ pub fn unless_root_owns(config: &Path, data: Option<&Path>) -> Result<()> {
         .hint(format!("Run it as that user: sudo -u '#{}' nightsafe-server …", meta.uid())))
 }
 
-/// Whose the gate's folder is, if the command looks at sshd at all.
-fn owner_of(config: &Path) -> Option<String> {
-    std::env::args().any(|argument| argument == "check").then_some(())?;
-    let gate = NodeConfig::load(config).ok()?.gate;
-    let user = uzers::get_user_by_uid(std::fs::metadata(gate).ok()?.uid())?;
-    Some(user.name().to_string_lossy().into_owned())
+/// A command line that says the same from another folder and to another user.
+#[derive(Debug, Default)]
+struct Again {
+    arguments: Vec<OsString>,
+    /// Files that it names, which that user may not be able to open.
+    given: Vec<Given>,
 }
 
-/// The same arguments for another folder and another user; a private key of an administrator's goes along in memory, and is
-/// open for as long as the second value lives.
-fn arguments(given: impl Iterator<Item = OsString>, uid: u32) -> Result<(Vec<OsString>, Vec<OwnedFd>)> {
-    let (mut all, mut held): (Vec<OsString>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
-    let mut option: Option<&str> = None;
-    for argument in given {
-        let text = argument.to_str();
-        let (name, value) = match (option.take(), text.and_then(|text| text.split_once('='))) {
-            (Some(name), _) => (name, Some(argument.clone())),
-            (None, Some((name, value))) if FILES.contains(&name) => {
-                let name = FILES.iter().find(|known| **known == name).copied().unwrap_or_default();
-                all.push(name.into());
-                (name, Some(value.into()))
-            }
-            (None, _) => {
-                option = text.and_then(|text| FILES.iter().find(|known| **known == text).copied());
-                ("", None)
-            }
-        };
-        let Some(value) = value else {
-            all.push(argument);
-            continue;
-        };
-        let path = Path::new(&value);
-        // A public one names a key of the agent's; and what is no file there is for the command to complain of.
-        if name == KEY && path.extension().is_none_or(|ending| ending != "pub") && path.is_file() {
-            let copy = in_memory(path, uid)?;
-            all.push(format!("/proc/self/fd/{}", copy.as_raw_fd()).into());
-            held.push(copy);
-        } else if path.exists() {
-            all.push(std::path::absolute(path).at("find", path)?.into());
-        } else {
-            all.push(value);
-        }
+impl Again {
+    /// The command line that was understood, for `uid`.
+    fn of((command, matches): (&clap::Command, &ArgMatches), uid: u32) -> Result<Self> {
+        let mut again = Self::default();
+        again.add(command, matches, uid)?;
+        Ok(again)
     }
-    Ok((all, held))
+
+    fn add(&mut self, command: &clap::Command, matches: &ArgMatches, uid: u32) -> Result<()> {
+        let mut positional = Vec::new();
+        for argument in command.get_arguments() {
+            let id = argument.get_id().as_str();
+            // What came from a variable may name a file from here as well.
+            let said = matches.value_source(id).is_some_and(|source| source != clap::parser::ValueSource::DefaultValue);
+            if !said {
+                continue;
+            }
+            let name = option(argument);
+            match argument.get_action() {
+                ArgAction::Count => self.arguments.extend((0..matches.get_count(id)).map(|_| name.clone())),
+                action if !action.takes_values() => self.arguments.push(name),
+                _ => {
+                    for value in matches.get_raw(id).into_iter().flatten() {
+                        let value = self.value(argument, value, uid)?;
+                        if argument.is_positional() {
+                            positional.push(value);
+                        } else {
+                            self.arguments.push([name.as_os_str(), OsStr::new("="), &value].into_iter().collect());
+                        }
+                    }
+                }
+            }
+        }
+        if let Some((name, inner)) = matches.subcommand()
+            && let Some(command) = command.find_subcommand(name)
+        {
+            self.arguments.push(name.into());
+            return self.add(command, inner, uid);
+        }
+        if !positional.is_empty() {
+            self.arguments.push("--".into());
+            self.arguments.append(&mut positional);
+        }
+        Ok(())
+    }
+
+    /// A value as the other user understands it: a path as a whole, and a file along with it.
+    fn value(&mut self, argument: &Arg, value: &OsStr, uid: u32) -> Result<OsString> {
+        let path = Path::new(value);
+        let is_path = match argument.get_value_hint() {
+            ValueHint::AnyPath => !value.is_empty(),
+            // A text, or a file that holds it.
+            ValueHint::FilePath => path.is_file(),
+            _ => false,
+        };
+        if !is_path {
+            return Ok(value.to_owned());
+        }
+        let path = whole(path)?;
+        if argument.get_id() != CONFIG {
+            self.given.extend(Given::copy(&path, uid)?);
+        }
+        Ok(path.into())
+    }
 }
 
-/// A copy of a file that `uid` alone can read, and that is gone with the process.
-fn in_memory(path: &Path, uid: u32) -> Result<OwnedFd> {
-    let source = File::open(path).at("open the key", path)?;
-    let bytes = base::untrusted::read_bounded(source, KEY_LIMIT).at("read the key", path)?;
-    // It stays open across exec: that is what it is for.
-    let memory = memfd_create("nightsafe-key", MemfdFlags::empty()).at("make a file in memory for", path)?;
-    let mut file = File::from(memory);
-    file.write_all(&bytes).at("copy", path)?;
-    fchmod(&file, Mode::from_raw_mode(0o600)).at("set the mode of the copy of", path)?;
-    fchown(&file, Some(Uid::from_raw(uid)), None).at("give away the copy of", path)?;
-    Ok(file.into())
+/// The same path from everywhere. Its way does not lead through a folder only to leave it again, where the other user may not go.
+fn whole(path: &Path) -> Result<PathBuf> {
+    let goes_back = path.components().any(|part| part == Component::ParentDir);
+    let there = path.parent().zip(path.file_name()).filter(|_| goes_back);
+    if let Some((folder, name)) = there.and_then(|(folder, name)| Some((folder.canonicalize().ok()?, name))) {
+        return Ok(folder.join(name));
+    }
+    std::path::absolute(path).at("find", path)
+}
+
+/// How an option is written.
+fn option(argument: &Arg) -> OsString {
+    match (argument.get_long(), argument.get_short()) {
+        (Some(long), _) => format!("--{long}").into(),
+        (None, Some(short)) => format!("-{short}").into(),
+        (None, None) => OsString::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cli;
+    use clap::{CommandFactory, FromArgMatches};
+    use std::os::unix::ffi::OsStrExt;
+
+    /// The line again, and what both lines are understood as.
+    fn again(words: &[&OsStr]) -> (Again, [String; 2]) {
+        let parsed = |words: &[&OsStr]| {
+            let words = std::iter::once(OsStr::new("nightsafe-server")).chain(words.iter().copied());
+            Cli::command().try_get_matches_from(words).unwrap()
+        };
+        let understood = |matches: &ArgMatches| format!("{:?}", Cli::from_arg_matches(matches).unwrap());
+        let matches = parsed(words);
+        let again = Again::of((&Cli::command(), &matches), geteuid().as_raw()).unwrap();
+        let said: Vec<&OsStr> = again.arguments.iter().map(OsString::as_os_str).collect();
+        let both = [understood(&matches), understood(&parsed(&said))];
+        (again, both)
+    }
 
     #[test]
-    fn files_are_named_from_everywhere_and_names_stay() {
+    fn every_command_means_the_same_again() {
+        let here = std::env::current_dir().unwrap();
+        let line = format!("ssh-ed25519 {}", "A".repeat(40));
+        for words in [
+            vec!["status", "web1", "--json", "-vv"],
+            vec!["--config", "/c", "client", "add", "--admin-key", "/k", "--", "-"],
+            vec!["client", "add", "web1", "--host-key", &line, "--allow=git:/a", "--allow", "files:/b/*", "--admin-key", "/k", "--yes"],
+            vec!["client", "pause", "web1", "--off", "--admin-key=/k"],
+            vec!["client", "set", "web1", "--limit=fetches=1", "--keep", "default", "--admin-key", "/k"],
+            vec!["restorer", "add", "dora", "--key", "/not/there.pub", "--read=web1:*", "--read", "db1:files:/x", "--admin-key", "/k"],
+            vec!["keys", "install", "/a", "/-b"],
+            vec!["prune", "--dry-run"],
+            vec!["poll"],
+            // Where the client has its repositories is no path of this machine.
+            vec!["adopt", "web1", "/old", "--under", "team", "--any-origin"],
+            vec!["import-gitosis", "/g", "--client=web1", "--under", "/home/git", "--machine", "a", "--machine=b", "--admin-key", "/k"],
+        ] {
+            let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+            let (again, [one, two]) = again(&words);
+            assert_eq!(one, two, "{words:?} became {:?}", again.arguments);
+            assert!(again.given.is_empty(), "{words:?}");
+        }
+        // Relative paths are whole ones afterwards: an option's, a positional one's, one that is not there yet.
+        for (words, whole) in [
+            (&["--config", "node.toml", "poll"][..], "--config=HERE/node.toml"),
+            (&["init", "--data", "d"], "--data=HERE/d"),
+            (&["adopt", "web1", "old-mirrors"], "HERE/old-mirrors"),
+            (&["config", "check", "--sshd-config=s"], "--sshd-config=HERE/s"),
+            (&["--config", "src/../Cargo.toml", "poll"], "--config=HERE/Cargo.toml"),
+        ] {
+            let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+            let whole = OsString::from(whole.replace("HERE", here.to_str().unwrap()));
+            let (again, _) = again(&words);
+            assert!(again.arguments.contains(&whole), "{:?}", again.arguments);
+        }
+    }
+
+    #[test]
+    fn files_come_along_whatever_they_are_called() {
         let dir = tempfile::tempdir().unwrap();
-        let key = dir.path().join("alice");
-        std::fs::write(&key, "secret").unwrap();
-        let key = key.to_str().unwrap();
-        let me = geteuid().as_raw();
-        let of = |words: &[&str]| {
-            let (all, held) = arguments(words.iter().map(OsString::from), me).unwrap();
-            (all.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>(), held)
-        };
-        for words in [vec!["client", "add", "x", "--admin-key", key], vec!["client", "add", "x", &format!("--admin-key={key}")]] {
-            let (all, held) = of(&words);
-            assert_eq!(&all[..4], ["client", "add", "x", "--admin-key"]);
-            assert_eq!(all[4], format!("/proc/self/fd/{}", held[0].as_raw_fd()));
-            assert_eq!(std::fs::read_to_string(&all[4]).unwrap(), "secret");
+        // No UTF-8, and one that looks like an option.
+        let strange = dir.path().join(OsStr::from_bytes(b"key\xff.pub"));
+        let dashed = dir.path().join("--b");
+        for file in [&strange, &dashed] {
+            std::fs::write(file, "x").unwrap();
         }
-        // Cargo runs tests in the crate's own folder.
-        assert!(of(&["--config", "Cargo.toml", "status"]).0[1].ends_with("server/Cargo.toml"));
-        for same in
-            [vec!["client", "remove", "src"], vec!["--config", "/not/there", "poll"], vec!["x", "--admin-key"], vec!["-v", "--key=/n.pub"]]
-        {
-            let (all, held) = of(&same);
-            assert_eq!(all.join(" ").replace("--key /", "--key=/"), same.join(" "));
-            assert!(held.is_empty());
-        }
+        let words = [OsStr::new("keys"), OsStr::new("install"), OsStr::new("--"), strange.as_os_str(), dashed.as_os_str()];
+        let (first, [one, two]) = again(&words);
+        assert_eq!(one, two);
+        let names: Vec<OsString> = first.given.iter().map(|given| given.variable().1).collect();
+        assert_eq!(names, [strange.as_os_str(), dashed.as_os_str()]);
+        let host_key: OsString = [OsStr::new("--host-key="), dashed.as_os_str()].into_iter().collect();
+        let words = ["client", "add", "web1", "--admin-key", "/not/there"].map(OsStr::new);
+        let (second, [one, two]) = again(&[&words[..], &[host_key.as_os_str()]].concat());
+        assert!(one == two && second.given.len() == 1, "{second:?}");
+        // The configuration is read where it lies, also by what reads it later.
+        let words = [OsStr::new("--config"), dashed.as_os_str(), OsStr::new("poll")];
+        assert!(again(&words).0.given.is_empty());
     }
 }

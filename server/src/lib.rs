@@ -12,6 +12,7 @@ mod dial;
 mod digest;
 mod done;
 mod enrol;
+mod given;
 mod groups;
 mod keys;
 mod metrics;
@@ -27,7 +28,7 @@ mod state;
 mod verify;
 mod web;
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -78,15 +79,16 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     // git starts this very program as its ssh.
     transport::wrapper::run_if_asked();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return output::usage(&error).into(),
+    let understood = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match understood {
+        Ok(understood) => understood,
+        Err(error) => return output::usage(&error.format(&mut Cli::command())).into(),
     };
     // Others of the group may read what the node keeps, nobody may write it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
     show::logging::start(cli.verbose, Some(tracing::Level::WARN));
     let config = &cli.config;
-    if let Err(error) = as_owner(&cli) {
+    if let Err(error) = as_owner(&cli, &matches) {
         return output::finish(Err(error)).into();
     }
     let result = match &cli.command {
@@ -115,10 +117,13 @@ pub fn main() -> ExitCode {
 }
 
 /// Root becomes the data's owner, but where only root can do what is asked for.
-fn as_owner(cli: &Cli) -> base::Result<()> {
-    match &cli.command {
-        Command::AdminRecover(_) => Ok(()),
-        Command::Init(args) => become_owner::unless_root_owns(&cli.config, Some(args.data())),
-        _ => become_owner::unless_root_owns(&cli.config, None),
-    }
+fn as_owner(cli: &Cli, matches: &ArgMatches) -> base::Result<()> {
+    let data = match &cli.command {
+        Command::AdminRecover(_) => return Ok(()),
+        Command::Init(args) => Some(args.data()),
+        _ => None,
+    };
+    let learn = |gate: &str| if let Command::Config(args) = &cli.command { args.remember_sshd(gate) } else { None };
+    let line = (&Cli::command(), matches);
+    become_owner::unless_root_owns(&become_owner::Asked { config: &cli.config, data, learn: &learn, line })
 }

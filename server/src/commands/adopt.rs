@@ -30,7 +30,7 @@ pub struct Args {
     /// The folder with the repositories.
     folder: PathBuf,
     /// Where the client has them: FOLDER/team/a.git is its UNDER/team/a.git. Default: as the origin of each says.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::Other)]
     under: Option<PathBuf>,
     /// Take also those that have no origin, or one on another machine.
     #[arg(long)]

@@ -14,8 +14,6 @@ use queue::Signer;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-pub use reach::remember_sshd;
-
 /// Look at the configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,6 +43,14 @@ struct Check {
     /// Print an array of objects: about, state (ok, unseen, not-yet, wrong), says, todo.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// Has sshd say how it is set for the gate's account, while this is root still. Gives a variable and its value.
+    pub fn remember_sshd(&self, gate: &str) -> Option<(&'static str, String)> {
+        let What::Check(asked) = &self.what;
+        reach::remember_sshd(gate, asked.sshd_config.as_deref())
+    }
 }
 
 /// Runs the command.

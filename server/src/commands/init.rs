@@ -8,7 +8,6 @@ use crate::{keys, output};
 use base::config::SshAddress;
 use base::{Error, Exit, Name, Result, atomic};
 use queue::access::AccessList;
-use queue::enrol::here;
 use queue::{Repository, Signer};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     read_address: Option<SshAddress>,
     /// The host key that machines pin, as text or as a file, for a new configuration. Default: the one in /etc/ssh.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_hint = clap::ValueHint::FilePath)]
     host_key: Option<String>,
     /// The group that reads what the gate serves, where accounts are split, for a new configuration.
     #[arg(long, value_name = "GROUP")]
@@ -123,7 +122,7 @@ fn write_config(args: &Args, config: &Path, admin: Option<(&Name, &Signer)>) -> 
         None => format!("# {field} = \"{example}\""),
     };
     let host_key = match &args.host_key {
-        Some(given) => format!("host_key = {}", quoted(&here::host_key(Some(given))?.unwrap_or_default())),
+        Some(given) => format!("host_key = {}", quoted(&super::host_key(given)?.unwrap_or_default())),
         None => "# host_key = \"ssh-ed25519 AAAA…\"".into(),
     };
     let text = format!(

@@ -4,7 +4,7 @@
 
 use super::snapshots::clients;
 use crate::node::Node;
-use crate::output;
+use crate::{given, output};
 use archive::epoch::{KEY_FILE_BYTES, KeyFile};
 use archive::store::{Installed, Store};
 use base::{At, Error, Exit, Name, Result, untrusted};
@@ -62,7 +62,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
 }
 
 fn install(node: &Node, path: &Path) -> Result<()> {
-    let file = std::fs::File::open(path).at("open", path)?;
+    let file = given::open(path).at("open", path)?;
     let bytes = untrusted::read_bounded(file, KEY_FILE_BYTES).at("read", path)?;
     let file = KeyFile::parse(&bytes)?;
     let folder = node.config.client_path(&file.client);

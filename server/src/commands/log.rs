@@ -4,10 +4,10 @@
 
 use super::snapshots::clients;
 use crate::node::Node;
-use crate::output;
+use crate::{given, output};
 use crate::poll::{LOG_BRANCH, RECEIPTS_BRANCH};
 use crate::verify::Findings;
-use base::{ByteSize, Exit, Name, Reason, Result, clock};
+use base::{At, ByteSize, Exit, Name, Reason, Result, clock, untrusted};
 use queue::receipt::receipt_name;
 use queue::request::FILE_LIMIT;
 use queue::{AllowedSigners, Outcome, Receipt, Repository, Request};
@@ -56,12 +56,18 @@ struct Row {
     changed: Vec<String>,
 }
 
+/// The keys that count beside those that this node knows.
+fn signers(file: &Path) -> Result<AllowedSigners> {
+    let bytes = given::open(file).and_then(|open| untrusted::read_bounded(open, AllowedSigners::LIMIT)).at("read the list of signers", file)?;
+    AllowedSigners::parse(&file.display().to_string(), &bytes)
+}
+
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let clients = clients(&node, args.client.as_ref())?;
     if args.verify {
-        let signers = args.signers.as_deref().map(AllowedSigners::load).transpose()?.unwrap_or_default();
+        let signers = args.signers.as_deref().map(signers).transpose()?.unwrap_or_default();
         let findings = crate::verify::verify(&node, &clients, &signers)?;
         if args.json {
             output::json(std::slice::from_ref(&findings))?;

@@ -22,7 +22,9 @@ pub mod status;
 pub mod watch;
 pub mod web;
 
+use crate::given;
 use base::{At, Error, Result};
+use queue::enrol::here;
 use queue::{PublicKey, Signer};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,12 @@ impl AdminKey {
 
 /// A signer from a private key, or from a public one whose other half the agent has.
 pub fn signer(file: &Path) -> Result<Signer> {
-    if file.extension().is_some_and(|extension| extension == "pub") { Signer::from_agent(file) } else { Signer::from_file(file) }
+    let there = given::path(file);
+    if file.extension().is_some_and(|extension| extension == "pub") {
+        Signer::from_agent(&there).map_err(|error| error.context(format!("{} cannot be used", file.display())))
+    } else {
+        Signer::from_copy(&there, file)
+    }
 }
 
 /// The largest file with one public key.
@@ -63,8 +70,15 @@ pub(crate) fn public_key(file: &Path) -> Result<PublicKey> {
     queue::signature::parse_public_key(line).map_err(|error| error.context(format!("{} holds no usable public key", file.display())))
 }
 
+/// A host key that was given as text or as a file.
+pub(crate) fn host_key(named: &str) -> Result<Option<String>> {
+    let there = given::path(Path::new(named));
+    // What is no file is handed on as it is.
+    here::host_key(Some(there.to_str().unwrap_or(named))).map_err(|error| error.context(format!("--host-key {named}")))
+}
+
 fn text_of(file: &Path) -> Result<String> {
-    let bytes = std::fs::File::open(file)
+    let bytes = given::open(file)
         .and_then(|open| base::untrusted::read_bounded(open, KEY_LIMIT))
         .at("read", file)
         .map_err(|error| error.with_kind(base::Kind::Usage))?;

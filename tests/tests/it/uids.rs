@@ -362,6 +362,25 @@ fn the_installation_page_from_accounts_to_restore() {
     machine.shell(&machine.here(poll));
     assert_eq!(stored(), 3);
     client("send").exits(0);
+    // What root alone can read comes along when root becomes the owner, and a name means what it means where root stands.
+    machine.shell(
+        "install -d -m 0700 home/own; cd home/own; cp ../alice .; cp ../../host.pub .; echo '# nobody' >signers; echo x >k.json
+         for name in dora web9; do ssh-keygen -q -t ed25519 -N '' -f $name; done",
+    );
+    let own = |command: &str| {
+        let line = format!("cd home/own; env -u NIGHTSAFE_SSHD_CONFIG nightsafe-server --config ../../etc/node.toml {command}");
+        run(machine.command("bash").args(["-c", &machine.here(&line)]))
+    };
+    own("restorer add dora --key dora.pub --read 'web1:*' --admin-key alice").exits(0);
+    own("client add web9 --key web9.pub --address backup@web9.example.org --host-key=host.pub --admin-key=alice").exits(0);
+    own("client list").says(&["web9"]).exits(0);
+    own("config check --offline --sshd-config ../../sshd_config").says(&["sshd: sshd looks up keys of"]);
+    for (command, words) in [("keys install k.json", "home/own/k.json was not installed"), ("log --verify --signers signers", "commits")] {
+        let said = own(command).says(&[words]).to_string();
+        assert!(!said.contains("denied"), "{said}");
+    }
+    own("client remove web9 --admin-key alice").exits(0);
+    machine.shell(&machine.here("cd home/access; git pull -q --ff-only ns-gate@backup.example.org:admin access"));
     // A client that dials: its line comes to the poller through the gate's account, and through no other.
     machine.shell(&machine.here(&format!(
         "cd home/access; sed -i '/^address/d; /^host_key/d; s|^keys = .\"web1.pub\".|&\\nreach = \"dial\"|' access.toml; git commit -q -S -am 'web1 dials'; {pushed}{poll}

@@ -4,13 +4,13 @@
 
 use super::pattern;
 use crate::access::{edit, scan};
-use crate::commands::{AdminKey, public_key};
+use crate::commands::{AdminKey, host_key, public_key};
 use crate::node::Node;
 use crate::{enrol, output};
 use base::config::SshAddress;
 use base::{At, ByteSize, DatasetPattern, Error, Keep, Name, Result, Span};
 use queue::access::{ClientChange, NewClient, limits};
-use queue::enrol::{ClientLine, LINE_LIMIT, here, is_client_line, within};
+use queue::enrol::{ClientLine, LINE_LIMIT, is_client_line, within};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub struct Add {
     #[arg(long, conflicts_with_all = ["address", "git_address", "host_key", "scan"])]
     dial: bool,
     /// The machine's host key: the text "ssh-ed25519 AAAA…", or a file that holds it.
-    #[arg(long, value_name = "KEY", conflicts_with = "scan")]
+    #[arg(long, value_name = "KEY", value_hint = clap::ValueHint::FilePath, conflicts_with = "scan")]
     host_key: Option<String>,
     /// Ask the machine itself for its host key, and ask you whether it is the right one.
     #[arg(long)]
@@ -135,7 +135,7 @@ impl Add {
         let host_key = match (&self.address, &self.host_key) {
             _ if self.dial => None,
             (None, _) => return Err(missing("--address or --dial")),
-            (Some(_), Some(given)) => here::host_key(Some(given))?,
+            (Some(_), Some(given)) => host_key(given)?,
             (Some(address), None) if self.scan => Some(scan::confirmed(address)?),
             (Some(_), None) => return Err(missing("--host-key or --scan")),
         };

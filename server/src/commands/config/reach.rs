@@ -22,13 +22,9 @@ const AT_ONCE: usize = 8;
 /// Carries what root learnt of sshd to the account that goes on.
 const SETTINGS: &str = "NIGHTSAFE_SSHD_SETTINGS";
 
-/// Has sshd say how it is set for the gate's account, while this is root still. Gives the variable and its value.
-pub fn remember_sshd(gate: &str) -> Option<(&'static str, String)> {
-    geteuid()
-        .is_root()
-        .then(|| settings(gate, std::env::var_os("NIGHTSAFE_SSHD_CONFIG").as_deref().map(Path::new)).ok())
-        .flatten()
-        .map(|text| (SETTINGS, text))
+/// What sshd says to root of how it is set for the gate's account, and the variable that carries it.
+pub fn remember_sshd(gate: &str, config: Option<&Path>) -> Option<(&'static str, String)> {
+    settings(gate, config).ok().map(|text| (SETTINGS, text))
 }
 
 fn settings(user: &str, config: Option<&Path>) -> Result<String> {
