@@ -23,7 +23,7 @@ mod testing;
 pub use allowance::Allowance;
 pub use archive::restore::{FileOptions, Overwrite, RestoreReport};
 pub use archived::sweep_staging;
-pub use git::adopt::{Adopted, adopt, can_be_adopted};
+pub use git::adopt::{Adopted, adopt, can_be_adopted, would_add};
 pub use git::upkeep::{check_repository, keep_mirror, mark_damaged, mark_whole, mirrored, mirrors};
 pub use git::{mirror_name, mirrors_size};
 pub use look::{Fate, Look, LookContext, Seen};

@@ -8,6 +8,7 @@ use crate::node::{Node, folder};
 use base::config::CgitConfig;
 use base::text::printable;
 use base::{Dataset, FileLock, Name, Result, atomic};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -66,9 +67,9 @@ pub fn add(node: &Node, client: &Name) -> Result<()> {
         return Ok(());
     }
     let text = std::fs::read_to_string(node.config.cgit_path().join(LIST)).unwrap_or_default();
+    let listed: HashSet<&str> = text.lines().filter_map(|line| line.strip_prefix("repo.path=")).collect();
     let mirrors = modules::mirrors(&node.config.client_path(client).join("mirrors"))?;
-    let listed = |path: &PathBuf| text.contains(&format!("repo.path={}\n", path.display()));
-    if mirrors.iter().all(listed) { Ok(()) } else { publish(node) }
+    if mirrors.iter().all(|path| path.to_str().is_some_and(|path| listed.contains(path))) { Ok(()) } else { publish(node) }
 }
 
 /// The mirrors of all clients that have a folder here, by client and dataset. One that is of nothing is left out.

@@ -38,6 +38,21 @@ pub struct Answer {
     pub json: bool,
 }
 
+impl Answer {
+    /// The options that say what holds for the client from now on, of those that were given.
+    fn given(&self) -> Vec<&'static str> {
+        let options = [
+            ("--allow", !self.allow.is_empty()),
+            ("--git-address", self.git_address.is_some()),
+            ("--quota", self.quota.is_some()),
+            ("--keep", self.change.keep.as_ref().is_some_and(Option::is_some)),
+            ("--expect", self.change.expect.is_some_and(|expect| expect.is_some())),
+            ("--limit", !self.change.limits.is_empty()),
+        ];
+        options.into_iter().filter(|(_, given)| *given).map(|(option, _)| option).collect()
+    }
+}
+
 /// The node's answer, for programs.
 #[derive(Serialize)]
 struct Row {
@@ -65,12 +80,21 @@ pub fn take_in(node: &Node, line: &ClientLine, answer: &Answer, signer: &Signer)
     }
     // What the answer needs is looked up first: a client that was let in and gets no answer would be half a step.
     let (text, code) = answer_line(node, &pinned)?;
+    let told = describe(line, &pinned, answer, known)?;
     if !answer.json {
-        describe(line, &pinned, answer, known)?;
+        told.iter().try_for_each(|text| output::line(text))?;
+    } else if !known && !answer.yes {
+        // Whoever is asked sees what about, beside what a program reads.
+        told.iter().for_each(|text| output::beside(text));
     }
     if known {
-        if !answer.allow.is_empty() {
-            output::warning(&format!("{} is in the list already; what is taken from it stays as it is there", line.name));
+        let given = answer.given();
+        if !given.is_empty() {
+            let options = given.join(", ");
+            output::warning(&format!(
+                "{0} is in the list already and stays as it is there, whatever {options} says; nightsafe-server client set {0} changes what is kept and what it may use, the list in admin.git all of it",
+                line.name
+            ));
         }
     } else {
         confirm(line, answer)?;
@@ -136,36 +160,37 @@ fn words(patterns: &[DatasetPattern]) -> String {
     if patterns.is_empty() { "nothing".into() } else { patterns.iter().map(DatasetPattern::as_str).collect::<Vec<_>>().join(", ") }
 }
 
-/// Shows what the line says, and what becomes of it.
-fn describe(line: &ClientLine, pinned: &Pinned, answer: &Answer, known: bool) -> Result<()> {
-    output::line(&format!("{} says of itself:", line.name))?;
-    output::line(&format!("  logs in with     {}", fingerprint(&line.key)?))?;
-    match (line.reach, &line.address) {
-        (Reach::Dial, _) => output::line("  is reached       by nobody: it dials")?,
-        (Reach::Ssh, Some(address)) => output::line(&format!("  is reached at    {address}"))?,
-        (Reach::Ssh, None) => output::line("  is reached at    nowhere")?,
-    }
+/// What the line says, and what becomes of it.
+fn describe(line: &ClientLine, pinned: &Pinned, answer: &Answer, known: bool) -> Result<Vec<String>> {
+    let mut told = vec![format!("{} says of itself:", line.name), format!("  logs in with     {}", fingerprint(&line.key)?)];
+    told.push(match (line.reach, &line.address) {
+        (Reach::Dial, _) => "  is reached       by nobody: it dials".to_owned(),
+        (Reach::Ssh, Some(address)) => format!("  is reached at    {address}"),
+        (Reach::Ssh, None) => "  is reached at    nowhere".to_owned(),
+    });
     if let Some(address) = &line.git_address {
-        output::line(&format!("  and for git at   {address}"))?;
+        told.push(format!("  and for git at   {address}"));
     }
     if let Some(key) = &line.host_key {
-        output::line(&format!("  has the host key {}", fingerprint(key)?))?;
+        told.push(format!("  has the host key {}", fingerprint(key)?));
     }
     if let Some(key) = &line.restore_key {
-        output::line(&format!("  restores with    {}", fingerprint(key)?))?;
+        told.push(format!("  restores with    {}", fingerprint(key)?));
     }
-    output::line(&format!("  asks for         {}", words(&line.wants)))?;
+    told.push(format!("  asks for         {}", words(&line.wants)));
     if known {
-        return output::line("It is in the list just so; nothing is changed.");
+        told.push("It is in the list just so; nothing is changed.".to_owned());
+        return Ok(told);
     }
-    output::line("What is done:")?;
-    match (pinned.reach, &pinned.address) {
-        (Reach::Dial, _) => output::line("  its key is pinned; it dials in, and this node logs in nowhere")?,
-        (Reach::Ssh, Some(address)) => output::line(&format!("  both keys are pinned; this node logs in to {address}"))?,
-        (Reach::Ssh, None) => output::line("  its key is pinned; this node logs in nowhere, so it fetches nothing")?,
-    }
-    output::line(&format!("  taken from it:   {}", words(&answer.allow)))?;
-    output::line(&format!("  it may restore:  {}", if pinned.restore_key.is_some() { "what it sent itself" } else { "nothing" }))
+    told.push("What is done:".to_owned());
+    told.push(match (pinned.reach, &pinned.address) {
+        (Reach::Dial, _) => "  its key is pinned; it dials in, and this node logs in nowhere".to_owned(),
+        (Reach::Ssh, Some(address)) => format!("  both keys are pinned; this node logs in to {address}"),
+        (Reach::Ssh, None) => "  its key is pinned; this node logs in nowhere, so it fetches nothing".to_owned(),
+    });
+    told.push(format!("  taken from it:   {}", words(&answer.allow)));
+    told.push(format!("  it may restore:  {}", if pinned.restore_key.is_some() { "what it sent itself" } else { "nothing" }));
+    Ok(told)
 }
 
 fn confirm(line: &ClientLine, answer: &Answer) -> Result<()> {

@@ -31,6 +31,11 @@ pub fn warning(text: &str) {
     let _ = aside(|| writeln!(io::stderr().lock(), "nightsafe-server: {}", printable(text)));
 }
 
+/// Prints one line on stderr, for a person, where stdout is a program's.
+pub fn beside(text: &str) {
+    let _ = aside(|| writeln!(io::stderr().lock(), "{}", printable(text)));
+}
+
 /// Prints an error and its hint on stderr.
 pub fn complain(error: &Error) {
     let _ = aside(|| writeln!(io::stderr().lock(), "nightsafe-server: {}", error.render()));

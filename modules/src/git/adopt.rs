@@ -51,6 +51,25 @@ pub fn can_be_adopted(from: &Path) -> Result<u64> {
     packs_size(from)
 }
 
+/// How many bytes taking over `from` would add at most; none when the mirror has all of it already.
+///
+/// # Errors
+/// As [`adopt`].
+pub fn would_add(from: &Path, mirrors: &Path, dataset: &Dataset, time: Duration) -> Result<u64> {
+    let bytes = can_be_adopted(from)?;
+    let path = mirrors.join(mirror_name(dataset));
+    if !path.is_dir() {
+        return Ok(bytes);
+    }
+    let mirror = Mirror::open_or_create(&path, dataset, time)?;
+    Ok(if has(&mirror, &list(from, time)?.ids())? { 0 } else { bytes })
+}
+
+/// Whether a mirror has objects with all that they lead to.
+fn has(mirror: &Mirror, ids: &[&str]) -> Result<bool> {
+    Ok(mirror.kinds(ids)?.len() == ids.len() && mirror.is_whole(ids)?)
+}
+
 /// Takes `from` over as the mirror of `dataset` below `mirrors`; `staging` is a folder that may be made and removed. Done twice it
 /// does nothing more; cut off anywhere it goes on.
 ///
@@ -62,13 +81,13 @@ pub fn adopt(from: &Path, mirrors: &Path, staging: &Path, dataset: &Dataset, now
     let mirror = Mirror::open_or_create(&mirrors.join(mirror_name(dataset)), dataset, time)?;
     let ids = listed.ids();
     let mut bytes = 0;
-    if mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
+    if !has(&mirror, &ids)? {
         mirror.staging(staging, false)?;
         fetch(from, staging, &ids, time)?;
         bytes = mirror.adopt(staging, false)?;
         atomic::remove_tree(staging)?;
     }
-    if mirror.kinds(&ids)?.len() < ids.len() || !mirror.is_whole(&ids)? {
+    if !has(&mirror, &ids)? {
         return Err(Error::failed(format!("{} is damaged: its history is not whole", from.display()))
             .hint("git fsck says more. It was not taken over; the first backup fetches everything from its source."));
     }
@@ -153,9 +172,12 @@ mod tests {
         let one = git(&work, &["rev-parse", "HEAD"]);
         let old = root.join("old.git");
         git(&root, &["clone", "-q", "--mirror", "work", "old.git"]);
+        git(&old, &["repack", "-a", "-d", "-q"]);
         let (mirrors, staging) = (root.join("mirrors"), root.join("incoming/adopt"));
         let dataset = Dataset::new("git", "/srv/git/a.git").unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let would_add = || would_add(&old, &mirrors, &dataset, Duration::from_secs(60)).unwrap();
+        assert!(would_add() > 0 && !mirrors.exists());
         let adopt = || adopt(&old, &mirrors, &staging, &dataset, now, Duration::from_secs(60));
         let first = adopt().unwrap();
         assert!(first.refs == 3 && first.bytes > 0 && !first.aside && first.left_out.is_none(), "{first:?}");
@@ -164,6 +186,7 @@ mod tests {
         assert_eq!(shown(&mirror), shown(&old));
         assert_eq!(git(&mirror, &["symbolic-ref", "HEAD"]), "refs/heads/main");
         assert_eq!(adopt().unwrap(), Adopted { bytes: 0, ..first });
+        assert_eq!(would_add(), 0);
         // Where a request's list is shown already, what this one has stays beside it, once.
         std::fs::write(mirror.join("nightsafe-seq"), "7\n").unwrap();
         git(&work, &["commit", "-q", "--amend", "--allow-empty", "-m", "two"]);

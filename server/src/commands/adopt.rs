@@ -84,6 +84,11 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     for step in &plan {
         rows.push(if args.dry_run { row(step, None) } else { carry_out(&node, args, step)? });
     }
+    if !args.dry_run
+        && let Err(error) = crate::cgit::add(&node, &args.client)
+    {
+        output::complain(&error.context("the mirrors are taken over, and cgit shows them after the next sweep"));
+    }
     show(args, &rows)?;
     Ok(Exit::Done)
 }
@@ -210,10 +215,18 @@ fn origin(from: &Path) -> Result<Option<String>> {
 fn within_quota(node: &Node, args: &Args, grant: &ClientGrant, plan: &[Step]) -> Result<()> {
     let Some(quota) = grant.quota else { return Ok(()) };
     let folder = node.config.client_path(&args.client);
+    let mirrors = folder.join("mirrors");
     // Before the first request there is no store yet.
     let stored = if folder.join("snapshots").is_dir() { Store::open_existing(&folder)?.bytes_used()? } else { 0 };
-    let used = stored.saturating_add(modules::mirrors_size(&folder.join("mirrors"))?);
-    let needed = plan.iter().fold(used, |sum, step| sum.saturating_add(step.bytes));
+    let used = stored.saturating_add(modules::mirrors_size(&mirrors)?);
+    let mut needed = plan.iter().fold(used, |sum, step| sum.saturating_add(step.bytes));
+    if needed > quota.0 {
+        // What an earlier run took over is in what is used.
+        needed = used;
+        for step in plan {
+            needed = needed.saturating_add(modules::would_add(&step.from, &mirrors, &step.dataset, node.config.fetch_time.0)?);
+        }
+    }
     if needed <= quota.0 {
         return Ok(());
     }
@@ -223,7 +236,8 @@ fn within_quota(node: &Node, args: &Args, grant: &ClientGrant, plan: &[Step]) ->
 
 fn carry_out(node: &Node, args: &Args, step: &Step) -> Result<Row> {
     let folder = node.config.client_path(&args.client);
-    let staging = node.state_path().join("adopt").join(args.client.as_str());
+    // Two commands at once do not get into each other's way: the mirror, which is locked, has its own.
+    let staging = node.state_path().join("adopt").join(args.client.as_str()).join(modules::mirror_name(&step.dataset));
     let time = node.config.fetch_time.0;
     let adopted = modules::adopt(&step.from, &folder.join("mirrors"), &staging, &step.dataset, clock::now(), time)?;
     if let Some(words) = &adopted.left_out {

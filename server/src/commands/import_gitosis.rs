@@ -70,17 +70,23 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     }
     let taken = read.repositories.iter().map(|repository| pattern(args, repository)).collect::<Result<Vec<_>>>()?;
     let entries = entries(args, &read)?;
+    let signer = args.admin.signer()?;
     let mut list = access::current(&node)?.list;
-    let words = apply(args, &mut list, &entries, &taken)?;
-    for line in &words {
-        output::line(line)?;
+    let Applied { words, kept } = apply(args, &mut list, &entries, &taken)?;
+    for words in &kept {
+        output::warning(words);
     }
     if words.is_empty() {
         output::line("The list has all of it; nothing is changed.")?;
-    } else if !args.dry_run {
-        let message = format!("Bring in what gitosis went by\n\n{}\n", words.join("\n"));
-        edit::change(&node, &args.admin.signer()?, &message, |list| apply(args, list, &entries, &taken).map(drop))?;
+        return Ok(Exit::Done);
     }
+    if args.dry_run {
+        output::line("Nothing is changed; this would be so afterwards:")?;
+    } else {
+        let message = format!("Bring in what gitosis went by\n\n{}\n", words.join("\n"));
+        edit::change(&node, &signer, &message, |list| apply(args, list, &entries, &taken).map(drop))?;
+    }
+    words.iter().try_for_each(|line| output::line(line))?;
     Ok(Exit::Done)
 }
 
@@ -162,9 +168,17 @@ fn keys(path: &Path, member: &str) -> Result<Vec<PublicKey>> {
     Ok(keys)
 }
 
-/// Changes the list, and says what was changed; what it has already is no change.
-fn apply(args: &Args, list: &mut AccessList, entries: &[Entry], taken: &[DatasetPattern]) -> Result<Vec<String>> {
-    let mut words = Vec::new();
+/// What bringing it in comes to.
+struct Applied {
+    /// What was changed, a line each.
+    words: Vec<String>,
+    /// Keys that stay whose they are, a line each.
+    kept: Vec<String>,
+}
+
+/// Changes the list; what it has already is no change.
+fn apply(args: &Args, list: &mut AccessList, entries: &[Entry], taken: &[DatasetPattern]) -> Result<Applied> {
+    let (mut words, mut kept) = (Vec::new(), Vec::new());
     for entry in entries {
         let name = entry.role.name();
         let mut new: Vec<&PublicKey> = Vec::new();
@@ -173,7 +187,7 @@ fn apply(args: &Args, list: &mut AccessList, entries: &[Entry], taken: &[Dataset
                 None => new.push(key),
                 Some(role) if role == entry.role => {}
                 Some(role) => {
-                    output::warning(&format!("{}'s key belongs to {} {} already, and stays there", entry.member, role.word(), role.name()))
+                    kept.push(format!("{}'s key belongs to {} {} already, and stays there", entry.member, role.word(), role.name()));
                 }
             }
         }
@@ -200,7 +214,7 @@ fn apply(args: &Args, list: &mut AccessList, entries: &[Entry], taken: &[Dataset
     if !added.is_empty() {
         words.push(format!("from {} is taken{}", args.client, granted(&added)));
     }
-    Ok(words)
+    Ok(Applied { words, kept })
 }
 
 fn known(list: &AccessList) -> String {

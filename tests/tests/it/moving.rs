@@ -25,9 +25,12 @@ fn mirrors_that_are_there_are_taken_over_and_the_next_backup_fetches_what_is_new
     let before = safe.git("old/a.git", &["show-ref"]);
     safe.node(&["adopt", "web1", &old, "--dry-run"]).says(&[&dataset]).exits(0);
     assert!(safe.names("node/data/web1/mirrors").is_empty());
+    // Once it is taken over there is no room for it a second time, and none is needed.
+    safe.node(&["client", "set", "web1", "--quota", "300 KiB", "--admin-key", "admin/id_ed25519"]).exits(0);
     safe.node(&["adopt", "web1", &old]).says(&[&format!("is the mirror of {dataset} now: 2 refs")]).exits(0);
     let again = safe.node(&["adopt", "web1", &old, "--json"]).json();
     assert_eq!((again[0]["refs"].as_u64(), again[0]["bytes"].as_u64(), again[0]["kept_aside"].as_bool()), (Some(2), Some(0), Some(false)));
+    safe.node(&["client", "set", "web1", "--quota", "default", "--admin-key", "admin/id_ed25519"]).exits(0);
     assert_eq!(safe.git("old/a.git", &["show-ref"]), before, "what was there is as it was");
     let mirror = safe.names("node/data/web1/mirrors").into_iter().find(|name| name.ends_with(".git")).unwrap();
     let mirror = format!("node/data/web1/mirrors/{mirror}");
@@ -112,8 +115,11 @@ fn members_of_a_gitosis_come_into_the_list_by_one_commit() {
         "nokey has no key",
         "a key of dora is left out",
     ];
-    safe.node(&[&import[..], &["--dry-run"]].concat()).says(&said).exits(0);
+    safe.node(&[&import[..], &["--dry-run"]].concat()).says(&said).says(&["would be so"]).exits(0);
     assert_eq!(count(), before);
+    // Who is nobody here is told nothing of what would have become of it.
+    let refused = safe.node(&[&import[..9], &["dora"]].concat()).says(&["no administrator's"]).exits(4);
+    assert!(!refused.stdout.contains("is restorer"), "{refused}");
     safe.node(&import).says(&said).exits(0);
     assert_eq!(count(), before + 1);
     let restorers = safe.node(&["restorer", "list", "--json"]).json();
