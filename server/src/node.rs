@@ -5,7 +5,7 @@
 use crate::groups;
 use base::config::NodeConfig;
 use base::config::node::Groups;
-use base::{At, Error, Result, atomic};
+use base::{At, Error, Name, Result, atomic};
 use rustix::fs::OFlags;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -34,6 +34,31 @@ impl Node {
         let config = NodeConfig::load(file)?;
         let file = std::path::absolute(file).at("find", file)?;
         Ok(Self { config, file, gate: base::process::beside(GATE) })
+    }
+
+    /// The clients asked for: one, or all that are in the list or have a folder here.
+    ///
+    /// # Errors
+    /// When nothing is kept of the one, or the access list cannot be read.
+    pub fn clients(&self, only: Option<&Name>) -> Result<Vec<Name>> {
+        if let Some(name) = only {
+            if !self.config.client_path(name).is_dir() {
+                return Err(Error::usage(format!("this node keeps nothing of a client {name}")));
+            }
+            return Ok(vec![name.clone()]);
+        }
+        let mut names: Vec<Name> = crate::access::current(self)?.list.clients.keys().cloned().collect();
+        if let Ok(folders) = fs::read_dir(&self.config.data) {
+            // The node's own folders have names that no client can have.
+            let kept = folders
+                .flatten()
+                .filter(|entry| entry.path().join("snapshots").is_dir())
+                .filter_map(|entry| Name::new(entry.file_name().to_str()?).ok());
+            names.extend(kept);
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     /// The folder for what is the node's own and no client's.
@@ -96,7 +121,7 @@ impl Node {
     ///
     /// # Errors
     /// With the path.
-    pub fn prepare_client(&self, client: &base::Name) -> Result<()> {
+    pub fn prepare_client(&self, client: &Name) -> Result<()> {
         let (path, groups) = (self.config.client_path(client), &self.config.groups);
         folder(&path, 0o2750)?;
         if *groups != Groups::default() {

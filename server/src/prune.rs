@@ -4,12 +4,11 @@
 
 use crate::access;
 use crate::audit::Audit;
-use crate::commands::snapshots::clients;
 use crate::done::Done;
 use crate::node::Node;
 use archive::store::retention::Policy;
 use archive::store::{By, PrunePlan, PruneRules, Pruned, Store};
-use base::{Dataset, Error, FileLock, Keep, Name, Result, Span, clock};
+use base::{Dataset, Error, FileLock, Keep, Monitor, Name, Result, Span, clock};
 use jiff::tz::TimeZone;
 
 /// What is asked for; nothing is what the timetable asks for.
@@ -41,7 +40,7 @@ pub struct Outcome {
 /// # Errors
 /// The first that happened; the other clients were pruned all the same.
 pub fn daily(node: &Node) -> Result<()> {
-    let outcomes = run(node, &Asked::default())?;
+    let outcomes = run(node, &Asked::default(), &base::Silent)?;
     outcomes.into_iter().map(|(_, outcome)| outcome.and_then(|outcome| complete(&outcome))).fold(Ok(()), Result::and)
 }
 
@@ -57,12 +56,12 @@ pub fn complete(outcome: &Outcome) -> Result<()> {
         .hint("nightsafe-server scrub looks at what is damaged, and has it sent again where it can."))
 }
 
-/// Prunes, or only looks; each client with what became of it.
+/// Prunes, or only looks; each client with what became of it. Progress goes to `monitor`.
 ///
 /// # Errors
 /// When the configuration or the access list cannot be read, or another one prunes. What goes wrong with one client is
 /// that client's.
-pub fn run(node: &Node, asked: &Asked) -> Result<Vec<(Name, Result<Outcome>)>> {
+pub fn run(node: &Node, asked: &Asked, monitor: &dyn Monitor) -> Result<Vec<(Name, Result<Outcome>)>> {
     let least = node.config.least_grace();
     let grace = asked.grace.unwrap_or(node.config.prune.grace);
     if grace < least {
@@ -71,7 +70,7 @@ pub fn run(node: &Node, asked: &Asked) -> Result<Vec<(Name, Result<Outcome>)>> {
     }
     let list = access::current(node)?.list;
     let _lock = if asked.dry_run { None } else { Some(lock(node)?) };
-    let names = clients(node, asked.only.as_ref().map(|(client, _)| client))?;
+    let names = node.clients(asked.only.as_ref().map(|(client, _)| client))?;
     let zone = TimeZone::system();
     let one = |client: &Name| {
         let policy = |dataset: &Dataset| {
@@ -86,6 +85,7 @@ pub fn run(node: &Node, asked: &Asked) -> Result<Vec<(Name, Result<Outcome>)>> {
             now: clock::now(),
             zone: zone.clone(),
             grace: grace.0,
+            monitor,
         };
         of_client(node, client, &rules, asked.dry_run)
     };
@@ -93,6 +93,7 @@ pub fn run(node: &Node, asked: &Asked) -> Result<Vec<(Name, Result<Outcome>)>> {
 }
 
 fn of_client(node: &Node, client: &Name, rules: &PruneRules<'_>, dry_run: bool) -> Result<Outcome> {
+    rules.monitor.task(&format!("looking at what is kept of {client}"), None);
     let store = Store::open(&node.config.client_path(client))?;
     let plan = store.prune_plan(rules)?;
     let mut pruned = Pruned::default();
@@ -101,6 +102,7 @@ fn of_client(node: &Node, client: &Name, rules: &PruneRules<'_>, dry_run: bool) 
         if plan.is_news() {
             store.prune_mark(&plan, rules, &audit.plan(&plan, rules.grace)?)?;
         }
+        rules.monitor.task(&format!("pruning {client}"), None);
         pruned = store.prune_carry_out(rules)?;
         if !pruned.snapshots.is_empty() || pruned.packs > 0 {
             audit.result(&pruned)?;

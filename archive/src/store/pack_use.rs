@@ -4,7 +4,7 @@
 
 use super::Store;
 use crate::manifest::Counts;
-use base::{At, Blake3, RequestId, Result};
+use base::{At, Blake3, Monitor, RequestId, Result};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -39,11 +39,12 @@ pub(super) struct Uses {
 }
 
 impl Store {
-    /// Reads every root once.
-    pub(super) fn uses(&self, names: &HashMap<RequestId, u32>) -> Result<Uses> {
+    /// Reads every root once, and tells `monitor` of each.
+    pub(super) fn uses(&self, names: &HashMap<RequestId, u32>, monitor: &dyn Monitor) -> Result<Uses> {
         let present = pack_files(&self.layout.packs())?;
         let mut uses = Uses::default();
         self.layout.each_root(&mut |path, root| {
+            monitor.entries(1);
             let root = match root {
                 Ok(root) => root,
                 Err(error) => {

@@ -13,7 +13,7 @@ use super::pack_use::{PackFile, Uses, pack_files};
 use super::retention::{Candidate, Policy, Reason, much_smaller, retain};
 use super::usage::Usage;
 use super::{Store, StoredSnapshot};
-use base::{Accepted, At, Blake3, Dataset, RequestId, Result, atomic, crash, untrusted};
+use base::{Accepted, At, Blake3, Dataset, Monitor, RequestId, Result, atomic, crash, untrusted};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,6 +38,8 @@ pub struct PruneRules<'a> {
     pub zone: TimeZone,
     /// How long a snapshot stays condemned, and how old a pack must be that no root names.
     pub grace: Duration,
+    /// Hears of each root that is read, and of each step that takes something away.
+    pub monitor: &'a dyn Monitor,
 }
 
 impl std::fmt::Debug for PruneRules<'_> {
@@ -142,7 +144,7 @@ impl Store {
     fn decide(&self, rules: &PruneRules<'_>) -> Result<(PrunePlan, Uses)> {
         let snapshots = self.snapshots()?;
         let names: HashMap<RequestId, u32> = (0u32..).zip(&snapshots).map(|(n, snapshot)| (snapshot.id.clone(), n)).collect();
-        let uses = self.uses(&names)?;
+        let uses = self.uses(&names, rules.monitor)?;
         let mut own: HashMap<u32, u64> = HashMap::new();
         for pack in uses.packs.values().filter(|pack| pack.roots == 1) {
             *own.entry(pack.owner).or_default() += pack.size;
@@ -246,6 +248,7 @@ impl Store {
         let (moves, mut pruned) = self.moves(rules)?;
         for step in &moves {
             self.carry_out(step)?;
+            rules.monitor.entries(1);
         }
         self.sweep_marks()?;
         pruned.snapshots = self.trashed()?;

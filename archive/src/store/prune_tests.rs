@@ -76,6 +76,7 @@ fn rules<'a>(policy: &'a dyn Fn(&Dataset) -> Policy, day: i64, grace_days: u64) 
         now: day_at(day),
         zone: TimeZone::UTC,
         grace: Duration::from_secs(grace_days * DAY.unsigned_abs()),
+        monitor: &base::Silent,
     }
 }
 
@@ -269,6 +270,30 @@ fn a_much_smaller_one_pins_the_one_before() {
     assert_eq!(plan.pins, [(id(3), id(4))]);
     store.prune(&rules(&keep_one, 91, 0)).unwrap();
     assert_eq!(ids(&store), [id(3), id(4)]);
+}
+
+#[test]
+fn each_root_and_each_step_is_told() {
+    #[derive(Default)]
+    struct Told(std::sync::atomic::AtomicU64);
+    impl base::Monitor for Told {
+        fn entries(&self, entries: u64) {
+            self.0.fetch_add(entries, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    ten_days(&store);
+    let keep_three = keep("daily=3");
+    let told = Told::default();
+    let rules = PruneRules { monitor: &told, ..rules(&keep_three, 9, 0) };
+    let plan = store.prune_plan(&rules).unwrap();
+    assert_eq!(told.0.swap(0, std::sync::atomic::Ordering::Relaxed), 10);
+    store.prune_mark(&plan, &rules, "commit").unwrap();
+    let pruned = store.prune_carry_out(&rules).unwrap();
+    // Read once more under the lock; then seven snapshots and their packs, and three steps around them.
+    assert_eq!((pruned.snapshots.len(), pruned.packs), (7, 7));
+    assert_eq!(told.0.into_inner(), 10 + 7 + 7 + 3);
 }
 
 #[test]

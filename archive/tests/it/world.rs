@@ -172,7 +172,8 @@ impl World {
     pub(crate) fn prune(&self, days: u32) {
         let policy = |_: &Dataset| Policy { keep: Some(format!("{{ daily = {days} }}").parse().unwrap()), ..Policy::default() };
         let (now, zone, grace) = (self.now(), TimeZone::UTC, Duration::ZERO);
-        let pruned = self.store.prune(&PruneRules { policy: &policy, by: By::Policy, only: None, now, zone, grace }).unwrap();
+        let rules = PruneRules { policy: &policy, by: By::Policy, only: None, now, zone, grace, monitor: &base::Silent };
+        let pruned = self.store.prune(&rules).unwrap();
         assert_eq!(pruned.unreadable, Vec::<String>::new());
         self.store.empty_trash().unwrap();
     }

@@ -99,7 +99,7 @@ fn check(node: &Node, findings: &mut Findings) {
             format!("{} is there.", folder.display()),
         );
     }
-    let open = crate::owners::problems(node, &super::snapshots::clients(node, None).unwrap_or_default());
+    let open = crate::owners::problems(node, &node.clients(None).unwrap_or_default());
     for words in &open {
         // Its last words say what to run.
         let (says, todo) = words.split_once("; run: ").map_or((words.as_str(), "See docs/install.md."), |(says, todo)| (says, todo));

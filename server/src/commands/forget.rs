@@ -39,7 +39,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         return Err(Error::refused(format!("the floor of this node allows no grace under {}", String::from(node.config.least_grace()))));
     }
     // The name must be one of this node's, in the list or not.
-    super::snapshots::clients(&node, Some(client))?;
+    node.clients(Some(client))?;
     let store = Store::open(&node.config.client_path(client))?;
     let lock = prune::lock(&node)?;
     let snapshots: Vec<StoredSnapshot> = store.snapshots()?.into_iter().filter(|snapshot| snapshot.dataset == *dataset).collect();
@@ -67,7 +67,8 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     if grace.0.is_zero() {
         let asked = Asked { only: Some((client.clone(), Some(dataset.clone()))), grace: Some(grace), ..Asked::default() };
         let (mut removed, mut incomplete) = (0, Ok(()));
-        for (_, outcome) in prune::run(&node, &asked)? {
+        let pruned = prune::run(&node, &asked, &output::Watched::default())?;
+        for (_, outcome) in pruned {
             let outcome = outcome?;
             removed += outcome.pruned.snapshots.len();
             incomplete = complete(&outcome);

@@ -2,7 +2,6 @@
 //!
 //! Does not know the rules; a hold stands above them.
 
-use super::snapshots::clients;
 use crate::audit::Audit;
 use crate::node::Node;
 use crate::{output, prune};
@@ -41,7 +40,7 @@ impl Which {
     fn find(&self, node: &Node) -> Result<(Name, Store, StoredSnapshot)> {
         let id = self.snapshot.clone().only_whole()?;
         let mut found = Vec::new();
-        for client in clients(node, self.client.as_ref())? {
+        for client in node.clients(self.client.as_ref())? {
             let store = Store::open(&node.config.client_path(&client))?;
             if let Some(accepted) = store.accepted(&id)? {
                 let path = store.path().join("snapshots").join(id.as_str());

@@ -2,7 +2,6 @@
 //!
 //! Opens nothing: a node has no key. Whoever restores checks what comes out of a key file.
 
-use super::snapshots::clients;
 use crate::node::Node;
 use crate::{given, output};
 use archive::epoch::{KEY_FILE_BYTES, KeyFile};
@@ -78,7 +77,7 @@ fn install(node: &Node, path: &Path) -> Result<()> {
 
 fn list(node: &Node, client: Option<&Name>, json: bool) -> Result<()> {
     let mut rows = Vec::new();
-    for client in clients(node, client)? {
+    for client in node.clients(client)? {
         let store = Store::open(&node.config.client_path(&client))?;
         let epochs: BTreeSet<String> = store.snapshots()?.into_iter().filter_map(|snapshot| snapshot.accepted.epoch).collect();
         for epoch in epochs {

@@ -2,11 +2,10 @@
 //!
 //! The same is in git: `git log` in `log/CLIENT.git` and in `CLIENT/receipts.git`.
 
-use super::snapshots::clients;
 use crate::node::Node;
-use crate::{given, output};
 use crate::poll::{LOG_BRANCH, RECEIPTS_BRANCH};
 use crate::verify::Findings;
+use crate::{given, output};
 use base::{At, ByteSize, Exit, Name, Reason, Result, clock, untrusted};
 use queue::receipt::receipt_name;
 use queue::request::FILE_LIMIT;
@@ -58,14 +57,15 @@ struct Row {
 
 /// The keys that count beside those that this node knows.
 fn signers(file: &Path) -> Result<AllowedSigners> {
-    let bytes = given::open(file).and_then(|open| untrusted::read_bounded(open, AllowedSigners::LIMIT)).at("read the list of signers", file)?;
+    let bytes =
+        given::open(file).and_then(|open| untrusted::read_bounded(open, AllowedSigners::LIMIT)).at("read the list of signers", file)?;
     AllowedSigners::parse(&file.display().to_string(), &bytes)
 }
 
 /// Runs the command.
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
-    let clients = clients(&node, args.client.as_ref())?;
+    let clients = node.clients(args.client.as_ref())?;
     if args.verify {
         let signers = args.signers.as_deref().map(signers).transpose()?.unwrap_or_default();
         let findings = crate::verify::verify(&node, &clients, &signers)?;

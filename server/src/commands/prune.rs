@@ -121,7 +121,8 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         exit = error.kind().into();
     };
     let mut outcomes = Vec::new();
-    for (_, outcome) in prune(&node, &asked)? {
+    let pruned = prune(&node, &asked, &output::Watched::default())?;
+    for (_, outcome) in pruned {
         match outcome {
             Ok(outcome) => {
                 complete(&outcome).unwrap_or_else(|error| complain(&error));

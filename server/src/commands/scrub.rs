@@ -2,7 +2,6 @@
 //!
 //! The work is in `crate::scrub`; here is what is asked and how it is told.
 
-use super::snapshots::clients;
 use crate::node::Node;
 use crate::output;
 use crate::scrub::{self, Scrubbed, Share, damage::Entry};
@@ -67,7 +66,7 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let default = node.config.scrub.as_ref().map_or(base::config::ScrubConfig::PERCENT, |scrub| scrub.percent);
     let percent = if args.all { 100.0 } else { args.percent.unwrap_or(default) };
-    let names = clients(&node, args.client.as_ref())?;
+    let names = node.clients(args.client.as_ref())?;
     let (all, errors) = scrub::run(&node, &names, Share { percent, believe: args.believe }, &output::Watched::default())?;
     let mut exit = Exit::Done;
     let mut rows = Vec::new();

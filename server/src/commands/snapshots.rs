@@ -5,7 +5,7 @@
 use crate::node::Node;
 use crate::output;
 use crate::overview::{self, Snapshot};
-use base::{ByteSize, Error, Exit, Name, Result, clock};
+use base::{ByteSize, Exit, Name, Result, clock};
 use std::path::Path;
 
 /// List the snapshots that this node keeps.
@@ -22,7 +22,7 @@ pub struct Args {
 pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     let node = Node::load(config)?;
     let mut rows = Vec::new();
-    for client in clients(&node, args.client.as_ref())? {
+    for client in node.clients(args.client.as_ref())? {
         rows.extend(overview::snapshots(&node, &client, None, &output::Complaints)?);
     }
     if args.json {
@@ -34,44 +34,10 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The clients asked for: one, or all that have a folder here, whether or not they are still in the list.
-pub fn clients(node: &Node, only: Option<&Name>) -> Result<Vec<Name>> {
-    if let Some(name) = only {
-        if !node.config.client_path(name).is_dir() {
-            return Err(Error::usage(format!("this node keeps nothing of a client {name}")));
-        }
-        return Ok(vec![name.clone()]);
-    }
-    let mut names: Vec<Name> = crate::access::current(node)?.list.clients.keys().cloned().collect();
-    if let Ok(folders) = std::fs::read_dir(&node.config.data) {
-        // The node's own folders have names that no client can have.
-        let kept = folders
-            .flatten()
-            .filter(|entry| entry.path().join("snapshots").is_dir())
-            .filter_map(|entry| Name::new(entry.file_name().to_str()?).ok());
-        names.extend(kept);
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
 /// What a person should know of a snapshot, beside what it is.
 fn notes(snapshot: &Snapshot) -> String {
-    let mut notes = Vec::new();
-    notes.extend(snapshot.group.as_ref().map(|group| format!("group {group}")));
-    if snapshot.unreadable > 0 {
-        notes.push(format!("{} unreadable", snapshot.unreadable));
-    }
-    if snapshot.held {
-        notes.push(snapshot.held_reason.as_ref().map_or_else(|| "held".to_owned(), |reason| format!("held: {reason}")));
-    }
-    if snapshot.pinned.is_some() {
-        notes.push("pinned: the next one is much smaller".to_owned());
-    }
-    if let Some(time) = snapshot.goes {
-        notes.push(format!("condemned, goes in {}", clock::until(time)));
-    }
+    let mut notes = snapshot.notes();
+    notes.extend(snapshot.goes.map(|time| format!("condemned, goes in {}", clock::until(time))));
     notes.join(", ")
 }
 

@@ -10,7 +10,6 @@ mod words;
 pub use snapshots::{Snapshot, goes, snapshots};
 pub use words::wrong;
 
-use crate::commands::snapshots::clients;
 use crate::done::Done;
 use crate::node::Node;
 use crate::poll::alarms::{self, Alarm};
@@ -242,7 +241,7 @@ pub fn gather(node: &Node, only: Option<&Name>) -> Result<Overview> {
     let list = crate::access::current(node)?.list;
     let names = match only {
         Some(name) if list.clients.contains_key(name) => vec![name.clone()],
-        only => clients(node, only)?,
+        only => node.clients(only)?,
     };
     let now = clock::now();
     let dials = |name: &Name| list.clients.get(name).is_some_and(|grant| grant.reach == Reach::Dial);

@@ -80,6 +80,22 @@ pub fn goes(marks: &Marks, grace: Span) -> Option<Timestamp> {
 }
 
 impl Snapshot {
+    /// What a person should know of it beside what it is and when it goes.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        notes.extend(self.group.as_ref().map(|group| format!("group {group}")));
+        if self.unreadable > 0 {
+            notes.push(format!("{} unreadable", self.unreadable));
+        }
+        if self.held {
+            notes.push(self.held_reason.as_ref().map_or_else(|| "held".to_owned(), |reason| format!("held: {reason}")));
+        }
+        if self.pinned.is_some() {
+            notes.push("pinned: the next one is much smaller".to_owned());
+        }
+        notes
+    }
+
     fn new(client: &Name, snapshot: &StoredSnapshot, marks: &Marks, grace: Span) -> Self {
         Self {
             client: client.to_string(),

@@ -147,7 +147,7 @@ impl From<archive::store::Damage> for Found {
 /// When something could not be scrubbed, or damage was found that was not known.
 pub fn by_the_clock(node: &Node) -> Result<()> {
     let Some(scrub) = &node.config.scrub else { return Ok(()) };
-    let clients = crate::commands::snapshots::clients(node, None)?;
+    let clients = node.clients(None)?;
     let share = Share { percent: scrub.percent, believe: false };
     // Damage is told with its client, in status and by mail, until it is over; here it is told when it is new.
     let (all, errors) = run(node, &clients, share, &base::Silent)?;

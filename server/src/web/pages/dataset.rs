@@ -127,19 +127,8 @@ fn table(snapshots: &[Snapshot], page: usize) -> Markup {
 }
 
 fn remarks(snapshot: &Snapshot) -> String {
-    let mut remarks = Vec::new();
-    if snapshot.unreadable > 0 {
-        remarks.push(format!("{} unreadable", snapshot.unreadable));
-    }
-    if snapshot.held {
-        remarks.push(snapshot.held_reason.as_ref().map_or_else(|| "held".to_owned(), |reason| format!("held: {}", safe(reason))));
-    }
-    if snapshot.pinned.is_some() {
-        remarks.push("pinned: the next one is much smaller".to_owned());
-    }
-    if let Some(goes) = snapshot.goes {
-        remarks.push(format!("condemned, goes {}", whole(goes)));
-    }
+    let mut remarks: Vec<String> = snapshot.notes().iter().map(|note| safe(note)).collect();
+    remarks.extend(snapshot.goes.map(|goes| format!("condemned, goes {}", whole(goes))));
     remarks.join("; ")
 }
 
