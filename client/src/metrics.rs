@@ -4,6 +4,7 @@
 
 use crate::output;
 use crate::overview::{DatasetView, Overview, Wrong};
+use crate::recall::last::{self, Deed};
 use base::config::ClientConfig;
 use base::metrics::{self, Family, Page};
 use base::{Result, clock, config, state};
@@ -40,6 +41,14 @@ pub const FAMILIES: &[Family] = &[
     family("nightsafe_client_snapshot_files", "Files of the last snapshot."),
     family("nightsafe_client_prepare_seconds", "How long preparing the last snapshot took."),
     family("nightsafe_client_snapshot_unreadable", "What could not be read for the last snapshot."),
+    family(
+        "nightsafe_client_last_restore_timestamp_seconds",
+        "When the dataset (of the client that the label names) was last restored on this machine without a problem, or a part of it.",
+    ),
+    family(
+        "nightsafe_client_last_verify_timestamp_seconds",
+        "When contents of it, or a share of them, were last verified on this machine and nothing was wrong.",
+    ),
 ];
 
 /// The page for this machine.
@@ -65,6 +74,15 @@ pub fn page(config: &ClientConfig) -> Result<String> {
         for view in here() {
             dataset(&mut page, [labels[0], client, ("module", view.dataset.module()), ("path", view.dataset.path())], view);
         }
+    }
+    for last in last::all(config) {
+        let name = match last.deed {
+            Deed::Restored => "nightsafe_client_last_restore_timestamp_seconds",
+            Deed::Verified => "nightsafe_client_last_verify_timestamp_seconds",
+        };
+        let (module, path) = (last.dataset.module(), last.dataset.path());
+        let labels = [("node", last.node.as_str()), ("client", last.client.as_str()), ("module", module), ("path", path)];
+        page.add(name, &labels, last.at.as_second());
     }
     Ok(page.finish())
 }

@@ -6,6 +6,7 @@ mod plan;
 use crate::Globals;
 use crate::output;
 use crate::recall::keys::Keys;
+use crate::recall::last::{self, Deed};
 use crate::recall::proof::{Content, Proven};
 use crate::recall::{self, Recall, inner_path};
 use base::{ByteSize, Claim, Error, Exit, Name, Result};
@@ -223,7 +224,11 @@ impl Restore {
         if self.dry_run {
             plan.finish();
         }
-        Ok(tell(&report, (!self.dry_run).then(|| begun.elapsed()), &say))
+        let exit = tell(&report, (!self.dry_run).then(|| begun.elapsed()), &say);
+        if exit == Exit::Done && !self.dry_run {
+            last::note(recall.config.as_ref(), Deed::Restored, &claim);
+        }
+        Ok(exit)
     }
 }
 

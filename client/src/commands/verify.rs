@@ -10,9 +10,10 @@ use crate::output;
 use crate::recall::choose::{self, At, Offered};
 use crate::recall::history::{self, Signed};
 use crate::recall::keys::Keys;
+use crate::recall::last::{self, Deed};
 use crate::recall::{self, Recall, Wanted, proof};
 use archive::verify::Sample;
-use base::{Error, Exit, Kind, Monitor, Name, Payload, Result};
+use base::{Claim, Error, Exit, Kind, Monitor, Name, Payload, RequestId, Result};
 use report::{Row, State};
 use show::progress::Progress;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +107,10 @@ impl Verify {
         drop(worker);
         drop(progress);
         report::add_findings(&mut rows, history::findings(&signed));
+        // Ciphertext alone proves no contents.
+        if !self.remote {
+            note(&recall, &signed, &rows);
+        }
         let summary = report::Summary { gaps: history::gaps(&signed), sample, proven: signed.len(), left: total };
         report::tell(&rows, &summary, self.json)?;
         let exit = report::exit(&rows);
@@ -115,6 +120,14 @@ impl Verify {
         }
         Ok(exit)
     }
+}
+
+/// Notes which datasets were looked into with nothing wrong.
+fn note(recall: &Recall, signed: &[Signed], rows: &[Row]) {
+    let whole: BTreeSet<(&Name, &RequestId)> = rows.iter().filter_map(Row::whole).collect();
+    let claims = signed.iter().map(|one| &one.claim).filter(|claim| whole.contains(&(&claim.client, &claim.id)));
+    let datasets: BTreeMap<_, &Claim> = claims.map(|claim| ((&claim.node, &claim.client, &claim.dataset), claim)).collect();
+    datasets.values().for_each(|claim| last::note(recall.config.as_ref(), Deed::Verified, claim));
 }
 
 /// What libraries complain about, kept.

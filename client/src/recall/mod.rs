@@ -6,6 +6,7 @@ pub mod choose;
 pub mod epochs;
 pub mod history;
 pub mod keys;
+pub mod last;
 pub mod proof;
 pub mod seen;
 pub mod source;

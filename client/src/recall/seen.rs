@@ -85,7 +85,8 @@ impl Seen {
     }
 }
 
-fn can_write(folder: &Path) -> bool {
+/// Whether files can be made there.
+pub fn can_write(folder: &Path) -> bool {
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
 }
 

@@ -1,6 +1,6 @@
 //! Prometheus: the rules and the board against the metrics that there are, and a real one that reads a real node.
 
-use crate::harness::{Killed, Loopback, blocks, command, port, run, source_root, until};
+use crate::harness::{Killed, Loopback, blocks, command, port, run, source_root, started, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -91,16 +91,18 @@ fn rules_and_board_hold_and_name_metrics_that_there_are() {
     assert!(unknown.is_empty(), "docs/monitoring.md does not have {unknown:?}");
 }
 
-/// A Prometheus with our rules that reads one page.
-fn prometheus(safe: &Loopback, targets: &[String]) -> (Killed, u16) {
+/// A Prometheus with our rules that reads a file of metrics from one port, and the status page from another. What the page has
+/// is called `page_…` there, so that nothing is counted twice.
+fn prometheus(safe: &Loopback, file: u16, page: u16) -> (Killed, u16) {
     let port = port();
-    let targets = targets.iter().map(|target| format!("'{target}'")).collect::<Vec<_>>().join(", ");
     let rules = source_root().join("deploy/prometheus/nightsafe.rules.yml");
     safe.write(
         "prometheus.yml",
         &format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}']\nscrape_configs:\n\
-             - job_name: nightsafe\n  metrics_path: /node.prom\n  static_configs: [{{ targets: [{targets}] }}]\n",
+             - job_name: nightsafe\n  metrics_path: /node.prom\n  static_configs: [{{ targets: ['127.0.0.1:{file}'] }}]\n\
+             - job_name: page\n  static_configs: [{{ targets: ['127.0.0.1:{page}'] }}]\n  metric_relabel_configs:\n  \
+             - {{ source_labels: [__name__], regex: 'nightsafe_(.*)', target_label: __name__, replacement: 'page_$1' }}\n",
             rules.display()
         ),
     );
@@ -147,7 +149,12 @@ fn a_prometheus_reads_a_node_and_hears_of_files_that_somebody_encrypts() {
     assert!(checked.code == Some(0), "{checked:?}");
     let web = port();
     let _server = serve(&safe.at("www"), web);
-    let (_prometheus, prometheus) = prometheus(&safe, &[format!("127.0.0.1:{web}")]);
+    let page = port();
+    let mut served = safe.command("nightsafe-server");
+    served.args(["web", "--listen", &format!("127.0.0.1:{page}")]);
+    let _page = started(served);
+    until("the status page is there", || TcpStream::connect(("127.0.0.1", page)).is_ok());
+    let (_prometheus, prometheus) = prometheus(&safe, web, page);
     let files = |metric: &str| query(prometheus, &format!("nightsafe_node_{metric}{{module=\"files\"}}"));
     until("Prometheus has read the node", || !files("last_success_timestamp_seconds").is_empty());
     assert_eq!(files("snapshots")[0]["metric"]["path"], path.as_str());
@@ -161,6 +168,31 @@ fn a_prometheus_reads_a_node_and_hears_of_files_that_somebody_encrypts() {
     until("the alert fires", || !firing().is_empty());
     assert_eq!(firing()[0]["metric"]["path"], path.as_str());
     assert_eq!(firing()[0]["metric"]["severity"], "critical");
+    // The page says by HTTP what the file says, of the second snapshot too.
+    let value = |name: &str| query(prometheus, &format!("{name}{{module=\"files\"}}")).first().map(|one| one["value"][1].clone());
+    until("Prometheus has read the page", || {
+        value("page_node_snapshots") == Some("2".into())
+            && value("page_node_last_success_timestamp_seconds") == value("nightsafe_node_last_success_timestamp_seconds")
+    });
+    assert_eq!(query(prometheus, "up{job=\"page\"}")[0]["value"][1], "1");
+    assert_eq!(query(prometheus, "page_node_build_info")[0]["metric"]["node"], "node1");
+
+    // What was restored and verified here, and not what would be.
+    let back = |name: &str| ["restore".to_owned(), format!("files:{path}"), "--target".into(), safe.text(name)];
+    let restore = |name: &str, more: &[&str]| {
+        let words = back(name);
+        safe.client(&words.iter().map(String::as_str).chain(more.iter().copied()).collect::<Vec<_>>()).exits(0);
+    };
+    restore("dry", &["--dry-run"]);
+    safe.client(&["verify", "--remote"]).exits(0);
+    let own = || safe.client(&["metrics"]).ok();
+    let said =
+        |what: &str| format!("nightsafe_client_last_{what}_timestamp_seconds{{node=\"node1\",client=\"web1\",module=\"files\",path=");
+    assert!(["restore", "verify"].iter().all(|what| !own().contains(&said(what))), "{}", own());
+    restore("back", &[]);
+    assert!(own().contains(&said("restore")) && !own().contains(&said("verify")), "{}", own());
+    safe.client(&["verify"]).exits(0);
+    assert!(own().contains(&said("verify")) && families(&own()).is_subset(&documented()), "{}", own());
 }
 
 #[test]

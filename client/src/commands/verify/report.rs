@@ -100,6 +100,11 @@ impl Row {
         }
     }
 
+    /// Which snapshot it is about, when nothing is wrong with it.
+    pub(super) fn whole(&self) -> Option<(&Name, &RequestId)> {
+        self.client.as_ref().zip(self.snapshot.as_ref()).filter(|_| self.state == State::Whole)
+    }
+
     /// Adds damage.
     pub(super) fn damage(&mut self, problems: Vec<String>, paths: Vec<String>) {
         self.worsen(State::Damaged, problems);

@@ -67,6 +67,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "crash::point(\"thawed\")",
         "as there: a snapshot that is gone is removed once more, which does nothing",
     ),
+    ("client/src/recall/last.rs", "", "when something was restored or verified; one write, and a metric is all that comes of it"),
     ("client/src/send/outbox.rs", "atomic::remove_tree(", "a queue that is damaged"),
     ("client/src/commands/node/add.rs", "", "a person's word, taken up by the same command again; two renames, and either stands alone"),
     ("client/src/commands/node.rs", "atomic::rename(", "a person's word; one rename"),
