@@ -43,7 +43,7 @@ fn digest(overview: &Overview) -> Digest {
 fn row(client: &Client, of: &Dataset) -> Row {
     let failing = client.trouble.iter().find(|trouble| trouble.dataset == of.dataset);
     let silent = client.silent.iter().any(|silence| silence.dataset == of.dataset);
-    let damaged = client.damage.iter().any(|damage| damage.repair_claimed.is_none() && damage.datasets.contains(&of.dataset));
+    let damaged = client.unmended().any(|damage| damage.datasets.contains(&of.dataset));
     let state = match failing {
         Some(trouble) => format!("{} for {}", trouble.outcome, clock::ago(trouble.since)),
         None if damaged => "damaged".into(),
@@ -95,6 +95,7 @@ mod tests {
             version: "0",
             taken: now,
             disk: None,
+            last_sweep: None,
             prune_at: DayTime::at(4, 0),
             scrub_at: Some(DayTime::at(5, 0)),
             alarms: Vec::new(),

@@ -7,8 +7,8 @@ use crate::node::Node;
 use crate::output;
 use crate::overview::{self, Client, Dataset, Overview, Sizes};
 use crate::poll::alarms;
+use base::clock;
 use base::metrics::{self, Family, Page};
-use base::{RequestId, clock};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ const fn family(name: &'static str, help: &'static str) -> Family {
 pub const FAMILIES: &[Family] = &[
     family("nightsafe_node_build_info", "1, with the release that looked as version."),
     family("nightsafe_node_overview_timestamp_seconds", "When the node was looked at."),
+    family("nightsafe_node_last_sweep_timestamp_seconds", "When the poller last looked at everything that clients handed over."),
     family("nightsafe_node_disk_free_bytes", "What may still be written where the data is."),
     family("nightsafe_node_disk_size_bytes", "The size of that disk."),
     family("nightsafe_node_alarms", "Alarms of the node itself."),
@@ -81,6 +82,9 @@ pub fn render(overview: &Overview) -> String {
     let node = ("node", overview.node.as_str());
     page.add("nightsafe_node_build_info", &[node, ("version", overview.version)], 1);
     page.add("nightsafe_node_overview_timestamp_seconds", &[node], overview.taken.as_second());
+    if let Some(swept) = overview.last_sweep {
+        page.add("nightsafe_node_last_sweep_timestamp_seconds", &[node], swept.as_second());
+    }
     if let Some(disk) = overview.disk {
         page.add("nightsafe_node_disk_free_bytes", &[node], disk.free);
         page.add("nightsafe_node_disk_size_bytes", &[node], disk.size);
@@ -113,9 +117,7 @@ fn of_client(page: &mut Page, node: (&str, &str), client: &Client) {
     if let Some(quota) = client.quota {
         add("nightsafe_node_quota_bytes", quota);
     }
-    // A lane waits for the client; a request alone waits for something of its own.
-    let lanes = client.retries.iter().filter(|retry| retry.what.parse::<RequestId>().is_err());
-    let unreachable = lanes.map(|retry| retry.since).min();
+    let unreachable = client.retries.iter().filter(|retry| retry.is_lane()).map(|retry| retry.since).min();
     let mut time = |name: &str, time: Option<Timestamp>| time.iter().for_each(|time| page.add(name, &labels, time.as_second()));
     time("nightsafe_node_last_received_timestamp_seconds", client.last_received);
     time("nightsafe_node_oldest_request_timestamp_seconds", client.oldest_request);
@@ -205,6 +207,7 @@ mod tests {
             version: "0",
             taken: clock::now(),
             disk: None,
+            last_sweep: None,
             prune_at: DayTime::at(4, 0),
             scrub_at: None,
             alarms: Vec::new(),
@@ -236,7 +239,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_shown_as_nothing() {
         let page = render(&overview(vec![Client { client: "web1".into(), ..Client::default() }]));
-        for absent in ["last_received", "oldest_request", "last_scrub", "quota", "disk", "task=\"scrub\""] {
+        for absent in ["last_sweep", "last_received", "oldest_request", "last_scrub", "quota", "disk", "task=\"scrub\""] {
             assert!(!page.contains(absent), "{absent}: {page}");
         }
         assert!(page.contains("task=\"prune\"} 86400\n") && page.contains("client_paused{node=\"node1\",client=\"web1\"} 0\n"), "{page}");

@@ -37,19 +37,20 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         show(&overview)?;
     }
     if args.forget_alarms {
-        alarms::forget(&node.state_path())?;
+        alarms::forget(&node.state_path(), &overview.alarms)?;
         overview.alarms.clear();
         for client in &mut overview.clients {
-            alarms::forget(&node.config.data.join(&client.client))?;
+            alarms::forget(&node.config.data.join(&client.client), &client.alarms)?;
             client.alarms.clear();
         }
     }
     Ok(if is_well(&overview) { Exit::Done } else { Exit::Incomplete })
 }
 
-/// Whether nothing needs a person. What is only tried again, or near a limit, does not yet.
+/// Whether nothing needs a person. What is only tried again, or near a limit, does not yet; what was sent again, for all that the
+/// node can know, not any more.
 fn is_well(overview: &Overview) -> bool {
-    let client_is = |c: &Client| c.silent.is_empty() && c.trouble.is_empty() && c.alarms.is_empty() && c.damage.is_empty();
+    let client_is = |c: &Client| c.silent.is_empty() && c.trouble.is_empty() && c.alarms.is_empty() && c.unmended().next().is_none();
     overview.alarms.is_empty() && overview.open.is_empty() && overview.clients.iter().all(client_is)
 }
 

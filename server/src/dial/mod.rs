@@ -141,6 +141,12 @@ pub fn who(node: &Node) -> Option<BTreeSet<Name>> {
     names(&String::from_utf8_lossy(&said))
 }
 
+/// Whether no poller takes in lines, so that nobody can have dialled in; an account that may not ask does not know that.
+pub fn is_shut(node: &Node) -> bool {
+    dial::connect(&node.config.lines_path())
+        .is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
+}
+
 /// What was answered to [`WHO`]: a name a line, and an empty line at the end, so that an answer which was cut off is none.
 fn names(said: &str) -> Option<BTreeSet<Name>> {
     let all = said.strip_suffix('\n').filter(|all| all.is_empty() || all.ends_with('\n'))?;
@@ -373,8 +379,9 @@ mod tests {
             std::thread::sleep(Duration::from_millis(2));
         }
         assert_eq!(who(&node), None);
+        assert!(is_shut(&node));
         let again = Lines::open(&node, [name("web1")].into()).unwrap();
-        assert!(who(&node).is_some() && !again.ended());
+        assert!(who(&node).is_some() && !again.ended() && !is_shut(&node));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::scrub::{self, damage};
 use crate::silence;
 use archive::store::{Store, StoredSnapshot};
 use base::config::Reach;
-use base::{DayTime, Name, Result, Silent, clock};
+use base::{DayTime, Name, RequestId, Result, Silent, clock};
 use jiff::Timestamp;
 use queue::Outcome;
 use queue::access::AccessList;
@@ -43,6 +43,8 @@ pub struct Overview {
     pub prune_at: DayTime,
     /// When it scrubs, where it does so by itself.
     pub scrub_at: Option<DayTime>,
+    /// When a poller last looked at everything that clients handed over.
+    pub last_sweep: Option<Timestamp>,
     /// The node's own alarms.
     pub alarms: Vec<Alarm>,
     /// Files of this node that others could change, or that belong to somebody else, a sentence each.
@@ -69,7 +71,8 @@ pub struct Client {
     pub listed: bool,
     /// Whether it is paused there.
     pub paused: bool,
-    /// Of a client that is to dial in (`reach = "dial"`): whether it is there at this moment.
+    /// Of a client that is to dial in (`reach = "dial"`): whether it is there at this moment; `None` also where this account may not
+    /// ask.
     pub dialled_in: Option<bool>,
     /// When its last request was taken in.
     pub last_received: Option<Timestamp>,
@@ -213,6 +216,34 @@ pub struct Retry {
     pub words: String,
 }
 
+impl Retry {
+    /// Whether it is a lane, which waits for the client; a request alone waits for something of its own.
+    pub fn is_lane(&self) -> bool {
+        self.what.parse::<RequestId>().is_err()
+    }
+
+    /// How often it failed, in words.
+    pub fn failed(&self) -> String {
+        match self.failures {
+            1 => "failed once".into(),
+            failures => format!("failed {failures} times in a row"),
+        }
+    }
+}
+
+impl Client {
+    /// What is tried again, each trouble once: a client that cannot be reached is not told again for each of its requests.
+    pub fn retries_to_tell(&self) -> impl Iterator<Item = &Retry> {
+        let lane = |retry: &Retry| self.retries.iter().any(|lane| lane.is_lane() && lane.words == retry.words);
+        self.retries.iter().filter(move |retry| retry.is_lane() || !lane(retry))
+    }
+
+    /// What is damaged, and nobody claims to have mended.
+    pub fn unmended(&self) -> impl Iterator<Item = &Damage> {
+        self.damage.iter().filter(|damage| damage.repair_claimed.is_none())
+    }
+}
+
 /// Something that is damaged.
 #[derive(Debug, Clone, Serialize)]
 pub struct Damage {
@@ -245,8 +276,9 @@ pub fn gather(node: &Node, only: Option<&Name>) -> Result<Overview> {
     };
     let now = clock::now();
     let dials = |name: &Name| list.clients.get(name).is_some_and(|grant| grant.reach == Reach::Dial);
-    let here = if names.iter().any(dials) { crate::dial::who(node).unwrap_or_default() } else { BTreeSet::new() };
-    let here = |name: &Name| dials(name).then(|| here.contains(name));
+    let ask = || crate::dial::who(node).or_else(|| crate::dial::is_shut(node).then(BTreeSet::new));
+    let here = if names.iter().any(dials) { ask() } else { None };
+    let here = |name: &Name| here.as_ref().filter(|_| dials(name)).map(|here| here.contains(name));
     Ok(Overview {
         node: node.config.name.to_string(),
         version: env!("CARGO_PKG_VERSION"),
@@ -254,6 +286,7 @@ pub fn gather(node: &Node, only: Option<&Name>) -> Result<Overview> {
         disk: disk(&node.config.data),
         prune_at: node.config.prune.at,
         scrub_at: node.config.scrub.as_ref().map(|scrub| scrub.at),
+        last_sweep: crate::poll::last_sweep(node),
         alarms: alarms::all(&node.state_path()),
         open: crate::owners::problems(node, &names),
         clients: names
@@ -281,7 +314,12 @@ fn of_client(node: &Node, list: &AccessList, name: &Name, now: Timestamp) -> Res
     } else {
         (Vec::new(), Vec::new())
     };
-    let bytes_used = store.bytes_used()?.saturating_add(size_of(&folder.join("mirrors")));
+    // What the quota is held against; a mirror that cannot be looked at does not hide everything else.
+    let mirrors = modules::mirrors_size(&folder.join("mirrors")).unwrap_or_else(|error| {
+        tracing::warn!("{name}: its mirrors are not counted: {}", error.one_line());
+        0
+    });
+    let bytes_used = store.bytes_used()?.saturating_add(mirrors);
     let quota = grant.and_then(|grant| grant.quota).map(|quota| quota.0);
     let mut near: Vec<Used> = quota.map(|most| Used { limit: "quota", used: bytes_used, most }).into_iter().collect();
     near.extend(grant.iter().flat_map(|grant| Used::of_day(&list.limits(grant), &read_spent(&folder), now)));
@@ -383,14 +421,4 @@ fn damage_of(node: &Node, client: &Name) -> Vec<Damage> {
         why: entry.why,
     };
     entries.into_iter().map(shown).collect()
-}
-
-/// The bytes of all files below `folder`; what cannot be looked at counts nothing.
-fn size_of(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?, entry.path())))
-        .map(|(meta, path)| if meta.is_dir() { size_of(&path) } else { meta.len() })
-        .fold(0, u64::saturating_add)
 }

@@ -2,9 +2,9 @@
 //!
 //! Gathers nothing.
 
-use super::{Client, Overview, Retry};
+use super::{Client, Overview};
 use crate::poll::alarms::Alarm;
-use base::{RequestId, clock};
+use base::clock;
 
 /// A line for everything that a person should know of, the node's own first.
 pub fn wrong(overview: &Overview) -> Vec<String> {
@@ -34,23 +34,14 @@ fn of_client(client: &Client) -> Vec<String> {
         .silent
         .iter()
         .map(|s| format!("{name}: {} is silent: nothing has come for {}; it is expected {}", s.dataset, clock::ago(s.since), s.expected));
-    let near = client.near.iter().map(|near| {
-        let when = if near.limit == "quota" { "" } else { " within 24 hours" };
-        format!("{name}: near its limit: {near}{when}")
-    });
-    let lanes: Vec<&Retry> = client.retries.iter().filter(|retry| retry.what.parse::<RequestId>().is_err()).collect();
-    // A client that cannot be reached is told once, not again for each of its requests.
-    let own = |retry: &&Retry| retry.what.parse::<RequestId>().is_err() || !lanes.iter().any(|lane| lane.words == retry.words);
-    let retries = client.retries.iter().filter(own).map(|r| {
+    let near = client.near.iter().map(|near| format!("{name}: near its limit: {}", near.said()));
+    let retries = client.retries_to_tell().map(|r| {
         let next = match r.next.duration_since(clock::now()).as_secs() {
             seconds if seconds > 0 => format!("next try in {seconds} s"),
             _ => "next try now".into(),
         };
-        let failed = match r.failures {
-            1 => "failed once".into(),
-            failures => format!("failed {failures} times in a row, for {}", clock::ago(r.since)),
-        };
-        format!("{name}: {}: {failed}; {next}: {}", r.what, r.words)
+        let since = if r.failures > 1 { format!(", for {}", clock::ago(r.since)) } else { String::new() };
+        format!("{name}: {}: {}{since}; {next}: {}", r.what, r.failed(), r.words)
     });
     let alarms = client.alarms.iter().map(|alarm| of_alarm(name, alarm));
     let damage = client.damage.iter().map(|d| match &d.repair_claimed {

@@ -2,7 +2,7 @@
 //!
 //! Does not act on them, and does not know what an alarm is about.
 
-use base::{Result, text};
+use base::{FileLock, Result, text};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -64,11 +64,17 @@ pub const MIRROR: &str = "mirror ";
 /// The file's name, in a client's folder or the node's state folder.
 pub const FILE: &str = "alarms.toml";
 
+/// Held by whoever reads the file to write it anew: several threads and programs do.
+fn lock(folder: &Path) -> Result<FileLock> {
+    FileLock::wait(&folder.join("alarms.lock"))
+}
+
 /// Notes an alarm in `folder`; true when it is news.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn raise(folder: &Path, about: &str, words: &str, now: Timestamp) -> Result<bool> {
+    let _lock = lock(folder)?;
     let path = folder.join(FILE);
     let mut alarms: Alarms = crate::state::load(&path);
     let words: String = text::printable(words).chars().take(1000).collect();
@@ -83,11 +89,8 @@ pub fn raise(folder: &Path, about: &str, words: &str, now: Timestamp) -> Result<
 /// # Errors
 /// When the file cannot be written.
 pub fn settle(folder: &Path, about: &str) -> Result<()> {
-    let path = folder.join(FILE);
-    let mut alarms: Alarms = crate::state::load(&path);
-    let before = alarms.alarm.len();
-    alarms.alarm.retain(|alarm| alarm.about != about);
-    if alarms.alarm.len() == before { Ok(()) } else { crate::state::store(&path, &alarms) }
+    // Nearly always there is none.
+    if all(folder).iter().any(|alarm| alarm.about == about) { keep(folder, |alarm| alarm.about != about) } else { Ok(()) }
 }
 
 /// The alarms of `folder`.
@@ -95,12 +98,26 @@ pub fn all(folder: &Path) -> Vec<Alarm> {
     crate::state::load::<Alarms>(&folder.join(FILE)).alarm
 }
 
-/// Forgets the alarms of `folder`: a person has seen them.
+/// Forgets those alarms of `folder` that a person has seen. What came up meanwhile, or once more, stays.
 ///
 /// # Errors
-/// When the file cannot be removed.
-pub fn forget(folder: &Path) -> Result<()> {
-    base::atomic::remove(&folder.join(FILE))
+/// When the file cannot be written.
+pub fn forget(folder: &Path, seen: &[Alarm]) -> Result<()> {
+    if seen.is_empty() { Ok(()) } else { keep(folder, |alarm| !seen.contains(alarm)) }
+}
+
+/// Writes down again which alarms stay.
+fn keep(folder: &Path, stays: impl Fn(&Alarm) -> bool) -> Result<()> {
+    let _lock = lock(folder)?;
+    let path = folder.join(FILE);
+    let mut alarms: Alarms = crate::state::load(&path);
+    let before = alarms.alarm.len();
+    alarms.alarm.retain(stays);
+    match alarms.alarm.len() {
+        now if now == before => Ok(()),
+        0 => base::atomic::remove(&path),
+        _ => crate::state::store(&path, &alarms),
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +139,32 @@ mod tests {
         assert_eq!((seen.len(), seen[0].about.as_str(), seen[MOST - 1].about.as_str()), (MOST, "tip", "299"));
         settle(dir.path(), "tip").unwrap();
         assert_eq!(all(dir.path())[0].about, "0");
-        forget(dir.path()).unwrap();
-        assert!(all(dir.path()).is_empty());
+        let seen = all(dir.path());
+        raise(dir.path(), "0", "once more", now).unwrap();
+        forget(dir.path(), &seen).unwrap();
+        assert_eq!(all(dir.path()).iter().map(|alarm| (alarm.about.as_str(), alarm.times)).collect::<Vec<_>>(), [("0", 2)]);
+        forget(dir.path(), &all(dir.path())).unwrap();
+        assert!(all(dir.path()).is_empty() && !dir.path().join(FILE).exists());
+    }
+
+    #[test]
+    fn alarms_that_come_at_once_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        raise(dir.path(), "stays", "x", now).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let folder = dir.path();
+                scope.spawn(move || {
+                    for n in 0..10 {
+                        raise(folder, &format!("{thread} {n}"), "x", now).unwrap();
+                        raise(folder, &format!("{thread} goes"), "x", now).unwrap();
+                        settle(folder, &format!("{thread} goes")).unwrap();
+                    }
+                });
+            }
+        });
+        let about: std::collections::BTreeSet<String> = all(dir.path()).into_iter().map(|alarm| alarm.about).collect();
+        assert_eq!(about.len(), 41, "{about:?}");
     }
 }

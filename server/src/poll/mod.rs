@@ -413,10 +413,18 @@ impl Poller {
 
 /// Whether it is time to look at everything.
 pub fn sweep_due(node: &Node) -> bool {
-    let last = fs::metadata(node.state_path().join("sweep")).and_then(|meta| meta.modified());
     // Our clock tells whole seconds, files know more. A time in the future is no reason to wait.
     let now = SystemTime::from(clock::now()) + Duration::from_secs(1);
-    last.map_or(true, |last| now.duration_since(last).map_or(true, |age| age >= SWEEP))
+    last_swept(node).is_none_or(|last| now.duration_since(last).map_or(true, |age| age >= SWEEP))
+}
+
+/// When everything was looked at last.
+pub fn last_sweep(node: &Node) -> Option<Timestamp> {
+    Timestamp::try_from(last_swept(node)?).ok()
+}
+
+fn last_swept(node: &Node) -> Option<SystemTime> {
+    fs::metadata(node.state_path().join("sweep")).and_then(|meta| meta.modified()).ok()
 }
 
 /// What the waits of whole lanes are called.

@@ -147,6 +147,13 @@ impl Used {
     }
 }
 
+impl Used {
+    /// The same, and within which time.
+    pub fn said(&self) -> String {
+        if self.limit == "quota" { self.to_string() } else { format!("{self} within 24 hours") }
+    }
+}
+
 impl std::fmt::Display for Used {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.limit == "requests_a_day" {

@@ -5,7 +5,7 @@
 use crate::overview::{Client, Overview};
 use crate::poll::alarms;
 use base::text::printable;
-use base::{ByteSize, RequestId, clock};
+use base::{ByteSize, clock};
 use jiff::Timestamp;
 
 /// How bad it is.
@@ -30,6 +30,8 @@ pub enum Kind {
     Alarm,
     /// Others may read or write what they must not.
     Open,
+    /// What was damaged somebody claims to have sent again.
+    Claimed,
     /// The node has trouble with it, and tries again.
     Retrying,
     /// Little is left of a limit.
@@ -45,7 +47,7 @@ impl Kind {
     pub fn level(self) -> Level {
         match self {
             Self::Overdue | Self::NotStored | Self::Damaged | Self::Alarm | Self::Open => Level::Bad,
-            Self::Retrying | Self::NearLimit | Self::Disk | Self::Clock => Level::Warn,
+            Self::Claimed | Self::Retrying | Self::NearLimit | Self::Disk | Self::Clock => Level::Warn,
         }
     }
 
@@ -57,6 +59,7 @@ impl Kind {
             Self::Damaged => "damaged",
             Self::Alarm => "alarm",
             Self::Open => "open to others",
+            Self::Claimed => "repair claimed",
             Self::Retrying => "trying again",
             Self::NearLimit => "near a limit",
             Self::Disk => "disk full soon",
@@ -141,25 +144,22 @@ fn unsorted(client: &Client) -> Vec<Matter> {
         matters.push(of(Kind::NotStored, Some(&trouble.dataset), words, Some(trouble.since)));
     }
     for damage in &client.damage {
-        let claimed = if damage.repair_claimed.is_some() { "; a repair is claimed, and verify says whether it is whole" } else { "" };
-        matters.push(of(Kind::Damaged, damage.datasets.first(), format!("{}{claimed}", printable(&damage.line)), Some(damage.since)));
+        let (kind, claimed) = match damage.repair_claimed {
+            Some(_) => (Kind::Claimed, "; a repair is claimed, and nightsafe verify with a key says whether it is whole"),
+            None => (Kind::Damaged, ""),
+        };
+        matters.push(of(kind, damage.datasets.first(), format!("{}{claimed}", printable(&damage.line)), Some(damage.since)));
     }
     for alarm in &client.alarms {
         let dataset = alarm.about.strip_prefix(alarms::MIRROR).map(str::to_owned);
         matters.push(of(Kind::Alarm, dataset.as_ref(), printable(&alarm.words), Some(alarm.first)));
     }
-    let is_request = |what: &str| what.parse::<RequestId>().is_ok();
-    for retry in &client.retries {
-        // A client that cannot be reached is told once, not again for each of its requests.
-        let lane = |other: &crate::overview::Retry| !is_request(&other.what) && other.words == retry.words;
-        if !is_request(&retry.what) || !client.retries.iter().any(lane) {
-            let words = format!("{}: {}; tried {} times", printable(&retry.what), printable(&retry.words), retry.failures);
-            matters.push(of(Kind::Retrying, None, words, Some(retry.since)));
-        }
+    for retry in client.retries_to_tell() {
+        let words = format!("{}: {}; {}", printable(&retry.what), printable(&retry.words), retry.failed());
+        matters.push(of(Kind::Retrying, None, words, Some(retry.since)));
     }
     for near in &client.near {
-        let when = if near.limit == "quota" { "" } else { " within 24 hours" };
-        matters.push(of(Kind::NearLimit, None, format!("{near}{when}"), None));
+        matters.push(of(Kind::NearLimit, None, near.said(), None));
     }
     if client.clock_ahead_seconds > AHEAD {
         matters.push(of(

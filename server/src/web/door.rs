@@ -119,8 +119,66 @@ async fn clear(path: &Path) -> Result<()> {
     if !meta.file_type().is_socket() {
         return Err(Error::usage(format!("{} is there already, and is no socket", path.display())));
     }
-    if tokio::net::UnixStream::connect(path).await.is_ok() {
-        return Err(Error::not_now(format!("another program listens at {}", path.display())));
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => Err(Error::not_now(format!("another program listens at {}", path.display()))),
+        // The system's word for a socket at which nobody listens; whoever may not ask does not know.
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => fs::remove_file(path).at("remove the socket", path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at("find out whether somebody listens at", path),
     }
-    fs::remove_file(path).at("remove the socket", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    async fn ended(task: &tokio::task::AbortHandle) {
+        for _ in 0..10 * MOST {
+            if task.is_finished() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("it goes on");
+    }
+
+    #[test]
+    fn for_one_more_the_oldest_goes() {
+        wait(async {
+            let mut open = VecDeque::new();
+            let connection = || tokio::spawn(std::future::pending::<()>());
+            for _ in 0..MOST {
+                admit(&mut open, connection());
+            }
+            let ids: Vec<_> = open.iter().map(JoinHandle::id).collect();
+            // One that has ended makes room, and nobody must go.
+            open[5].abort();
+            let gone = open[5].abort_handle();
+            ended(&gone).await;
+            admit(&mut open, connection());
+            assert!(open.len() == MOST && open[0].id() == ids[0] && open.iter().all(|other| !other.is_finished()));
+            let oldest = open[0].abort_handle();
+            admit(&mut open, connection());
+            ended(&oldest).await;
+            assert!(open.len() == MOST && open[0].id() == ids[1]);
+            assert!(open.iter().all(|other| !other.is_finished()));
+        });
+    }
+
+    #[test]
+    fn a_socket_is_taken_over_from_nobody_who_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(wait(clear(&path)).unwrap_err().one_line().contains("another program listens"));
+        drop(listener);
+        wait(clear(&path)).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "x").unwrap();
+        assert!(wait(clear(&path)).unwrap_err().one_line().contains("no socket") && path.exists());
+    }
 }

@@ -11,6 +11,7 @@ use queue::receipt::receipt_name;
 use queue::request::FILE_LIMIT;
 use queue::{Receipt, Repository, Request};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 /// Rows of a page.
 pub const ROWS: usize = 50;
@@ -18,6 +19,9 @@ pub const ROWS: usize = 50;
 pub const PAGES: usize = 20;
 /// How many pages there are of one client: each needs all requests that are newer.
 pub const DEEP: usize = 400;
+
+/// How many histories are open at once: each takes several open files.
+const OPEN: usize = 32;
 
 /// One request, and what became of it.
 #[derive(Debug)]
@@ -43,13 +47,17 @@ pub fn page(node: &Node, overview: &Overview, only: Option<&Client>, page: usize
     let mut walks = Vec::new();
     for client in clients.into_iter().filter(|client| only.is_some() || client.last_received.is_some()).take(end) {
         let Ok(name) = Name::new(client.client.as_str()) else { continue };
-        let mut walk = Walk::open(node, &name, client.last_received.unwrap_or(Timestamp::MAX))?;
+        let mut walk = Walk::new(node, &name, client.last_received.unwrap_or(Timestamp::MAX));
         if let Some(first) = walk.next()? {
+            walk.close();
             walks.push((first, walk));
         }
     }
     let mut found = Vec::new();
     for n in 0..end {
+        if walks.iter().filter(|(_, walk)| walk.log.is_some()).count() > OPEN {
+            walks.iter_mut().for_each(|(_, walk)| walk.close());
+        }
         let newest = walks.iter().enumerate().max_by_key(|(_, ((request, _), walk))| (request.submitted.min(walk.latest), &request.id));
         let Some(at) = newest.map(|(at, _)| at) else { break };
         let (head, walk) = &mut walks[at];
@@ -68,23 +76,52 @@ pub fn page(node: &Node, overview: &Overview, only: Option<&Client>, page: usize
 struct Walk {
     /// When the last of them was taken in: none was made later, whatever the client's clock said.
     latest: Timestamp,
+    path: PathBuf,
+    /// Open while it is read.
     log: Option<Repository>,
-    next: Option<String>,
+    next: Next,
     /// What is left of the commit that was read last.
     rest: VecDeque<(Request, String)>,
 }
 
+/// Which commit is read next.
+enum Next {
+    /// The newest.
+    Tip,
+    /// This one.
+    Commit(String),
+    /// There is none.
+    End,
+}
+
 impl Walk {
-    fn open(node: &Node, client: &Name, latest: Timestamp) -> Result<Self> {
+    fn new(node: &Node, client: &Name, latest: Timestamp) -> Self {
         let path = node.config.log_path(client);
-        let log = if path.join("HEAD").exists() { Some(Repository::open(&path, LOG_BRANCH)?) } else { None };
-        let next = log.as_ref().map(Repository::tip).transpose()?.flatten();
-        Ok(Self { latest, log, next, rest: VecDeque::new() })
+        let next = if path.join("HEAD").exists() { Next::Tip } else { Next::End };
+        Self { latest, path, log: None, next, rest: VecDeque::new() }
+    }
+
+    /// Lets go of its files until it is read on.
+    fn close(&mut self) {
+        self.log = None;
     }
 
     fn next(&mut self) -> Result<Option<(Request, String)>> {
         while self.rest.is_empty() {
-            let (Some(log), Some(oid)) = (&self.log, self.next.take()) else { return Ok(None) };
+            if matches!(self.next, Next::End) {
+                return Ok(None);
+            }
+            let log = match self.log.take() {
+                Some(log) => log,
+                None => Repository::open(&self.path, LOG_BRANCH)?,
+            };
+            let log = &*self.log.insert(log);
+            let oid = match std::mem::replace(&mut self.next, Next::End) {
+                Next::Commit(oid) => Some(oid),
+                Next::Tip => log.tip()?,
+                Next::End => None,
+            };
+            let Some(oid) = oid else { return Ok(None) };
             let commit = log.load(&oid)?;
             for entry in commit.entries.iter().filter(|entry| entry.name.starts_with(b"RQ")) {
                 // What cannot be read stands in the log all the same, and in the alarms.
@@ -93,14 +130,14 @@ impl Walk {
                 }
             }
             self.rest.make_contiguous().sort_by_key(|(request, _)| std::cmp::Reverse(request.seq));
-            self.next = parent(&commit.raw);
+            self.next = parent(&commit.raw).map_or(Next::End, Next::Commit);
         }
         Ok(self.rest.pop_front())
     }
 }
 
 /// The commit before, as a commit's own bytes say.
-fn parent(raw: &[u8]) -> Option<String> {
+pub fn parent(raw: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(raw);
     text.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix("parent ")).map(str::to_owned)
 }

@@ -128,16 +128,17 @@ struct Fleet {
 }
 
 async fn fleet(State(site): Shared, Query(asked): Query<Fleet>) -> Page {
-    let overview = site.looks.at().await?;
-    shown(site, move |_| Ok(pages::fleet::page(&overview, &asked.q, asked.page))).await
+    let look = site.looks.at().await?;
+    shown(site, move |_| Ok(pages::fleet::page(&look.overview, &asked.q, asked.page))).await
 }
 
 async fn client(State(site): Shared, Path(name): Path<String>) -> Page {
-    let overview = site.looks.at().await?;
+    let look = site.looks.at().await?;
     shown(site, move |site| {
+        let overview = &look.overview;
         let client = overview.clients.iter().find(|client| client.client == name);
         let client = client.ok_or_else(|| Failure::Missing(format!("This node knows no client {name}.")))?;
-        Ok(pages::client::page(&site.node, &overview, client))
+        Ok(pages::client::page(&site.node, overview, client))
     })
     .await
 }
@@ -150,8 +151,9 @@ struct OfDataset {
 }
 
 async fn dataset(State(site): Shared, Path(client): Path<String>, Query(asked): Query<OfDataset>) -> Page {
-    let overview = site.looks.at().await?;
+    let look = site.looks.at().await?;
     shown(site, move |site| {
+        let overview = &look.overview;
         let missing = || Failure::Missing(format!("This node keeps nothing of {client}:{}.", asked.name));
         let of = overview.clients.iter().find(|of| of.client == client).ok_or_else(missing)?;
         let stands = of.datasets.iter().find(|dataset| dataset.dataset == asked.name);
@@ -163,7 +165,7 @@ async fn dataset(State(site): Shared, Path(client): Path<String>, Query(asked): 
         }
         let mirror = kept::of(&site.node, &name, &dataset)?;
         let seen = pages::dataset::Seen { client: of, names: (&name, &dataset), stands, snapshots: &snapshots, mirror: mirror.as_ref() };
-        Ok(pages::dataset::page(&site.node, &overview, &seen, asked.page))
+        Ok(pages::dataset::page(&site.node, overview, &seen, asked.page))
     })
     .await
 }
@@ -177,8 +179,9 @@ struct OfLog {
 }
 
 async fn log(State(site): Shared, Query(asked): Query<OfLog>) -> Page {
-    let overview = site.looks.at().await?;
+    let look = site.looks.at().await?;
     shown(site, move |site| {
+        let overview = &look.overview;
         let only = match asked.client.as_str() {
             "" => None,
             name => match overview.clients.iter().find(|client| client.client == name) {
@@ -186,24 +189,32 @@ async fn log(State(site): Shared, Query(asked): Query<OfLog>) -> Page {
                 None => return Err(Failure::Missing(format!("This node knows no client {name}."))),
             },
         };
-        let rows = history::page(&site.node, &overview, only, asked.page)?;
-        Ok(pages::log::page(&overview, only, &rows, asked.page))
+        let rows = history::page(&site.node, overview, only, asked.page)?;
+        Ok(pages::log::page(overview, only, &rows, asked.page))
     })
     .await
 }
 
 async fn metrics(State(site): Shared) -> Page {
-    let overview = site.looks.at().await?;
-    let text = crate::metrics::render(&overview);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    let look = site.looks.at().await?;
+    let text = beside(site, move |_| Ok(look.metrics())).await?;
+    Ok(([(header::CONTENT_TYPE, base::metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "private, max-age=300")], text).into_response()
 }
 
-/// Makes a page beside the connections, when there is a turn to read files.
+/// A page, made beside the connections.
 async fn shown(site: Arc<Site>, make: impl FnOnce(&Site) -> std::result::Result<Markup, Failure> + Send + 'static) -> Page {
+    Ok(html(StatusCode::OK, beside(site, make).await?))
+}
+
+/// Makes something beside the connections, when there is a turn to read files.
+async fn beside<T: Send + 'static>(
+    site: Arc<Site>,
+    make: impl FnOnce(&Site) -> std::result::Result<T, Failure> + Send + 'static,
+) -> std::result::Result<T, Failure> {
     let turn = tokio::time::timeout(PATIENCE, Arc::clone(&site.readers).acquire_owned()).await;
     let Ok(Ok(turn)) = turn else { return Err(Failure::Busy) };
     let made = tokio::task::spawn_blocking(move || {
@@ -212,8 +223,7 @@ async fn shown(site: Arc<Site>, make: impl FnOnce(&Site) -> std::result::Result<
         make(&site)
     })
     .await;
-    let page = made.map_err(|_| Failure::Broken(Error::failed("the program has a fault; its words are in the journal")))??;
-    Ok(html(StatusCode::OK, page))
+    made.map_err(|_| Failure::Broken(Error::failed("the program has a fault; its words are in the journal")))?
 }
 
 fn html(status: StatusCode, page: Markup) -> Response {

@@ -176,6 +176,7 @@ fn a_prometheus_reads_a_node_and_hears_of_files_that_somebody_encrypts() {
     });
     assert_eq!(query(prometheus, "up{job=\"page\"}")[0]["value"][1], "1");
     assert_eq!(query(prometheus, "page_node_build_info")[0]["metric"]["node"], "node1");
+    assert!(!query(prometheus, "page_node_last_sweep_timestamp_seconds").is_empty());
 
     // What was restored and verified here, and not what would be.
     let back = |name: &str| ["restore".to_owned(), format!("files:{path}"), "--target".into(), safe.text(name)];

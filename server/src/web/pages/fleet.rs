@@ -42,10 +42,13 @@ pub fn page(overview: &Overview, wanted: &str, page: usize) -> Markup {
                 }))
             }
         }
-        section aria-labelledby="attention" {
-            h2 #attention { "Needs attention" }
-            @if here.is_empty() { p.calm { "Everything that is expected has come, and nothing is wrong." } }
-            @else { (matters(&here, true)) }
+        @if wanted.is_empty() || !clients.is_empty() {
+            section aria-labelledby="attention" {
+                h2 #attention { "Needs attention" }
+                @if !here.is_empty() { (matters(&here, true)) }
+                @else if wanted.is_empty() { p.calm { "Everything that is expected has come, and nothing is wrong." } }
+                @else { p.calm { "Nothing is the matter with what was found." } }
+            }
         }
         section aria-labelledby="clients" {
             h2 #clients { "Clients" }
@@ -108,5 +111,37 @@ pub fn state(kind: Option<Kind>, client: &Client) -> Markup {
         @if kind.is_some() || (client.listed && !client.paused) { (mark(kind)) " " }
         @if !client.listed { span class={ "tag " "none" } { "not in the list" } }
         @else if client.paused { span class={ "tag " "none" } { "paused" } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::DayTime;
+
+    #[test]
+    fn all_is_well_is_said_of_all_alone() {
+        let client = |name: &str| Client { client: name.into(), listed: true, ..Client::default() };
+        let mut overview = Overview {
+            node: "node1".into(),
+            version: "0",
+            taken: base::clock::now(),
+            disk: None,
+            last_sweep: None,
+            prune_at: DayTime::at(4, 0),
+            scrub_at: None,
+            alarms: Vec::new(),
+            open: Vec::new(),
+            clients: vec![client("web1"), client("db1")],
+        };
+        let shown = |overview: &Overview, wanted: &str| page(overview, wanted, 0).into_string();
+        let (well, of_these) = ("nothing is wrong", "Nothing is the matter with what was found");
+        assert!(shown(&overview, "").contains(well));
+        overview.open.push("srv can be written by others".into());
+        assert!(!shown(&overview, "").contains(well));
+        let found = shown(&overview, "web");
+        assert!(found.contains(of_these) && !found.contains(well), "{found}");
+        let none = shown(&overview, "mail");
+        assert!(!none.contains("Needs attention") && none.contains("No client or dataset has that in its name"), "{none}");
     }
 }
