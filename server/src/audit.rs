@@ -1,7 +1,7 @@
 //! The node's own log of what it takes away and what people hold or forget: `audit.git`, signed with the receipts key, and
 //! readable with plain `git log`.
 //!
-//! Decides nothing. Each commit's message says it in words, and its one file says it for programs.
+//! Decides nothing. Each commit's message says it in words, and its one file, a [`Record`], says it for programs.
 
 use crate::node::Node;
 use archive::store::{Change, PrunePlan, Pruned, StoredSnapshot};
@@ -10,46 +10,69 @@ use base::text::printable;
 use base::{ByteSize, Error, Name, RequestId, Result, Span, clock};
 use jiff::Timestamp;
 use queue::{Repository, Signer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The branch of the log.
 pub const BRANCH: &str = "audit";
 
 /// What a commit says for programs.
-#[derive(Serialize)]
-struct Record<'a> {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
     version: i64,
-    deed: &'static str,
-    node: &'a Name,
-    client: &'a Name,
+    /// `plan` and `result` of a prune; what a person did: `held`, `released`, `forgotten`, `remembered`.
+    pub deed: String,
+    node: Name,
+    /// Whose data it is about.
+    pub client: Name,
+    /// When.
     #[serde(with = "toml_time")]
-    time: Timestamp,
+    pub time: Timestamp,
     /// The account on the node, and who had become it, as `sudo` says.
-    by: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grace: Option<Span>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packs: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(rename = "snapshot")]
-    snapshots: Vec<Line>,
+    pub by: String,
+    /// Why, where a person said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Of a plan: how long what is condemned stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+    /// Of a result: how many packs went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packs: Option<u64>,
+    /// Of a result: their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// What became of which snapshots.
+    #[serde(default, rename = "snapshot")]
+    pub snapshots: Vec<Line>,
 }
 
 /// One snapshot in a record.
-#[derive(Serialize)]
-struct Line {
-    id: RequestId,
-    became: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dataset: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The snapshot.
+    pub id: RequestId,
+    /// Condemned, spared, pinned or removed; or the person's deed.
+    pub became: String,
+    /// Whose snapshot it is, where that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// When it had come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     received: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
+    /// Why that became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Record {
+    /// Reads the file of a commit.
+    ///
+    /// # Errors
+    /// When it is no record, of this version.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        base::config::parse("the node's own log", bytes)
+    }
 }
 
 /// The log, for one client.
@@ -105,7 +128,7 @@ impl<'a> Audit<'a> {
             .iter()
             .map(|(id, note)| Line {
                 id: id.clone(),
-                became: "removed",
+                became: "removed".into(),
                 dataset: note.as_ref().map(|note| note.dataset.to_string()),
                 received: note.as_ref().map(|note| note.received.to_string()),
                 why: None,
@@ -126,15 +149,15 @@ impl<'a> Audit<'a> {
             [one] => format!("{}: {} {became}", self.client, one.id),
             _ => format!("{}: {} {became}", self.client, snapshots(lines.len())),
         };
-        self.commit(&subject, reason, Record { reason, ..self.record(became, lines) })
+        self.commit(&subject, reason, Record { reason: reason.map(str::to_owned), ..self.record(became, lines) })
     }
 
-    fn record(&self, deed: &'static str, snapshots: Vec<Line>) -> Record<'_> {
+    fn record(&self, deed: &str, snapshots: Vec<Line>) -> Record {
         Record {
             version: base::config::VERSION,
-            deed,
-            node: &self.node.config.name,
-            client: self.client,
+            deed: deed.to_owned(),
+            node: self.node.config.name.clone(),
+            client: self.client.clone(),
             time: clock::now(),
             by: who(),
             reason: None,
@@ -145,7 +168,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    fn commit(&self, subject: &str, more: Option<&str>, record: Record<'_>) -> Result<String> {
+    fn commit(&self, subject: &str, more: Option<&str>, record: Record) -> Result<String> {
         let mut body: Vec<String> = more.map(str::to_owned).into_iter().collect();
         body.extend(record.snapshots.iter().map(|line| {
             let Line { id, became, dataset, received, why } = line;
@@ -166,10 +189,10 @@ fn snapshots(count: usize) -> String {
     if count == 1 { "1 snapshot".into() } else { format!("{count} snapshots") }
 }
 
-fn line(snapshot: &StoredSnapshot, became: &'static str, why: Option<String>) -> Line {
+fn line(snapshot: &StoredSnapshot, became: &str, why: Option<String>) -> Line {
     Line {
         id: snapshot.id.clone(),
-        became,
+        became: became.to_owned(),
         dataset: Some(snapshot.dataset.to_string()),
         received: Some(snapshot.received.to_string()),
         why,

@@ -8,6 +8,7 @@
 //! | [`looks`] | the overview, gathered once for all who ask at the same time |
 //! | [`attention`] | what a person should look at, and in which order |
 //! | [`history`] | requests and receipts, page by page |
+//! | [`deeds`] | the node's own log, page by page |
 //! | [`kept`] | refs of a mirror that its source has no more |
 //! | [`pages`] | what is shown of all that |
 //!
@@ -15,6 +16,7 @@
 //! what reads files runs beside them, so many at once.
 
 mod attention;
+mod deeds;
 mod door;
 mod guard;
 mod history;
@@ -23,6 +25,7 @@ mod looks;
 mod pages;
 
 use crate::node::Node;
+use crate::overview::{Client, Overview};
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -96,6 +99,7 @@ fn router(node: Node) -> Router {
         .route("/client/{name}", get(client))
         .route("/client/{name}/dataset", get(dataset))
         .route("/log", get(log))
+        .route("/deeds", get(own_log))
         .route("/metrics", get(metrics))
         .route("/style.css", get(|| asset("text/css; charset=utf-8", include_str!("style.css"))))
         .route("/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
@@ -178,19 +182,36 @@ struct OfLog {
     page: usize,
 }
 
+impl OfLog {
+    /// The client that is asked for, where one is.
+    fn client<'a>(&self, overview: &'a Overview) -> std::result::Result<Option<&'a Client>, Failure> {
+        if self.client.is_empty() {
+            return Ok(None);
+        }
+        let found = overview.clients.iter().find(|client| client.client == self.client);
+        found.map(Some).ok_or_else(|| Failure::Missing(format!("This node knows no client {}.", self.client)))
+    }
+}
+
 async fn log(State(site): Shared, Query(asked): Query<OfLog>) -> Page {
     let look = site.looks.at().await?;
     shown(site, move |site| {
         let overview = &look.overview;
-        let only = match asked.client.as_str() {
-            "" => None,
-            name => match overview.clients.iter().find(|client| client.client == name) {
-                Some(client) => Some(client),
-                None => return Err(Failure::Missing(format!("This node knows no client {name}."))),
-            },
-        };
+        let only = asked.client(overview)?;
         let rows = history::page(&site.node, overview, only, asked.page)?;
         Ok(pages::log::page(overview, only, &rows, asked.page))
+    })
+    .await
+}
+
+async fn own_log(State(site): Shared, Query(asked): Query<OfLog>) -> Page {
+    let look = site.looks.at().await?;
+    shown(site, move |site| {
+        let overview = &look.overview;
+        let only = asked.client(overview)?;
+        let name = only.map(|client| Name::new(client.client.as_str())).transpose()?;
+        let deeds = deeds::page(&site.node, name.as_ref(), asked.page)?;
+        Ok(pages::deeds::page(overview, only, &deeds, asked.page))
     })
     .await
 }

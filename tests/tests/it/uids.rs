@@ -262,6 +262,11 @@ fn the_installation_page_from_accounts_to_restore() {
         assert_eq!(tried.code, Some(0), "{account} cannot {what}: {tried}");
     }
     // The status page runs as who reads and writes nothing.
+    let snapshot = machine.shell("ls srv/web1/snapshots | head -n 1");
+    machine.shell(&machine.here(&format!(
+        "cd /; runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml hold {} --reason evidence",
+        snapshot.trim()
+    )));
     machine.shell(&machine.here("install -d -o ns-read -m 0755 web"));
     let mut page = machine.command("runuser");
     page.args(["-u", &machine.name("ns-read"), "--", "nightsafe-server", "--config", &format!("{etc}/node.toml"), "web", "--listen"]);
@@ -272,6 +277,7 @@ fn the_installation_page_from_accounts_to_restore() {
     ask("/client/web1").is(200).shows(&[&format!("files:{www}"), &format!("git:{repository}")]);
     ask(&format!("/client/web1/dataset?name=git%3A{repository_in_url}")).is(200).shows(&["Size in the store", "Nothing was rewritten"]);
     ask("/log").is(200).shows(&["stored", &format!("files:{www}")]);
+    ask("/deeds").is(200).shows(&["held", "because: evidence"]);
     drop(page);
     // The node says when it is not so any more.
     let server = "runuser -u ns-poll -- nightsafe-server --config /etc/nightsafe/node.toml";

@@ -61,6 +61,10 @@ fn lived_in() -> Loopback {
     safe.client(&["send"]).silent();
     safe.node(&["poll"]).says(&["the default branch refs/heads/main was rewritten"]).exits(0);
     safe.client(&["send"]).says(&["has refused dummy:forbidden"]).exits(1);
+    // A person's word, and what the rules then condemn.
+    let first = safe.names("node/data/web1/snapshots").into_iter().find(|name| name.starts_with("2")).unwrap();
+    safe.node(&["hold", &first, "--reason", "<script>evidence"]).exits(0);
+    safe.node(&["prune", "web1", "--keep-last", "3"]).exits(0);
     safe.write("clock", "+0s");
     safe
 }
@@ -87,6 +91,13 @@ fn the_page_says_how_everything_stands_to_who_may_ask() {
     let log = web.get("/log").is(200).shows(&["stored", "refused", "dummy:forbidden", "not forward", "by hand"]);
     assert_eq!(log.body.matches("data-label=\"Signed\"").count(), 11);
     web.get("/log?client=web1").is(200).shows(&["What web1 asked for", "refused"]);
+    // The node's own log: a person's hold, what was condemned then, and what went.
+    let deeds = web.get("/deeds").is(200).shows(&["held", "because: &lt;script&gt;evidence", "prune planned", "condemned"]);
+    let deeds = deeds.hides(&["<script", "pruned<"]);
+    assert_eq!(deeds.body.matches("data-label=\"Signed\"").count(), 2);
+    safe.node(&["prune", "web1", "--keep-last", "3", "--grace", "0s"]).exits(0);
+    web.get("/deeds?client=web1").is(200).shows(&["What this node did about web1", "pruned<", " removed, with "]);
+    web.get("/deeds?page=7").is(200).shows(&["Nothing yet"]);
     web.get("/metrics").is(200).shows(&["nightsafe_node_build_info", "client=\"web1\""]);
     for (path, words) in [
         ("/client/web9", "knows no client"),
@@ -94,6 +105,7 @@ fn the_page_says_how_everything_stands_to_who_may_ask() {
         ("/client/web1/dataset?name=files%3A%2Fnone", "keeps nothing of"),
         ("/client/web1/dataset?name=%3Cscript%3E", "keeps nothing of"),
         ("/log?client=%3Cscript%3E", "knows no client"),
+        ("/deeds?client=web9", "knows no client"),
         ("/node.toml", "no such page"),
         ("/../node.toml", "no such page"),
     ] {
@@ -208,6 +220,7 @@ fn the_pages_work_in_a_browser_at_both_widths() {
         ("files", dataset(&format!("files:{}", safe.text("source/www")))),
         ("mirror", dataset(&format!("git:{}", safe.text("source/shop.git")))),
         ("log", "/log".to_owned()),
+        ("deeds", "/deeds".to_owned()),
         ("missing", "/client/web9".to_owned()),
     ];
     let mut wrong = Vec::new();

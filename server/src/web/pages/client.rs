@@ -49,6 +49,7 @@ pub fn page(node: &Node, overview: &Overview, client: &Client) -> Markup {
             @if datasets.len() > DATASETS { p.muted { "and " (datasets.len() - DATASETS) " more" } }
         }
         p.pages { a href={ "/log?client=" (encoded(&client.client)) } { "What " (safe(&client.client)) " asked for, and what became of it" } }
+        p.pages { a href={ "/deeds?client=" (encoded(&client.client)) } { "What was condemned, removed, held or given up of it" } }
     };
     frame(overview, Place::Below, &client.client, &body)
 }

@@ -19,7 +19,34 @@ pub fn page(overview: &Overview, only: Option<&Client>, rows: &[Row], page: usiz
         @if let Some(client) = only { p.crumbs { a href="/" { "Overview" } " / " (client_link(&client.client)) " / " } }
         h1 { (safe(&title)) }
         p.lead { "Requests are signed by their client, receipts by this node. " code { "nightsafe-server log --verify" } " proves all of it." }
-        form.filter method="get" action="/log" {
+        (views("/log", name))
+        (choice(overview, "/log", name))
+        @if rows.is_empty() { p.muted { "Nothing was asked for." } } @else { (table(&rows[..rows.len().min(ROWS)])) }
+        (pages(page, rows.len() > ROWS && page < last, |page| format!("/log?client={}&page={page}", encoded(name))))
+        @if rows.len() > ROWS && page == last {
+            p.muted { "There is more: " code { "nightsafe-server log" } " shows all of it." }
+        }
+    };
+    frame(overview, Place::Log, &title, &body)
+}
+
+/// Links to the two halves of the log: what clients asked for, and what the node did by itself or for people.
+pub fn views(here: &str, name: &str) -> Markup {
+    html! {
+        nav.pages aria-label="The two halves of the log" {
+            ul {
+                @for (path, words) in [("/log", "Requests and receipts"), ("/deeds", "What this node did")] {
+                    li { a href={ (path) "?client=" (encoded(name)) } aria-current=[(path == here).then_some("true")] { (words) } }
+                }
+            }
+        }
+    }
+}
+
+/// A form that asks for one client, or for all.
+pub fn choice(overview: &Overview, path: &str, name: &str) -> Markup {
+    html! {
+        form.filter method="get" action=(path) {
             label { "Client"
                 @if overview.clients.len() <= CHOICE {
                     select name="client" {
@@ -30,13 +57,7 @@ pub fn page(overview: &Overview, only: Option<&Client>, rows: &[Row], page: usiz
             }
             button type="submit" { "Show" }
         }
-        @if rows.is_empty() { p.muted { "Nothing was asked for." } } @else { (table(&rows[..rows.len().min(ROWS)])) }
-        (pages(page, rows.len() > ROWS && page < last, |page| format!("/log?client={}&page={page}", encoded(name))))
-        @if rows.len() > ROWS && page == last {
-            p.muted { "There is more: " code { "nightsafe-server log" } " shows all of it." }
-        }
-    };
-    frame(overview, Place::Log, &title, &body)
+    }
 }
 
 fn table(rows: &[Row]) -> Markup {

@@ -5,6 +5,7 @@
 pub mod chart;
 pub mod client;
 pub mod dataset;
+pub mod deeds;
 pub mod fleet;
 pub mod log;
 
