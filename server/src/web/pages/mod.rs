@@ -9,9 +9,13 @@ pub mod deeds;
 pub mod fleet;
 pub mod log;
 
+/// So many seconds, in the largest fitting unit.
+pub use base::clock::in_words as span;
+/// Text of somebody else's.
+pub use base::text::printable as safe;
+
 use super::attention::{Kind, Level, Matter};
 use crate::overview::Overview;
-use base::text::printable;
 use base::{ByteSize, clock};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
@@ -56,7 +60,7 @@ pub fn frame(overview: &Overview, place: Place, title: &str, body: &Markup) -> M
 /// A page of which nothing is known but what it says.
 pub fn plain(title: &str, words: &str) -> Markup {
     let head = html! { header.top { div.wrap { a.brand href="/" { "Nightsafe" } } } };
-    let body = html! { h1 { (title) } p.any { (printable(words)) } p { a href="/" { "To the overview" } } };
+    let body = html! { h1 { (title) } p.any { (safe(words)) } p { a href="/" { "To the overview" } } };
     document(title, &head, &body, &html! {})
 }
 
@@ -68,7 +72,7 @@ fn document(title: &str, head: &Markup, body: &Markup, foot: &Markup) -> Markup 
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="robots" content="noindex, nofollow";
-                title { (printable(title)) }
+                title { (safe(title)) }
                 link rel="stylesheet" href="/style.css";
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
             }
@@ -93,16 +97,6 @@ pub fn whole(then: Timestamp) -> String {
     then.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A span in seconds, in the largest fitting unit.
-pub fn span(seconds: i64) -> String {
-    match seconds.max(0) {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7199 => format!("{} min", seconds / 60),
-        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
-        seconds => format!("{} d", seconds / 86_400),
-    }
-}
-
 /// A number of bytes.
 pub fn size(bytes: u64) -> String {
     ByteSize(bytes).to_string()
@@ -111,11 +105,6 @@ pub fn size(bytes: u64) -> String {
 /// A number with its word: `1 client`, `2 clients`.
 pub fn count(number: usize, word: &str) -> String {
     if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
-}
-
-/// Text of somebody else's.
-pub fn safe(text: &str) -> String {
-    printable(text)
 }
 
 /// A link to a client's page. Its name has no character that means something in a path.
