@@ -10,8 +10,6 @@ pub mod last;
 pub mod proof;
 pub mod seen;
 pub mod source;
-#[cfg(test)]
-mod testing;
 
 use crate::{Globals, output};
 use archive::epoch::IdentityFile;
@@ -225,6 +223,9 @@ pub fn inner_path(dataset: &Dataset, path: &str) -> String {
     let parts = inside.unwrap_or(path).split('/').filter(|part| !matches!(*part, "" | "."));
     parts.collect::<Vec<_>>().join("/")
 }
+
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests {
