@@ -94,7 +94,7 @@ fn describe(name: &str, text: &str, error: &toml::de::Error) -> Error {
         .span()
         .and_then(|span| text.get(..span.start).map(|before| before.rsplit('\n').next().unwrap_or("").len()).map(|column| (span, column)))
         .and_then(|(span, column)| text.get(span.start - column..)?.lines().next().map(str::trim))
-        .and_then(without_address)
+        .and_then(|line| without_address(line, &message))
         .map_or_else(String::new, |line| format!(" (in `{}`)", line.chars().take(120).collect::<String>()));
     let wrong = Error::usage(format!("{name}{place}: {message}{field}"));
     if message.starts_with("unknown field") {
@@ -117,11 +117,15 @@ pub fn meant(error: Error, message: &str) -> Error {
 
 /// A line of a configuration as it may be shown: what `ping` says is as good as a password, and this ends in mails of cron's.
 /// Nothing where the line is all address.
-fn without_address(line: &str) -> Option<&str> {
-    match line.find("://") {
-        Some(at) => line[..at].rfind('=').map(|end| line[..=end].trim_end()),
-        None => Some(line),
-    }
+fn without_address<'a>(line: &'a str, message: &str) -> Option<&'a str> {
+    let is_key = |part: &str| part.trim_start_matches([' ', '\t', '"', '\'']).starts_with("ping");
+    let end = match line.find("://") {
+        // An address that is none may lack just this.
+        _ if message.starts_with("ping is no usable address") || line.split(['{', ',']).any(is_key) => line.find('='),
+        Some(at) => line[..at].rfind('='),
+        None => return Some(line),
+    };
+    end.map(|end| line[..=end].trim_end())
 }
 
 /// The allowed names that are most like the wrong one, from words as "unknown field `x`, expected one of `a`, `b`".
@@ -177,6 +181,17 @@ mod tests {
             "ping = \"\"\"\nhttps://hc-ping.com/secret",
             "ping = \"\"\"\nhttps://hc-ping.com/secret\n\"\"\"",
             "https://hc-ping.com/secret",
+            "ping = \"hc-ping.com/secret\"",
+            "ping = \"https:/hc-ping.com/secret\"",
+            "\"ping\" = \"hc-ping.com/secret",
+            "ping = \"\"\"\nhc-ping.com/secret",
+            "ping = \"\"\"\nhc-ping.com/secret\n\"\"\"",
+            "ping = [\n\"hc-ping.com/secret\"\n]",
+            "pingg = 'hc-ping.com/secret'",
+            "ping \"hc-ping.com/secret\"",
+            "dataset = [{ address = \"files:/a\", ping = \"hc-ping.com/secret\" }]",
+            "dataset = [{ address = \"files:/a\", ping = \"hc-ping.com/secret\", tgas = 1 }]",
+            "[[dataset]]\naddress = \"files:/a\"\nping = \"hc-ping.com/secret\"",
             "[[dataset]]\naddress = \"files:/a\"\nping = \"https://hc-ping.com/a#secret\"",
         ] {
             let error = shown(bad);
