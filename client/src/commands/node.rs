@@ -2,7 +2,7 @@
 
 mod add;
 
-pub use add::{keys_of_account, own_line};
+pub use add::{is_same, keys_of_account, own_line};
 
 use crate::{Globals, output, trust};
 use base::config::ClientConfig;

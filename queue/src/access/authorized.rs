@@ -41,6 +41,8 @@ pub enum KeyLine<'a> {
         line: usize,
         /// The program that is run.
         program: &'a str,
+        /// The configuration that it is told. It may be another client's of the same account.
+        config: &'a str,
     },
     /// For something else, or for more.
     Other {
@@ -59,9 +61,9 @@ pub fn line_of_key<'a>(text: &'a str, wanted: &str) -> Option<KeyLine<'a>> {
         return Some(KeyLine::Same);
     }
     let role = |options: &'a str| gate(options);
-    let same = role(options).filter(|(_, role)| gate(wanted_options).is_some_and(|(_, wanted)| wanted == *role));
+    let same = role(options).filter(|(.., role)| gate(wanted_options).is_some_and(|(.., wanted)| wanted == *role));
     Some(match same {
-        Some((program, _)) => KeyLine::Gate { line, program },
+        Some((program, config, _)) => KeyLine::Gate { line, program, config },
         None => KeyLine::Other { line },
     })
 }
@@ -93,8 +95,8 @@ fn end_of(text: &str, ends: impl Fn(char) -> bool) -> usize {
     text.len()
 }
 
-/// The program, and what it is told behind its configuration, where the options let a key run the gate and nothing else.
-fn gate(mut options: &str) -> Option<(&str, &str)> {
+/// The program, its configuration, and what it is told behind that, where the options let a key run the gate and nothing else.
+fn gate(mut options: &str) -> Option<(&str, &str, &str)> {
     let (mut command, mut restricted) = (None, false);
     while !options.is_empty() {
         let end = end_of(options, |c| c == ',');
@@ -111,9 +113,9 @@ fn gate(mut options: &str) -> Option<(&str, &str)> {
         }
     }
     let (program, told) = command.filter(|_| restricted)?.split_once(" --config ")?;
-    let (_, role) = told.split_once(' ')?;
+    let (config, role) = told.split_once(' ')?;
     let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+@%=,:- ".contains(&b));
-    (plain(program) && !program.contains(' ') && plain(told)).then_some((program, role))
+    (plain(program) && !program.contains(' ') && plain(told)).then_some((program, config, role))
 }
 
 #[cfg(test)]
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn only_what_runs_the_gate_alone_is_as_good() {
         let wanted = wanted();
-        let gate = Some(KeyLine::Gate { line: 1, program: "/opt/gate" });
+        let gate = Some(KeyLine::Gate { line: 1, program: "/opt/gate", config: "/c" });
         let (none, other) = (None, Some(KeyLine::Other { line: 1 }));
         let line = |options: &str| format!("{options} {KEY} anybody");
         for (text, expected) in [

@@ -210,7 +210,11 @@ fn shown(address: &base::config::SshAddress) -> Result<Vec<String>> {
 }
 
 fn right_line(globals: &Globals, node: &ClientNode, pull_key: &str, place: &Path) -> Result<()> {
-    let wanted = node::own_line(&globals.config, &node.name, pull_key)?;
+    judge(&globals.config, node, &node::own_line(&globals.config, &node.name, pull_key)?, place)
+}
+
+/// Whether the file at `place` lets the node in by the line `wanted`, or by one that is as good.
+fn judge(own: &Path, node: &ClientNode, wanted: &str, place: &Path) -> Result<()> {
     let add = format!("This line belongs there: {wanted}");
     let text = match std::fs::read_to_string(place) {
         Ok(text) => text,
@@ -218,12 +222,17 @@ fn right_line(globals: &Globals, node: &ClientNode, pull_key: &str, place: &Path
         Err(error) => return Err(Error::failed(format!("could not read {}", place.display())).because(error)),
     };
     let wrong = |line: usize, what: &str| Error::failed(format!("line {line} of {} lets {} in for {what}", place.display(), node.name));
-    match line_of_key(&text, &wanted) {
+    match line_of_key(&text, wanted) {
         None => Err(Error::not_now(format!("{} is not let in by {}", node.name, place.display())).hint(add)),
         Some(KeyLine::Same) => Ok(()),
+        Some(KeyLine::Gate { line, config, .. }) if !node::is_same(config, own) => {
+            Err(wrong(line, &format!("another configuration, {config}")).hint(format!(
+                "sshd takes the first line with a key, so two clients of a node need an account each. If no other client has that line, take it out. {add}"
+            )))
+        }
         // Another path to the same gate is as good, as long as it is there.
         Some(KeyLine::Gate { program, .. }) if Path::new(program).is_file() => Ok(()),
-        Some(KeyLine::Gate { line, program }) => {
+        Some(KeyLine::Gate { line, program, .. }) => {
             Err(wrong(line, &format!("{program}, which is not there")).hint(format!("Take it out. {add}")))
         }
         Some(KeyLine::Other { line }) => Err(wrong(line, "something else than the gate alone").hint(format!("Take it out. {add}"))),
@@ -278,6 +287,28 @@ mod tests {
             let_in(&globals, &config, Some(Path::new("/does/not/exist")), &mut findings);
             let about = |what: &str| findings.all().iter().any(|one| one.about.starts_with(what));
             assert_eq!((about("login of node1"), about("line to node1")), (login, !login), "{:?}", findings.all());
+        }
+    }
+
+    #[test]
+    fn a_line_that_leads_to_another_configuration_is_none_of_this_clients() {
+        let dir = tempfile::tempdir().unwrap();
+        let [own, other, place] = ["own.toml", "other.toml", "keys"].map(|name| dir.path().join(name));
+        for file in [&own, &other] {
+            std::fs::write(file, "").unwrap();
+        }
+        let config = config("");
+        let line =
+            |program: &str, path: &Path| format!("command=\"{program} --config {} export node1\",restrict {KEY} x\n", path.display());
+        for (program, path, said) in [
+            ("/bin/sh", &own, None),
+            ("/bin/sh", &other, Some("another configuration")),
+            ("/absent/gate", &own, Some("which is not there")),
+        ] {
+            std::fs::write(&place, line(program, path)).unwrap();
+            let judged = judge(&own, &config.nodes[0], &line("/bin/gate", &own), &place);
+            assert_eq!(judged.is_err(), said.is_some(), "{program}");
+            assert!(judged.err().is_none_or(|error| error.one_line().contains(said.unwrap())), "{program}");
         }
     }
 }

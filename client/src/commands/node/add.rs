@@ -117,7 +117,7 @@ impl Add {
         };
         let why = match place {
             Err(why) => why,
-            Ok(path) => match append(&path, &line)? {
+            Ok(path) => match append(&path, &line, &globals.config)? {
                 Appended::Now => {
                     output::line(format_args!("Its key is let in for the gate alone, by {}.", path.display()));
                     return Ok(());
@@ -139,6 +139,11 @@ impl Add {
 pub fn own_line(config: &Path, node: &Name, pull_key: &str) -> Result<String> {
     let config = std::path::absolute(config).at("find", config)?;
     authorized_line(&enrol::gate_program()?, &config, &Role::Export(node.clone()), &parse_public_key(pull_key)?)
+}
+
+/// Whether the configuration that a line leads to is the file `config`, by whichever way.
+pub fn is_same(other: &str, config: &Path) -> bool {
+    Path::new(other).canonicalize().ok().zip(config.canonicalize().ok()).is_some_and(|(other, config)| other == config)
 }
 
 /// `.ssh/authorized_keys` of the account that this runs as, where sshd looks for it.
@@ -256,7 +261,8 @@ enum Appended {
     Not(String),
 }
 
-fn append(path: &Path, line: &str) -> Result<Appended> {
+/// Writes `line`, which leads to the configuration `config`, behind what is in the file at `path`.
+fn append(path: &Path, line: &str, config: &Path) -> Result<Appended> {
     if let Some(folder) = path.parent() {
         atomic::make_folder(folder, 0o700)?;
     }
@@ -278,7 +284,13 @@ fn append(path: &Path, line: &str) -> Result<Appended> {
     match line_of_key(&before, line) {
         None => {}
         Some(KeyLine::Same) => return Ok(Appended::Before),
-        Some(KeyLine::Gate { program, .. }) if Path::new(program).is_file() => return Ok(Appended::Before),
+        Some(KeyLine::Gate { program, config: other, .. }) if Path::new(program).is_file() && is_same(other, config) => {
+            return Ok(Appended::Before);
+        }
+        Some(KeyLine::Gate { line, config: other, .. }) if !is_same(other, config) => {
+            return Err(Error::refused(format!("line {line} of {} lets the node's key in for another configuration, {other}", path.display()))
+                .hint("sshd takes the first line with a key, so two clients of a node need an account each. If no other client has that line, remove it and run this again."));
+        }
         Some(KeyLine::Gate { line, .. } | KeyLine::Other { line }) => {
             return Err(Error::refused(format!("line {line} of {} lets the node's key in with other options", path.display()))
                 .hint("Remove that line and run this again: sshd takes the first line with a key."));

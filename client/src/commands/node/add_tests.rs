@@ -62,28 +62,43 @@ fn the_node_is_written_behind_what_is_there() {
 fn the_key_is_let_in_once_and_nothing_else_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(".ssh/authorized_keys");
-    let line = format!("command=\"/g --config /c export node1\",restrict {} node1", key('G'));
-    assert!(matches!(append(&path, &line).unwrap(), Appended::Now));
-    assert!(matches!(append(&path, &line).unwrap(), Appended::Before));
+    let [config, other, also] = ["c.toml", "other.toml", "also.toml"].map(|name| dir.path().join(name));
+    for file in [&config, &other] {
+        std::fs::write(file, "").unwrap();
+    }
+    std::os::unix::fs::symlink(&config, &also).unwrap();
+    let line = format!("command=\"/g --config {} export node1\",restrict {} node1", config.display(), key('G'));
+    assert!(matches!(append(&path, &line, &config).unwrap(), Appended::Now));
+    assert!(matches!(append(&path, &line, &config).unwrap(), Appended::Before));
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
     std::fs::write(&path, "# mine\nssh-ed25519 AAAA me").unwrap();
-    assert!(matches!(append(&path, &line).unwrap(), Appended::Now));
+    assert!(matches!(append(&path, &line, &config).unwrap(), Appended::Now));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("# mine\nssh-ed25519 AAAA me\n{line}\n"));
     std::fs::write(&path, format!("{}\n", key('G'))).unwrap();
-    let error = append(&path, &line).err().unwrap().render();
+    let error = append(&path, &line, &config).err().unwrap().render();
     assert!(error.contains("line 1 of") && error.contains("Remove that line"), "{error}");
-    // As before, at a gate that is there; and at one that is not.
-    let elsewhere = |program: &str| format!("command=\"{program} --config /other export node1\",restrict {} x\n", key('G'));
-    std::fs::write(&path, elsewhere("/bin/sh")).unwrap();
-    assert!(matches!(append(&path, &line).unwrap(), Appended::Before));
-    std::fs::write(&path, elsewhere("/absent/gate")).unwrap();
-    assert!(append(&path, &line).is_err());
+    // As before, at a gate that is there; and at one that is not; and for another client of this account's.
+    let elsewhere = |program: &str, config: &Path| {
+        format!("command=\"{program} --config {} export node1\",restrict {} x\n", config.display(), key('G'))
+    };
+    std::fs::write(&path, elsewhere("/bin/sh", &also)).unwrap();
+    assert!(matches!(append(&path, &line, &config).unwrap(), Appended::Before));
+    std::fs::write(&path, elsewhere("/absent/gate", &also)).unwrap();
+    assert!(append(&path, &line, &config).is_err());
+    for other in [other.as_path(), Path::new("/absent/c.toml")] {
+        let text = elsewhere("/bin/sh", other);
+        std::fs::write(&path, &text).unwrap();
+        let error = append(&path, &line, &config).err().unwrap();
+        assert_eq!(error.kind(), base::Kind::Refused);
+        assert!(error.render().contains(&format!("another configuration, {}", other.display())), "{}", error.render());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
     // The line that is wanted stands behind another one with the key, which is the one that sshd takes.
     std::fs::write(&path, format!("{}\n{line}\n", key('G'))).unwrap();
-    assert!(append(&path, &line).is_err());
+    assert!(append(&path, &line, &config).is_err());
     let link = dir.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert!(matches!(append(&link, &line).unwrap(), Appended::Not(_)));
+    assert!(matches!(append(&link, &line, &config).unwrap(), Appended::Not(_)));
 }
 
 #[test]
