@@ -215,6 +215,17 @@ pub enum MirrorFrom {
     },
 }
 
+/// The most that may come of a mirror, whose size nobody has signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorLimit {
+    /// That many bytes: a person has said so.
+    Said(u64),
+    /// Nine tenths of what is free. More is an error of kind not-now.
+    Free,
+    /// The same of a clone in TMPDIR that is only checked. More is an error of kind usage: of this mirror alone, and no damage of it.
+    Scratch,
+}
+
 /// What is asked of a restore.
 #[derive(Clone, Copy)]
 pub struct RestoreContext<'a> {
@@ -235,8 +246,8 @@ pub struct RestoreContext<'a> {
     pub globals: bool,
     /// Whether a restore command that this machine declares for the module is left out: files come back then.
     pub no_command: bool,
-    /// The most bytes that may come of a mirror, whose size nobody has signed. None leaves a tenth of what is free.
-    pub limit: Option<u64>,
+    /// How much may come of a mirror.
+    pub limit: MirrorLimit,
     /// Who is told how it goes on.
     pub monitor: &'a dyn Monitor,
 }

@@ -108,7 +108,7 @@ pub(crate) fn restore_context<'a>(dataset: &'a Dataset, target: &'a Path) -> Res
         tables: &[],
         globals: false,
         no_command: false,
-        limit: None,
+        limit: crate::MirrorLimit::Free,
         monitor: &Silent,
     }
 }

@@ -10,7 +10,7 @@ use crate::recall::last::{self, Deed};
 use crate::recall::proof::{Content, Proven};
 use crate::recall::{self, Recall, inner_path};
 use base::{ByteSize, Claim, Error, Exit, Name, Result};
-use modules::{Destination, FileOptions, Overwrite, RestoreContext, RestoreReport, RestoreSource};
+use modules::{Destination, FileOptions, MirrorLimit, Overwrite, RestoreContext, RestoreReport, RestoreSource};
 use plan::Plan;
 use show::progress::Progress;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ pub struct Restore {
     /// Owners by their numbers, whatever names these have here.
     #[arg(long)]
     numeric_owner: bool,
-    /// The most that may come of a git mirror, with what git-lfs keeps, as in "20 GiB": a client signs what is in it, and not how
-    /// large that is. Default: nine tenths of what is free.
+    /// The most that may come of a git mirror, with its indexes and what git-lfs keeps, as in "20 GiB": a client signs what is in it,
+    /// and not how large that is. Default: nine tenths of what is free.
     #[arg(long, value_name = "SIZE")]
     limit: Option<ByteSize>,
     /// The files that were archived, where this configuration declares a restore command for the module.
@@ -209,7 +209,7 @@ impl Restore {
             tables: &self.tables,
             globals: self.globals,
             no_command: self.no_command,
-            limit: self.limit.map(|limit| limit.0),
+            limit: self.limit.map_or(MirrorLimit::Free, |limit| MirrorLimit::Said(limit.0)),
             monitor: if self.dry_run { &plan } else { &progress },
         };
         let begun = Instant::now();

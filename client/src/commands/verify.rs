@@ -13,7 +13,7 @@ use crate::recall::keys::Keys;
 use crate::recall::last::{self, Deed};
 use crate::recall::{self, Recall, Wanted, proof};
 use archive::verify::Sample;
-use base::{Claim, Error, Exit, Kind, Monitor, Name, Payload, RequestId, Result};
+use base::{Claim, Error, Exit, Kind, Monitor, Name, Payload, Result};
 use report::{Row, State};
 use show::progress::Progress;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,7 +124,7 @@ impl Verify {
 
 /// Notes which datasets were looked into with nothing wrong.
 fn note(recall: &Recall, signed: &[Signed], rows: &[Row]) {
-    let whole: BTreeSet<(&Name, &RequestId)> = rows.iter().filter_map(Row::whole).collect();
+    let whole = report::whole(rows);
     let claims = signed.iter().map(|one| &one.claim).filter(|claim| whole.contains(&(&claim.client, &claim.id)));
     let datasets: BTreeMap<_, &Claim> = claims.map(|claim| ((&claim.node, &claim.client, &claim.dataset), claim)).collect();
     datasets.values().for_each(|claim| last::note(recall.config.as_ref(), Deed::Verified, claim));

@@ -6,7 +6,7 @@
 use super::mirror::{git, init, packs_size, set_head};
 use super::refs::RefList;
 use super::{lfs, packed};
-use crate::{FileOptions, MirrorFrom, RestoreContext, RestoreReport};
+use crate::{FileOptions, MirrorFrom, MirrorLimit, RestoreContext, RestoreReport};
 use archive::restore::{Whole, free_bytes};
 use base::{At, ByteSize, Error, PlannedStep, RequestId, Result, atomic, process};
 use std::fs::File;
@@ -38,7 +38,7 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, snapshot:
             }
         };
         // The limit of a file ends git in its own way, which says little.
-        most.hold(target)?;
+        most.hold(target, fetched.is_ok())?;
         fetched?;
     }
     let mut report = finish(context, target, &list)?;
@@ -51,23 +51,33 @@ pub(super) fn restore(context: &RestoreContext<'_>, from: &MirrorFrom, snapshot:
 #[derive(Debug, Clone, Copy)]
 struct Most {
     bytes: u64,
-    /// Whether somebody has said so.
-    is_said: bool,
+    /// Who says so.
+    limit: MirrorLimit,
 }
 
 impl Most {
     /// What was said, else nine tenths of what is free.
     fn of(context: &RestoreContext<'_>, target: &Path) -> Result<Self> {
-        if let Some(bytes) = context.limit {
-            return Ok(Self { bytes, is_said: true });
+        let limit = context.limit;
+        if let MirrorLimit::Said(bytes) = limit {
+            return Ok(Self { bytes, limit });
         }
         let free = free_bytes(target)?;
-        Ok(Self { bytes: (free - free / SPARE).saturating_add(packs_size(target)?), is_said: false })
+        Ok(Self { bytes: (free - free / SPARE).saturating_add(packs_size(target)?), limit })
     }
 
-    /// Holds what has come against it; what is too much is thrown away.
-    fn hold(self, target: &Path) -> Result<()> {
-        if packs_size(target)? < self.bytes {
+    /// Whether the packs, with what git-lfs keeps that is there already and what is to come of it, are within this.
+    fn takes(self, packs: u64, there: u64, to_come: u64) -> bool {
+        // What was there before took nothing of what was free then.
+        let there = if matches!(self.limit, MirrorLimit::Said(_)) { there } else { 0 };
+        packs.saturating_add(there).saturating_add(to_come) <= self.bytes
+    }
+
+    /// Holds what has come against it; what is too much is thrown away. A file that has just this size was cut off at it, unless all has
+    /// come.
+    fn hold(self, target: &Path, has_all: bool) -> Result<()> {
+        let size = packs_size(target)?;
+        if size < self.bytes || has_all && size == self.bytes {
             return Ok(());
         }
         clear(target, true)?;
@@ -76,11 +86,17 @@ impl Most {
 
     fn exceeded(self, what: &str, so: &str) -> Error {
         let most = ByteSize(self.bytes);
-        if self.is_said {
-            return Error::refused(format!("{what} is larger than the {most} of --limit")).hint(so);
+        match self.limit {
+            MirrorLimit::Said(_) => Error::refused(format!("{what} is larger than the {most} of --limit")).hint(so),
+            MirrorLimit::Free => {
+                Error::not_now(format!("{what} is larger than {most}, nine tenths of what is free, and nobody has signed how large it is"))
+                    .hint(format!("{so} Find out how large it is; make room, name another folder, or let it take more with --limit SIZE."))
+            }
+            MirrorLimit::Scratch => Error::usage(format!(
+                "{what} is larger than {most}, nine tenths of what is free in {}; point TMPDIR at a folder with more room, if it is as large as that",
+                std::env::temp_dir().display()
+            )),
         }
-        Error::not_now(format!("{what} is larger than {most}, nine tenths of what is free, and nobody has signed how large it is"))
-            .hint(format!("{so} Find out how large it is; make room, name another folder, or let it take more with --limit SIZE."))
     }
 }
 
@@ -115,8 +131,8 @@ fn bring_lfs(context: &RestoreContext<'_>, from: &MirrorFrom, target: &Path, ids
     if named.is_empty() {
         return Ok(Vec::new());
     }
-    let come = packs_size(target)?.saturating_add(lfs::size(target)?);
-    if named.values().fold(come, |sum, size| sum.saturating_add(*size)) > most.bytes {
+    let to_come = named.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
+    if !most.takes(packs_size(target)?, lfs::size(target)?, to_come) {
         return Err(most.exceeded("the repository with what git-lfs keeps", "What git-lfs keeps was not fetched."));
     }
     context.monitor.task(&format!("restoring what git-lfs keeps of {}", context.dataset), None);
@@ -230,4 +246,27 @@ fn check(target: &Path, list: &RefList) -> Result<()> {
         return Ok(());
     }
     Err(Error::failed(format!("{} was restored, and its refs are not those of the list", target.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_took_nothing_of_what_is_free() {
+        let most = |limit| Most { bytes: 100, limit };
+        for limit in [MirrorLimit::Free, MirrorLimit::Scratch] {
+            assert!(most(limit).takes(40, 90, 60) && !most(limit).takes(40, 0, 61));
+        }
+        let said = most(MirrorLimit::Said(100));
+        assert!(said.takes(40, 10, 50) && !said.takes(40, 10, 51) && !said.takes(1, u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_clone_that_is_only_checked_has_no_limit_to_name() {
+        let error = Most { bytes: 100, limit: MirrorLimit::Scratch }.exceeded("the repository", "Nothing of it was kept.");
+        assert!(error.one_line().contains("TMPDIR") && !error.render().contains("--limit"), "{}", error.render());
+        // Nothing that goes on when it is tried again.
+        assert_eq!(error.kind(), base::Kind::Usage);
+    }
 }

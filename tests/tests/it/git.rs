@@ -1,6 +1,6 @@
 //! Git mirrors: refs, HEAD and history as they are at the source, rewritten history kept, restored as a repository.
 
-use crate::harness::{Loopback, run, until};
+use crate::harness::{Disk, Loopback, run, until};
 use std::process::Stdio;
 
 /// A repository with branches, tags, notes and a HEAD that is not the usual one.
@@ -85,6 +85,29 @@ fn a_restore_takes_no_more_than_it_may() {
     safe.client(&restore).says(&["is not empty"]).exits(4);
     let files = format!("files:{}", safe.text("source/d"));
     safe.client(&["restore", &files, "--target", &safe.text("back/d"), "--limit", "1 GiB"]).says(&["--limit is for git mirrors"]).exits(2);
+}
+
+/// One mirror for whose clone there is no room keeps no other from being checked.
+#[test]
+fn a_mirror_without_room_for_its_clone_is_a_row_of_its_own() {
+    let safe = Loopback::start();
+    safe.sh("for name in a b; do git init -q --bare source/$name.git; cd source/$name.git; \
+         blob=$(head -c $([ $name = a ] && echo 6000000 || echo 100) /dev/urandom | git hash-object -w --stdin); \
+         t=$(printf '100644 blob %s\tnoise\n' $blob | git mktree); \
+         git update-ref refs/heads/main $(git -c user.name=t -c user.email=t@t commit-tree -m noise $t); cd ../..; done");
+    for name in ["a", "b"] {
+        safe.back_up("git", &safe.text(&format!("source/{name}.git")));
+    }
+    safe.sh("mkdir scratch");
+    let Some(disk) = Disk::over(&safe, "scratch", 4000) else { return };
+    let mut verify = disk.command("nightsafe");
+    let found = run(verify.env("TMPDIR", safe.at("scratch")).args(["verify", "--json"])).says(&["point TMPDIR at a folder"]).exits(3);
+    let rows: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
+    let states: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| (row["dataset"].as_str().unwrap().to_owned(), row["state"].clone())).collect();
+    let path = |name: &str| format!("git:{}", safe.text(&format!("source/{name}.git")));
+    assert_eq!(states, [(path("a"), "unopened".into()), (path("b"), "whole".into())]);
+    assert_eq!(disk.run("ls", &["scratch"]).ok(), "");
 }
 
 #[test]

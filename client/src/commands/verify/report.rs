@@ -10,6 +10,7 @@ use base::text::printable;
 use base::{ByteSize, Dataset, Exit, Name, RequestId, Result};
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// How a snapshot stands; the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -19,7 +20,7 @@ pub(super) enum State {
     Whole,
     /// What it had in lost packs was brought again, as its client has signed; how much of it only the key can tell.
     Claimed,
-    /// The identity does not open it.
+    /// The identity does not open it, or there is no room to clone it.
     Unopened,
     /// Something of it is damaged or missing.
     Damaged,
@@ -100,11 +101,6 @@ impl Row {
         }
     }
 
-    /// Which snapshot it is about, when nothing is wrong with it.
-    pub(super) fn whole(&self) -> Option<(&Name, &RequestId)> {
-        self.client.as_ref().zip(self.snapshot.as_ref()).filter(|_| self.state == State::Whole)
-    }
-
     /// Adds damage.
     pub(super) fn damage(&mut self, problems: Vec<String>, paths: Vec<String>) {
         self.worsen(State::Damaged, problems);
@@ -140,6 +136,15 @@ pub(super) fn add_findings(rows: &mut Vec<Row>, findings: Vec<Finding>) {
             None => rows.push(Row { client: Some(client), dataset: Some(dataset), ..Row::of_nothing(State::Stale, text) }),
         }
     }
+}
+
+/// The snapshots that are whole, of datasets in which nothing is wrong: an older one that is whole says nothing for a newer one that is
+/// not.
+pub(super) fn whole(rows: &[Row]) -> BTreeSet<(&Name, &RequestId)> {
+    let dataset = |row: &Row| (row.client.clone(), row.dataset.clone());
+    let wrong: BTreeSet<_> = rows.iter().filter(|row| row.state > State::Claimed).map(dataset).collect();
+    let whole = rows.iter().filter(|row| row.state == State::Whole && !wrong.contains(&dataset(row)));
+    whole.filter_map(|row| row.client.as_ref().zip(row.snapshot.as_ref())).collect()
 }
 
 /// 0 where all is whole; 1 where somebody may be lying, or nothing was whole; 3 otherwise.
@@ -255,6 +260,34 @@ mod tests {
         assert_eq!(of(&[State::Whole, State::Unproven, State::Damaged]), Exit::Failed);
         let some = Row { files_right: 1, ..row(State::Damaged) };
         assert_eq!(exit(&[some]), Exit::Incomplete);
+    }
+
+    #[test]
+    fn a_dataset_with_damage_is_not_verified_by_what_is_whole_of_it() {
+        let row = |client: &str, dataset: &str, snapshot: u32, state| Row {
+            client: Some(Name::new(client).unwrap()),
+            dataset: Some(dataset.parse().unwrap()),
+            snapshot: Some(format!("20261120T031500Z-{snapshot:08x}").parse().unwrap()),
+            seq: Some(u64::from(snapshot)),
+            ..Row::of_nothing(state, String::new())
+        };
+        let names = |rows: &[Row]| -> Vec<String> { whole(rows).into_iter().map(|(_, id)| id.as_str()[17..].to_owned()).collect() };
+        let mut rows = vec![
+            row("web1", "files:/a", 1, State::Whole),
+            row("web1", "files:/a", 2, State::Damaged),
+            row("web1", "files:/b", 3, State::Whole),
+            row("web1", "files:/b", 4, State::Claimed),
+            row("web2", "files:/a", 5, State::Whole),
+            row("web1", "files:/c", 6, State::Unopened),
+            // What stands for no dataset is wrong with none.
+            Row::of_nothing(State::Stale, "withheld".into()),
+        ];
+        assert_eq!(names(&rows), ["00000003", "00000005"]);
+        // A finding stands beside the newest alone.
+        let finding = Finding { client: Name::new("web1").unwrap(), dataset: "files:/b".parse().unwrap(), text: "forks".into() };
+        add_findings(&mut rows, vec![finding]);
+        assert_eq!(rows[2].state, State::Whole);
+        assert_eq!(names(&rows), ["00000005"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use archive::manifest::{Manifest, PackRef};
 use archive::snapshot::SnapshotReader;
 use archive::verify::{Known, ProvenPacks, Sample, VerifySpec, touched, verify};
 use base::{At, Blake3, Error, Kind, Monitor, Name, RequestId, Result};
-use modules::{Destination, FileOptions, RestoreContext, RestoreSource};
+use modules::{Destination, FileOptions, MirrorLimit, RestoreContext, RestoreSource};
 use show::progress::Progress;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl<'a> Worker<'a> {
             tables: &[],
             globals: false,
             no_command: true,
-            limit: None,
+            limit: MirrorLimit::Scratch,
             monitor: self.progress,
         };
         let from = self.recall.source.mirror(&claim.client, &claim.dataset);
@@ -214,6 +214,11 @@ impl<'a> Worker<'a> {
                 row.damage(report.problems, Vec::new());
             }
             Err(error) if error.kind() == Kind::NotNow => return Err(error),
+            // Of one clone alone: the others may have room.
+            Err(error) if error.kind() == Kind::Usage => {
+                row.checked = "signed refs";
+                row.worsen(State::Unopened, vec![error.one_line()]);
+            }
             Err(error) => row.damage(vec![error.one_line()], Vec::new()),
         }
         scratch.close().map_err(|e| Error::failed("the clone that was checked cannot be removed").because(e))

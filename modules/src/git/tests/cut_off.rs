@@ -1,7 +1,7 @@
 //! Restores that were cut off go on, and take no more than they may.
 
 use super::*;
-use crate::RestoreContext;
+use crate::{MirrorLimit, RestoreContext};
 
 /// What a restore leaves in its target until it is done.
 fn mark(target: &Path) -> PathBuf {
@@ -64,15 +64,22 @@ fn a_mirror_that_is_larger_than_it_may_be_is_not_kept() {
     setup.commit("one");
     let (list, _) = setup.back_up();
     let target = setup.folder.path().join("back");
-    let restore = |limit| {
-        let context = RestoreContext { limit: Some(limit), ..restore_context(&setup.dataset, &target) };
+    let restore_to = |target: &Path, limit| {
+        let context = RestoreContext { limit: MirrorLimit::Said(limit), ..restore_context(&setup.dataset, target) };
         let from = RestoreSource::Mirror { from: local(&setup.mirror()), snapshot: SNAPSHOT.parse().unwrap(), refs: list.clone() };
         CLIENT.restore(&context, from)
     };
+    let restore = |limit| restore_to(&target, limit);
     let error = restore(100_000).unwrap_err();
     assert!(error.kind() == Kind::Refused && error.one_line().contains("larger than the 97.7 KiB of --limit"), "{}", error.render());
     assert!(mark(&target).exists() && names(&target.join("objects/pack")).is_empty());
     // With more it goes on.
     assert_eq!(restore(1_000_000).unwrap().entries, 1);
     assert!(!mark(&target).exists());
+    // Just as much as it takes is enough, and a byte less is not.
+    let size = crate::git::mirror::packs_size(&target).unwrap();
+    let other = setup.folder.path().join("other");
+    assert_eq!(restore_to(&other, size - 1).unwrap_err().kind(), Kind::Refused);
+    assert!(names(&other.join("objects/pack")).is_empty());
+    assert_eq!(restore_to(&other, size).unwrap().entries, 1);
 }
