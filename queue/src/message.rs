@@ -1,6 +1,6 @@
 //! Commit messages in words, so that `git log` and cgit read as an audit log.
 //!
-//! Nothing is ever taken from them: what counts is in the files.
+//! Nothing is ever taken from them but a hint whose deeds need not be read: what counts is in the files.
 
 use crate::notice::Notice;
 use crate::receipt::{Outcome, Receipt};

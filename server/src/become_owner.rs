@@ -190,6 +190,7 @@ mod tests {
             vec!["client", "add", "web1", "--host-key", &line, "--allow=git:/a", "--allow", "files:/b/*", "--admin-key", "/k", "--yes"],
             vec!["client", "pause", "web1", "--off", "--admin-key=/k"],
             vec!["client", "set", "web1", "--limit=fetches=1", "--keep", "default", "--admin-key", "/k"],
+            vec!["client", "set", "web1", "--no-dial", "--address=backup@web1", "--host-key", &line, "--admin-key", "/k"],
             vec!["restorer", "add", "dora", "--key", "/not/there.pub", "--read=web1:*", "--read", "db1:files:/x", "--admin-key", "/k"],
             vec!["keys", "install", "/a", "/-b"],
             vec!["prune", "--dry-run"],
@@ -236,6 +237,9 @@ mod tests {
         let words = ["client", "add", "web1", "--admin-key", "/not/there"].map(OsStr::new);
         let (second, [one, two]) = again(&[&words[..], &[host_key.as_os_str()]].concat());
         assert!(one == two && second.given.len() == 1, "{second:?}");
+        let words = ["client", "set", "web1", "--no-dial", "--address=a@b", "--admin-key", "/not/there"].map(OsStr::new);
+        let (third, [one, two]) = again(&[&words[..], &[host_key.as_os_str()]].concat());
+        assert!(one == two && third.given.len() == 1, "{third:?}");
         // The configuration is read where it lies, also by what reads it later.
         let words = [OsStr::new("--config"), dashed.as_os_str(), OsStr::new("poll")];
         assert!(again(&words).0.given.is_empty());

@@ -280,7 +280,12 @@ mod tests {
             progress.task("x", Some(5));
             progress.bytes(5);
             progress.entries(1);
-            drop(progress);
+            let (told, ended) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                drop(progress);
+                told.send(())
+            });
+            assert_eq!(ended.recv_timeout(Duration::from_secs(240)), Ok(()));
         }
     }
 }

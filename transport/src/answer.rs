@@ -250,10 +250,12 @@ mod tests {
     fn nobody_keeps_a_line_by_saying_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let silence = Duration::from_millis(300);
-        // Neither end says anything; and a node that has its answer and does not close.
+        // Neither end says anything; and a node that has its answer and does not close. Both last longer than is waited for them.
         for answer in ["exec sleep 600", "echo all of it"] {
             let (line, stream) = line(dir.path(), "exec sleep 600");
-            let _ = line.answer_until(silence, stream, program(answer), &Arc::new(Passed::now()));
+            let (told, ended) = mpsc::channel();
+            std::thread::spawn(move || told.send(line.answer_until(silence, stream, program(answer), &Arc::new(Passed::now()))));
+            assert!(ended.recv_timeout(Duration::from_secs(240)).is_ok(), "{answer} keeps it");
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod add;
 
-use super::AdminKey;
+use super::{AdminKey, host_key};
 use crate::access::{edit, scan};
 use crate::node::Node;
 use crate::output;
@@ -14,7 +14,6 @@ use base::config::{Reach, SshAddress};
 use base::{ByteSize, DatasetPattern, Error, Exit, Keep, Name, Result, Span, clock};
 use clap::Subcommand;
 use queue::access::{AccessList, ClientChange, ClientGrant, Limits, limits};
-use queue::enrol::here;
 use serde::Serialize;
 use std::path::Path;
 use std::str::FromStr;
@@ -87,7 +86,7 @@ struct Set {
     #[arg(long, value_name = "ADDRESS", requires = "no_dial")]
     git_address: Option<SshAddress>,
     /// The machine's host key: the text "ssh-ed25519 AAAA…", or a file that holds it.
-    #[arg(long, value_name = "KEY", requires = "no_dial", conflicts_with = "scan")]
+    #[arg(long, value_name = "KEY", value_hint = clap::ValueHint::FilePath, requires = "no_dial", conflicts_with = "scan")]
     host_key: Option<String>,
     /// Ask the machine itself for its host key, and ask you whether it is the right one.
     #[arg(long, requires = "no_dial")]
@@ -101,7 +100,7 @@ impl Set {
     fn place(&self) -> Result<Option<(SshAddress, String)>> {
         let Some(address) = &self.address else { return Ok(None) };
         let host_key = match &self.host_key {
-            Some(given) => here::host_key(Some(given))?,
+            Some(given) => host_key(given)?,
             None if self.scan => Some(scan::confirmed(address)?),
             None => None,
         };

@@ -4,7 +4,7 @@
 
 use crate::metrics;
 use crate::node::Node;
-use crate::poll::{Poller, SWEEP, crew, quiet, sweep_due, timetable};
+use crate::poll::{Poller, SWEEP, crew, meanwhile, quiet, sweep_due, timetable};
 use base::{Exit, Kind, Result};
 use std::path::Path;
 use std::time::Instant;
@@ -36,16 +36,21 @@ pub fn run(args: &Args, config: &Path) -> Result<Exit> {
         return Ok(Exit::NotNow);
     };
     let mut names = poller.look(sweep)?;
+    if sweep {
+        // Fetching may take hours, and whoever watches the note would believe that nobody looks.
+        poller.note_sweep()?;
+    }
     poller.gather_lines()?;
     names.extend(poller.with_requests());
-    crew::serve_once(&poller, names)?;
+    let serve = |names| meanwhile::looking(&poller, SWEEP, || crew::serve_once(&poller, names));
+    serve(names)?;
     // A client that sends for ever must not keep cron from what is done once a day; the next poll goes on.
     let begun = Instant::now();
     while poller.unfinished() && begun.elapsed() < SWEEP {
-        crew::serve_once(&poller, poller.look(false)?)?;
+        serve(poller.look(false)?)?;
     }
     if sweep {
-        poller.swept()?;
+        poller.tidy()?;
     }
     quiet::begin(&poller)?;
     let (worst, node) = (poller.worst()?, poller.node.clone());

@@ -375,7 +375,9 @@ mod tests {
         assert_eq!(files.current, files.maximum);
         // As when its thread panics.
         lines.bell.shutdown(std::net::Shutdown::Both).unwrap();
+        let begun = Instant::now();
         while !lines.ended() {
+            assert!(begun.elapsed() < Duration::from_secs(240), "it did not end");
             std::thread::sleep(Duration::from_millis(2));
         }
         assert_eq!(who(&node), None);

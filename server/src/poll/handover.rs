@@ -102,8 +102,8 @@ fn marks(gate: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// The marks that wait in `handover/wake` below `gate`: names of clients, and `admin`. Each mark is removed before its
-/// name is given, so that what is handed over from now on leaves a mark again. What cannot be removed is no mark.
+/// The marks that wait in `handover/wake` below `gate`: names of clients, names that end in [`base::config::SOON`] of clients that
+/// are about to push, and `admin`. Each mark is removed before its name is given, so that what is handed over from now on leaves a mark again. What cannot be removed is no mark.
 ///
 /// # Errors
 /// When the folder is there and cannot be read.

@@ -22,6 +22,7 @@ mod gate;
 pub mod handover;
 mod ingest;
 mod lanes;
+pub mod meanwhile;
 pub mod quiet;
 mod receipts;
 pub mod retry;
@@ -118,14 +119,30 @@ impl Poller {
         Ok(Some(this))
     }
 
-    /// Notes that everything was looked at.
+    /// What follows a look at everything: the upkeep, and the note of it.
     ///
     /// # Errors
     /// With the path.
     pub fn swept(&self) -> Result<()> {
-        tidy::tidy(self)?;
-        self.own("cgit", crate::cgit::publish(&self.node))?;
+        self.tidy()?;
+        self.note_sweep()
+    }
+
+    /// Notes that everything was looked at.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn note_sweep(&self) -> Result<()> {
         atomic::write(&self.node.state_path().join("sweep"), b"", 0o640)
+    }
+
+    /// The upkeep of each sweep.
+    ///
+    /// # Errors
+    /// When trouble cannot be written down.
+    pub fn tidy(&self) -> Result<()> {
+        tidy::tidy(self)?;
+        self.own("cgit", crate::cgit::publish(&self.node))
     }
 
     /// Takes in what was handed over, from clients that left a mark, or with `sweep` from all. Gives the clients that

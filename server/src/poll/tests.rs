@@ -7,7 +7,7 @@ use base::{Dataset, Payload, Reason, RequestId, process};
 use queue::access::NewClient;
 use queue::{Outcome, Receipt, Repository, Request};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod limits;
 mod quiet;

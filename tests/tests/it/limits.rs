@@ -1,6 +1,8 @@
-//! Limits by client: what is over one gets a receipt that says so, once by mail, and everything goes on.
+//! Limits by client: what is over one gets a receipt that says so, once by mail, and everything goes on. How they are set, and who signs.
 
-use crate::harness::{Loopback, run};
+use crate::harness::{Killed, Loopback, run, until};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 struct Limited {
     safe: Loopback,
@@ -127,6 +129,29 @@ fn limits_are_set_by_name_and_shown_with_what_was_used() {
     assert_eq!(safe.node(&["client", "list", "--json"]).json()[0]["quota"], serde_json::Value::Null);
     let message = safe.git("node/data/admin.git", &["log", "-1", "--format=%B", "access"]);
     assert!(message.contains("quota as by default\nrequests_a_day as by default"), "{message}");
+}
+
+/// A key with a passphrase, and one of a hardware token, is nowhere but in the agent that the environment names.
+#[test]
+fn the_agent_of_whoever_runs_the_command_signs_what_it_changes() {
+    let safe = Loopback::start();
+    let socket = safe.text("agent");
+    let _agent = Killed::start(safe.command("ssh-agent").args(["-D", "-a", &socket]).stdout(Stdio::null()));
+    until("the agent listens", || UnixStream::connect(&socket).is_ok());
+    let key = safe.text("admin/id_ed25519");
+    run(safe.command("ssh-add").args(["-q", &key]).env("SSH_AUTH_SOCK", &socket)).exits(0);
+    // Only the agent has it now.
+    std::fs::rename(&key, safe.at("elsewhere")).unwrap();
+    let set = || {
+        let mut command = safe.command("nightsafe-server");
+        command.args(["client", "set", "web1", "--quota", "1 GiB", "--admin-key", "admin/id_ed25519.pub"]);
+        command
+    };
+    let quota = || safe.node(&["client", "list", "--json"]).json()[0]["quota"].clone();
+    assert_ne!(run(&mut set()).says(&["SSH_AUTH_SOCK"]).code, Some(0));
+    assert_eq!(quota(), serde_json::Value::Null);
+    run(set().env("SSH_AUTH_SOCK", &socket)).exits(0);
+    assert_eq!(quota(), 1u64 << 30);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What a poll from cron passes over, and what it must not.
+//! What a poll from cron passes over, what it must not, and that it looks on while it fetches.
 
-use super::super::quiet;
+use super::super::{meanwhile, quiet};
 use super::*;
 
 #[test]
@@ -11,9 +11,10 @@ fn nothing_to_do_is_remembered_until_something_comes() {
         let poller = Poller::open(play.node.clone(), true).unwrap().unwrap();
         assert!(!still(play), "a poller is at work");
         let mut names = poller.look(true).unwrap();
+        poller.note_sweep().unwrap();
         names.extend(poller.with_requests());
         crew::serve_once(&poller, names).unwrap();
-        poller.swept().unwrap();
+        poller.tidy().unwrap();
         quiet::begin(&poller).unwrap();
     };
     assert!(!still(&play), "nobody has looked yet");
@@ -57,4 +58,22 @@ fn what_waits_is_not_passed_over() {
     poller.swept().unwrap();
     quiet::begin(&poller).unwrap();
     assert!(!quiet::still(&play.node).unwrap());
+}
+
+#[test]
+fn what_is_handed_over_meanwhile_is_taken_in_and_the_look_is_noted() {
+    let mut play = Play::new();
+    let poller = Poller::open(play.node.clone(), true).unwrap().unwrap();
+    poller.look(true).unwrap();
+    assert!(last_sweep(&play.node).is_none());
+    let waits = meanwhile::looking(&poller, Duration::from_millis(5), || {
+        play.submit("dummy:x");
+        play.hand_over();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(240) && (last_sweep(&play.node).is_none() || poller.with_requests().is_empty()) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        last_sweep(&play.node).is_some() && poller.with_requests().contains(&name())
+    });
+    assert!(waits);
 }

@@ -1,13 +1,9 @@
 //! What the node itself did: which snapshots it condemned and removed, and which people held or gave up.
 
 use super::{Place, client_link, count, encoded, frame, log, pages, safe, size, whole};
-use crate::audit::Record;
 use crate::overview::{Client, Overview};
-use crate::web::deeds::{Deed, Deeds, PAGES};
+use crate::web::deeds::{Deed, Deeds, PAGES, Said};
 use maud::{Markup, html};
-
-/// How many snapshots of one deed are named.
-const NAMED: usize = 10;
 
 /// The page; `page` counts from 0.
 pub fn page(overview: &Overview, only: Option<&Client>, deeds: &Deeds, page: usize) -> Markup {
@@ -20,7 +16,9 @@ pub fn page(overview: &Overview, only: Option<&Client>, deeds: &Deeds, page: usi
         p.lead { "What it condemned and removed, and what people held or gave up, each signed by this node. " code { "nightsafe-server log --verify" } " proves all of it." }
         (log::views("/deeds", name))
         (log::choice(overview, "/deeds", name))
-        @if deeds.rows.is_empty() { p.muted { "Nothing yet." } } @else { (table(&deeds.rows)) }
+        @if !deeds.rows.is_empty() { (table(&deeds.rows)) }
+        @else if deeds.more { p.muted { "Nothing among the newest: " code { "git log audit" } " in audit.git shows all of it." } }
+        @else { p.muted { "Nothing yet." } }
         (pages(page, deeds.more && page + 1 < PAGES, |page| format!("/deeds?client={}&page={page}", encoded(name))))
         @if deeds.more && page + 1 == PAGES {
             p.muted { "There is more: " code { "git log audit" } " in audit.git shows all of it." }
@@ -36,12 +34,13 @@ fn table(rows: &[Deed]) -> Markup {
                 @for name in ["When", "Of whom", "What", "By", "Signed"] { th role="columnheader" scope="col" { (name) } }
             } }
             tbody role="rowgroup" {
-                @for Deed { commit, record } in rows {
+                @for Deed { commit, said } in rows {
                     tr role="row" {
-                        @if let Some(record) = record {
+                        @if let Some(said) = said {
+                            @let record = &said.record;
                             th role="rowheader" scope="row" { time datetime=(record.time) { (whole(record.time)) } }
                             td role="cell" data-label="Of whom" { (client_link(record.client.as_str())) }
-                            td role="cell" data-label="What" { div { (what(record)) } }
+                            td role="cell" data-label="What" { div { (what(said)) } }
                             td role="cell" data-label="By" { div { (safe(&record.by)) } }
                         } @else {
                             th role="rowheader" scope="row" { "–" }
@@ -58,8 +57,7 @@ fn table(rows: &[Deed]) -> Markup {
 }
 
 /// What became of which snapshots, and why.
-fn what(record: &Record) -> Markup {
-    let of = |became: &str| record.snapshots.iter().filter(|line| line.became == became).count();
+fn what(Said { record, snapshots, planned }: &Said) -> Markup {
     let class = match record.deed.as_str() {
         "result" | "forgotten" => "warn",
         "held" => "good",
@@ -70,27 +68,26 @@ fn what(record: &Record) -> Markup {
         "result" => "pruned",
         other => other,
     };
-    let planned = ["condemned", "spared", "pinned"].into_iter().filter(|became| of(became) > 0);
-    let planned: Vec<String> = planned.map(|became| format!("{} {became}", of(became))).collect();
+    let planned: Vec<String> = planned.iter().map(|(became, count)| format!("{count} {became}")).collect();
     html! {
         span class={ "tag " (class) } { (safe(word)) }
         @match record.deed.as_str() {
             "plan" => p { (planned.join(", ")) @if let Some(grace) = record.grace { "; what is condemned goes after " (String::from(grace)) } },
             "result" => p {
-                (count(record.snapshots.len(), "snapshot")) " removed"
+                (count(*snapshots, "snapshot")) " removed"
                 @if let Some(packs) = record.packs { ", with " (count(usize::try_from(packs).unwrap_or(usize::MAX), "pack")) }
                 @if let Some(bytes) = record.bytes { " of " (size(bytes)) }
             },
-            _ => p { (count(record.snapshots.len(), "snapshot")) },
+            _ => p { (count(*snapshots, "snapshot")) },
         }
         @if let Some(reason) = &record.reason { p { "because: " (safe(reason)) } }
-        @for line in record.snapshots.iter().take(NAMED) {
+        @for line in &record.snapshots {
             p {
                 span.mono { (line.id.as_str()) } " " (safe(&line.became))
                 @if let Some(dataset) = &line.dataset { " " (safe(dataset)) }
                 @if let Some(why) = &line.why { ": " (safe(why)) }
             }
         }
-        @if record.snapshots.len() > NAMED { p { "and " (record.snapshots.len() - NAMED) " more" } }
+        @if *snapshots > record.snapshots.len() { p { "and " (snapshots - record.snapshots.len()) " more" } }
     }
 }
