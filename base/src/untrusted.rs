@@ -48,7 +48,8 @@ fn plain(opened: rustix::io::Result<OwnedFd>, path: &Path) -> Result<File> {
         other => File::from(other.at("open", path)?),
     };
     let meta = file.metadata().at("stat", path)?;
-    if !meta.is_file() || meta.nlink() != 1 {
+    // One without a name was replaced since it was opened, and is what was there then.
+    if !meta.is_file() || meta.nlink() > 1 {
         return Err(unfit());
     }
     Ok(file)
@@ -116,5 +117,24 @@ mod tests {
         assert_ne!(read(&at("absent"), 100).unwrap_err().kind(), crate::Kind::Refused);
         std::fs::hard_link(at("plain"), at("second")).unwrap();
         assert!(read(&at("plain"), 100).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_meanwhile_is_read_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        std::fs::write(&path, b"word").unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::write(dir.path().join("new"), b"word").unwrap();
+                    std::fs::rename(dir.path().join("new"), &path).unwrap();
+                }
+            });
+            let read = (0..5000).try_for_each(|_| read(&path, 100).map(|file| assert_eq!(file.bytes, b"word")));
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            read.unwrap();
+        });
     }
 }

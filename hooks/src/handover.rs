@@ -56,21 +56,17 @@ pub fn catch_up(config: &NodeConfig, slot: &Slot, again: bool) -> Result<()> {
     pack(process::git().arg("-C").arg(&slot.path), &new, old.as_deref(), into)?;
     draft.publish()?;
     atomic::write(&slot.path.join(MARKER), format!("{new}\n").as_bytes(), 0o640)?;
-    // The poller's sweep finds what a lost one would have told.
-    wake(config, &slot.name)
+    let wake = config.handover_path().join("wake");
+    shared_folder(&wake)?;
+    // Only a wake-up: the poller's sweep finds what a lost one would have told.
+    atomic::write(&wake.join(&slot.name), b"", 0o660)
 }
 
 /// Tells the poller that `client` is about to push something, so that it opens its own connection meanwhile. Nothing depends on
-/// it.
+/// it, so it is not made durable, and where it cannot be told nothing is said of it.
 pub fn announce(config: &NodeConfig, client: &Name) {
-    let _ = wake(config, &format!("{client}{SOON}"));
-}
-
-/// Leaves a mark for the poller.
-fn wake(config: &NodeConfig, mark: &str) -> Result<()> {
-    let wake = config.handover_path().join("wake");
-    shared_folder(&wake)?;
-    atomic::write(&wake.join(mark), b"", 0o660)
+    let mark = config.handover_path().join("wake").join(format!("{client}{SOON}"));
+    let _ = std::fs::File::options().write(true).create_new(true).open(mark);
 }
 
 /// A folder in which the poller, of our group, may remove what it has taken.

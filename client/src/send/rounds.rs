@@ -48,6 +48,8 @@ pub struct Rounds<'a> {
     /// How many waits were begun; what an older one says does not count.
     waits: u64,
     want_receipts: bool,
+    /// Whether a connection could not be opened ahead of its need a moment ago.
+    in_vain: bool,
     /// Whether this is for the answers alone: nothing is prepared any more.
     stays: bool,
 }
@@ -55,7 +57,7 @@ pub struct Rounds<'a> {
 impl<'a> Rounds<'a> {
     /// For the node of `run`; waits for answers tell `sender` of them.
     pub fn new(run: &'a NodeRun, sender: &'a Sender<Event>) -> Self {
-        Self { run, sender, listener: None, waits: 0, want_receipts: true, stays: false }
+        Self { run, sender, listener: None, waits: 0, want_receipts: true, in_vain: false, stays: false }
     }
 
     /// Makes rounds until [`Event::Stop`] comes, or a lane leaves its `failure`.
@@ -76,11 +78,12 @@ impl<'a> Rounds<'a> {
             }
             run.dial()?;
             let mut event = events.recv_timeout(self.pause(swept));
+            let (mut begun, mut committed) = (false, false);
             loop {
                 match event {
                     Ok(Event::Stop) => return Ok(()),
-                    Ok(Event::Begun) => self.knock(),
-                    Ok(Event::Committed) => {}
+                    Ok(Event::Begun) => begun = true,
+                    Ok(Event::Committed) => committed = true,
                     Ok(Event::Receipts(wait, told)) => {
                         if wait == self.waits && self.listener.take().is_some() {
                             self.want_receipts = true;
@@ -91,9 +94,13 @@ impl<'a> Rounds<'a> {
                 }
                 event = events.try_recv().map_err(|_| RecvTimeoutError::Timeout);
             }
+            // What is committed is pushed next, which opens the connection as well.
+            if begun && !committed {
+                self.open_ahead();
+            }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
-                self.want_receipts = true;
+                (self.want_receipts, self.in_vain) = (true, false);
                 // A `send` tries each request once.
                 if run.goes_on() {
                     run.recover()?;
@@ -144,13 +151,15 @@ impl<'a> Rounds<'a> {
 
     /// Opens the connection while something is prepared, so that what comes of it does not wait for the login; the node hears of
     /// it and opens its own to us. That it cannot be opened is told by whoever needs it.
-    fn knock(&self) {
+    fn open_ahead(&mut self) {
         let run = self.run;
-        if self.listener.is_none()
+        if !self.in_vain
+            && self.listener.is_none()
             && run.is_due()
             && let Err(error) = run.peer.open_ahead(AHEAD)
         {
             tracing::debug!("{}: {}", run.node.name, error.one_line());
+            self.in_vain = true;
         }
     }
 
@@ -172,6 +181,8 @@ impl<'a> Rounds<'a> {
             self.listener = None;
             return Ok(());
         }
+        // What waits may still be being prepared.
+        self.open_ahead();
         if std::mem::take(&mut self.want_receipts) {
             if let Some(ended) = attempt(run, receipts::collect(run))?
                 && ended > 0

@@ -4,6 +4,7 @@
 
 use crate::node::Node;
 use crate::output;
+use crate::poll::ahead::Ahead;
 use crate::poll::crew::Crew;
 use crate::poll::{Poller, SWEEP, timetable};
 use base::{Error, Exit, Name, Result, clock};
@@ -12,7 +13,7 @@ use notify::{RecursiveMode, Watcher};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Do what poll does, whenever there is something to do. Ends at SIGTERM or SIGINT.
@@ -31,9 +32,6 @@ enum Event {
 
 /// A crowd of events becomes one look.
 const GATHER: Duration = Duration::from_millis(2);
-
-/// How many clients wait at most for a connection of which nobody needs one yet.
-const EXPECTED: usize = 16;
 
 /// How often it is looked whether there is something to be mailed, and metrics are written.
 const LOOK: Duration = Duration::from_secs(60);
@@ -70,7 +68,7 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
     let daily = poller.node.clone();
     // What it is at when the end comes is done whole at its next time; nothing waits for it.
     std::thread::spawn(move || by_the_clock(&daily));
-    let crew = Crew::new();
+    let (crew, ahead) = (Crew::new(), Ahead::new());
     std::thread::scope(|scope| {
         let (after, served) = channel();
         crew.start(scope, &poller, usize::from(poller.node.config.workers), &after);
@@ -85,16 +83,19 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
                 crew.ask(&name);
             });
         });
-        let (expected, expecting) = sync_channel(EXPECTED);
-        scope.spawn(move || open_for(poller, &expecting));
+        let ahead = &ahead;
+        scope.spawn(move || ahead.work(poller));
         tracing::info!("watching for {}", poller.node.config.name);
-        let result = attend(poller, crew, &events, &expected);
-        drop(expected);
+        let result = attend(poller, crew, ahead, &events);
         poller.tell_of_lines(None);
         crew.stop();
-        if !crew.wait_for_end() {
+        let opens_none = ahead.stop();
+        let fetches_none = crew.wait_for_end();
+        if !fetches_none {
             // What is cut off here is taken up again by the next start; the system's patience with daemons is short.
             output::warning("ended while requests were being fetched; they go on with the next start");
+        }
+        if !fetches_none || !opens_none {
             std::process::exit(output::finish(result.map(|()| Exit::Done)) as i32);
         }
         result
@@ -103,15 +104,14 @@ pub fn run(_args: &Args, config: &Path) -> Result<Exit> {
 }
 
 /// Looks whenever there is a reason to, until it is told to stop.
-fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>, expected: &SyncSender<Name>) -> Result<()> {
+fn attend(poller: &Poller, crew: &Crew, ahead: &Ahead, events: &Receiver<Event>) -> Result<()> {
     let mut sweep_at = Instant::now();
     let mut asked = BTreeMap::new();
     poller.with_requests().iter().for_each(|name| crew.ask(name));
     loop {
         let sweep = Instant::now() >= sweep_at;
         let looked = poller.look(sweep).map(|awake| awake.iter().for_each(|name| crew.ask(name)));
-        // Who finds no room is served as well, only later by a login.
-        poller.take_expected().into_iter().all(|name| expected.try_send(name).is_ok());
+        poller.take_expected().into_iter().for_each(|name| ahead.ask(name));
         if sweep {
             poller.with_requests().iter().for_each(|name| crew.ask(name));
             tell(poller.swept());
@@ -130,18 +130,6 @@ fn attend(poller: &Poller, crew: &Crew, events: &Receiver<Event>, expected: &Syn
         }
         if !wait(poller, crew, events, sweep_at, &mut asked)? {
             return Ok(());
-        }
-    }
-}
-
-/// Opens connections to clients that are about to ask for something, one after another. Who could not be reached is passed over for
-/// a while: it may say as often as it likes that it comes.
-fn open_for(poller: &Poller, expected: &Receiver<Name>) {
-    let mut in_vain: BTreeMap<Name, Instant> = BTreeMap::new();
-    for name in expected {
-        in_vain.retain(|_, since| since.elapsed() < SWEEP);
-        if !in_vain.contains_key(&name) && !poller.knock(&name) {
-            in_vain.insert(name, Instant::now());
         }
     }
 }

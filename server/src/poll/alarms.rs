@@ -90,7 +90,7 @@ pub fn raise(folder: &Path, about: &str, words: &str, now: Timestamp) -> Result<
 /// When the file cannot be written.
 pub fn settle(folder: &Path, about: &str) -> Result<()> {
     // Nearly always there is none.
-    if all(folder).iter().any(|alarm| alarm.about == about) { keep(folder, |alarm| alarm.about != about) } else { Ok(()) }
+    if folder.join(FILE).exists() { keep(folder, |alarm| alarm.about != about) } else { Ok(()) }
 }
 
 /// The alarms of `folder`.

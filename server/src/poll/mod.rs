@@ -15,6 +15,7 @@
 //! workers, each client's archives and mirrors by one worker each.
 
 mod admin;
+pub mod ahead;
 pub mod alarms;
 pub mod client;
 pub mod crew;
@@ -61,7 +62,7 @@ pub use receipts::BRANCH as RECEIPTS_BRANCH;
 pub const SWEEP: Duration = Duration::from_secs(600);
 
 /// How long a connection may take to open that nobody waits for yet.
-const KNOCK: Duration = Duration::from_secs(5);
+const AHEAD: Duration = Duration::from_secs(20);
 
 /// What a client's retry of taking in its hand-over is called.
 const HANDOVER: &str = "hand-over";
@@ -291,17 +292,20 @@ impl Poller {
         std::mem::take(&mut *lock(&self.expected))
     }
 
-    /// Opens the connection to a client that is about to ask for something, so that fetching does not wait for the login. False when
-    /// it could not be opened; whoever fetches finds out why. Does nothing where something waits for its next try.
-    pub fn knock(&self, name: &Name) -> bool {
+    /// Opens the connection to a client; false when it could not be opened, and whoever fetches finds out why. Does nothing where
+    /// something waits for its next try, or where it is not clear which connection will be needed.
+    pub fn open_ahead(&self, name: &Name) -> bool {
         let access = self.access();
-        let Some(grant) = access.list.clients.get(name).filter(|grant| !grant.paused && grant.reach == Reach::Ssh) else { return true };
+        let one_login = |grant: &&ClientGrant| {
+            !grant.paused && grant.reach == Reach::Ssh && grant.git_address.as_ref().is_none_or(|git| Some(git) == grant.address.as_ref())
+        };
+        let Some(grant) = access.list.clients.get(name).filter(one_login) else { return true };
         let Ok(client) = self.client(name) else { return true };
         if !client.waits().wait.is_empty() {
             return true;
         }
         let peer = serve::peer(self, &client, grant, grant.address.as_ref(), "address");
-        let asked = peer.and_then(|peer| client.opening(|| peer.open_ahead(KNOCK)));
+        let asked = peer.and_then(|peer| client.opening(|| peer.open_ahead(AHEAD)));
         asked.inspect_err(|error| tracing::debug!("{name}: {}", error.one_line())).is_ok()
     }
 

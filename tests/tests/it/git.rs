@@ -1,6 +1,6 @@
 //! Git mirrors: refs, HEAD and history as they are at the source, rewritten history kept, restored as a repository.
 
-use crate::harness::{Disk, Loopback, run, until};
+use crate::harness::{Disk, Killed, Loopback, run, until};
 use std::process::Stdio;
 
 /// A repository with branches, tags, notes and a HEAD that is not the usual one.
@@ -119,15 +119,22 @@ fn a_restore_that_is_killed_at_any_moment_goes_on() {
          git update-ref refs/heads/noise $(git -c user.name=t -c user.email=t@t commit-tree -m noise $t)");
     safe.back_up("git", &path);
     let args = ["restore".to_owned(), format!("git:{path}"), "--target".to_owned(), safe.text("back/r")];
-    for millis in [60, 120, 180, 240, 300, 400] {
-        let mut restore = safe.command("nightsafe").args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = || safe.at("back/r").is_dir() && safe.names("back/r").iter().any(|name| name.starts_with(".nightsafe-restore-"));
+    let mut caught = 0;
+    for millis in [0, 0, 60, 120, 240, 400] {
+        let mut restore = Killed::start(safe.command("nightsafe").args(&args).stdout(Stdio::null()).stderr(Stdio::null()));
+        until("it has begun", || begun() || restore.child().try_wait().unwrap().is_some());
         std::thread::sleep(std::time::Duration::from_millis(millis));
-        // It may be done by now; then it is done again elsewhere.
-        restore.kill().unwrap();
-        if restore.wait().unwrap().success() {
+        restore.child().kill().unwrap();
+        restore.wait();
+        if begun() {
+            caught += 1;
+        } else {
+            // It was done, and is done once more.
             safe.sh("rm -rf back/r");
         }
     }
+    assert!(caught > 0, "each was done before it was killed");
     run(safe.command("nightsafe").args(&args)).exits(0);
     assert_eq!(facts(&safe, "back/r"), facts(&safe, "source/project.git"));
     safe.git("back/r", &["fsck", "--full", "--strict"]);
