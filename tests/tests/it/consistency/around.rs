@@ -1,7 +1,7 @@
 //! Commands before and after: what they are told, what follows from their failure, and that `after` runs whatever happens.
 
 use super::configure;
-use crate::harness::{Killed, Loopback, until};
+use crate::harness::{Killed, Loopback, run, until};
 
 /// A program that notes that it was run: the stage and the outcome, and how the dataset looked then.
 fn witness(safe: &Loopback) -> String {
@@ -91,8 +91,8 @@ fn after_runs_also_when_the_sender_is_ended() {
     until("its reader has begun", || std::fs::metadata(safe.at("pipe.reader")).is_ok_and(|file| file.len() > 0));
     sender.child().kill().unwrap();
     sender.wait();
-    // What it had started would take what the next one is to read.
-    safe.sh("kill $(cat pipe.reader)");
+    // What it had started would take what the next one is to read, also while it is ending: it has another pipe.
+    safe.sh("kill $(cat pipe.reader); rm pipe; mkfifo pipe");
     assert_eq!(safe.read("log"), "before - held:x \n");
     assert_eq!(safe.names("client/around").len(), 1);
     // Whoever is next finds the note; this time the pipe gives something.
@@ -109,11 +109,14 @@ fn after_runs_also_when_the_sender_is_ended() {
     safe.client(&["send"]).silent();
     assert_eq!(super::snapshots(&safe, "held:x"), 1);
     // The daemon, stopped while it reads.
+    let first = safe.read("pipe.reader");
     safe.write("log", "");
     safe.loopback("watch").exits(0);
     safe.client(&["submit", "held", "x"]).exits(0);
     until("it reads", || safe.read("log").lines().count() == 1);
+    until("its reader has begun anew", || safe.read("pipe.reader").ends_with('\n') && safe.read("pipe.reader") != first);
     safe.loopback("stop").exits(0);
+    let _ = run(safe.command("sh").args(["-c", "kill $(cat pipe.reader)"]));
     assert_eq!(safe.read("log"), "before - held:x \nafter interrupted held:x \n");
     assert!(safe.names("client/around").is_empty());
     assert_eq!(safe.read("source/tree/state"), format!("moving\n"), "{tree}");
