@@ -179,7 +179,7 @@ fn the_page_on_json_says_what_is_printed() {
     page.holds(&safe, "nightsafe-server snapshots", (&["snapshots"], 0), &all);
     page.holds(&safe, "nightsafe-server log", (&["log"], 0), &all);
     // Damage, in what is kept and in what was signed.
-    safe.sh("cd node/data/web1; pack=packs/$(ls -S packs | head -n1); chmod u+w $pack; printf x | dd of=$pack bs=1 seek=99 conv=notrunc status=none");
+    safe.sh("cd node/data/web1; pack=packs/$(ls -S packs | head -n1); chmod u+w $pack; printf damaged | dd of=$pack bs=1 seek=99 conv=notrunc status=none");
     page.holds(&safe, "nightsafe-server scrub", (&["scrub", "--all"], 1), &all);
     page.holds(&safe, "nightsafe-server prune", (&["prune", "--keep-last", "1"], 0), &all);
     page.holds(&safe, "nightsafe-server status", (&["status"], 3), &all);

@@ -12,10 +12,10 @@ const DAMAGE: &str = r#"
     of() { grep -l "^dataset = \"$1:" snapshots/*/request.toml | xargs grep '^seq' | sort -t= -k2 -n | sed 's,/request.toml.*,,'; }
     oldest=$(of files | head -n1); newest=$(of files | tail -n1); mirrored=$(of git | head -n1)
     set -- $(head -n1 $newest/manifest | jq -r '.packs[].digest' | cut -d: -f2)
-    printf x | dd of=packs/$1 bs=1 seek=99 conv=notrunc status=none; truncate -s 1000 packs/$2; rm packs/$3
+    printf damaged | dd of=packs/$1 bs=1 seek=99 conv=notrunc status=none; truncate -s 1000 packs/$2; rm packs/$3
     echo $1 >../../../flipped
     rm $oldest/manifest $mirrored/refs; : >$mirrored/tree; echo x >$oldest/request.toml; truncate -s 40 $newest/commit
-    for pack in mirrors/*/objects/pack/*.pack; do printf x | dd of=$pack bs=1 seek=20 conv=notrunc status=none; done
+    for pack in mirrors/*/objects/pack/*.pack; do printf damaged | dd of=$pack bs=1 seek=20 conv=notrunc status=none; done
 "#;
 
 pub fn scene() -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use super::{Case, Fate};
 /// What becomes of an honest snapshot's pack before the node comes for it: a line of shell with the pack's name in `$p`, in the
 /// folder of packs that are offered.
 const TAMPERED: &[(&str, &str, &str)] = &[
-    ("a byte is another one", "printf x | dd of=$p bs=1 seek=40000 conv=notrunc status=none", "came with other bytes"),
+    ("bytes are others", "printf damaged | dd of=$p bs=1 seek=40000 conv=notrunc status=none", "came with other bytes"),
     ("shorter than said", "truncate -s -1 $p", "less than"),
     ("longer than said", "printf x >>$p", "more than"),
     ("empty", ": >$p", "less than"),
